@@ -1,12 +1,13 @@
 """One file that talks to the OpenAI API and to every server that speaks it.
 
     from openai_mini import OpenAIMini
-    client = OpenAIMini(base_url="echo:")  # offline; with no argument: OPENAI_API_KEY, api.openai.com
+    client = OpenAIMini(base_url="echo:")  # offline; else OPENAI_API_KEY and api.openai.com
     print(client.chat("Hello").content)
 
 Copy this file into a project or install it; it needs `requests`, `urllib3` and Python 3.8 or later.
 Rooms, bottom up, each knowing only those above it: errors, server-sent events, circuit breaker,
-request queue, results and streams, uploads, wire, client, resources, offline transport, command line.
+request queue, results and streams, uploads, wire, client, resources, offline transport, command
+line.
 
 openai_mini 1.0.0. MIT licence: use, copy, change and pass on this file, with this notice; it comes
 without warranty of any kind. Copyright (c) 2026 the openai_mini developers.
@@ -35,7 +36,7 @@ if TYPE_CHECKING:
 
 
 class _Late:
-    """A module that is imported when a name of it is first used: what is not needed costs nothing."""
+    """A module that is imported when a name of it is first used; what is not needed is free."""
 
     def __init__(self, name: str) -> None:
         self._name = name
@@ -46,10 +47,10 @@ class _Late:
         return value
 
 
-base64, collections, heapq, inspect, json = map(_Late, "base64 collections heapq inspect json".split())
-os, random, re, requests, socket = map(_Late, "os random re requests socket".split())
-tempfile, threading, url_parse, urllib3 = map(_Late, "tempfile threading urllib.parse urllib3".split())
-codecs, mimetypes, zlib = map(_Late, "codecs mimetypes zlib".split())
+base64, codecs, collections, heapq = map(_Late, "base64 codecs collections heapq".split())
+inspect, json, mimetypes, os, random = map(_Late, "inspect json mimetypes os random".split())
+re, requests, socket, tempfile, zlib = map(_Late, "re requests socket tempfile zlib".split())
+threading, url_parse, urllib3 = map(_Late, "threading urllib.parse urllib3".split())
 
 _fork_survivors: list[Any] = []  # a WeakSet, once something needs to know of forks
 
@@ -112,50 +113,41 @@ class OpenAIError(Exception):
     """The base of all errors of this module. `.message` is also its `str()`."""
 
     code = type = param = body = request_id = response = partial = None  # type: Any
-    status_code: int | None = None
-    retry_after: float | None = None
-    _what = _advice = ""
-    _transient = False
-    _may_be_done = False  # the server may have done the work, and billed it
+    status_code = retry_after = None  # type: Any
+    _transient = _may_be_done = False  # the latter: the server may have billed the work
 
     def __init__(self, message: str = "", advice: str = "", **details: Any) -> None:
         super().__init__(" ".join(filter(None, (message, advice))))
         self._what, self._advice = message, advice
         self.__dict__.update(details)
 
-    @property
-    def message(self) -> str:
-        return str(self)
+    message = property(str)
+    is_auth_error = property(lambda self: self.status_code in (401, 403))
+    is_rate_limit_error = property(lambda self: isinstance(self, RateLimitError))
+    is_transient_error = property(lambda self: self._transient)  # the same may well succeed later
 
-    @property
-    def is_auth_error(self) -> bool:
-        """True for 401 and 403: the key, or what it may do, is the trouble."""
-        return self.status_code in (401, 403)
-
-    @property
-    def is_rate_limit_error(self) -> bool:
-        return isinstance(self, RateLimitError)
-
-    @property
-    def is_transient_error(self) -> bool:
-        """True where the same call may well succeed later."""
-        return self._transient
-
-    def _place(self, where: str, attempts: int) -> OpenAIError:
-        """Say in the message where it happened and how often it was tried."""
+    def _place(
+        self, where: str, attempts: int, secrets: Any = (), response: Any = None
+    ) -> OpenAIError:
+        """Say where it happened and how often it was tried; take out the keys that were echoed, and
+        the errors of libraries, in which the URL or the key may stand."""
+        self.response = self.response or response
+        self.request_id = self.request_id or getattr(self.response, "request_id", None)
+        for holder in filter(None, (self, self.response)):
+            vars(holder).update(_without(secrets, vars(holder)))
         if not str(self).startswith(where):
-            tried = "after %d attempt%s" % (attempts, "s" * (attempts != 1))
-            text = "%s: %s, %s. %s" % (where, self._what.rstrip(". "), tried, self._advice)
-            self.args = (text.rstrip(),)
-        self.__cause__ = self.__context__ = None  # what a library said may hold the URL or the key
+            tried = ", after %d attempt%s" % (attempts, "s"[attempts == 1 :])
+            told = (where, self._what.rstrip(". "), tried if isinstance(self, APIError) else "")
+            self.args = (_plain("%s: %s%s. " % told + self._advice, 2000),)
+        self.__cause__ = self.__context__ = None
         return self
 
 
 class APIError(OpenAIError):
     """The call could not be made or answered.
 
-    `.code`, `.type`, `.param` are the server's words, `.body` its inner error object, `.request_id`,
-    `.status_code` and `.response` the answer's; `.retry_after` is what it asks to wait, in seconds.
+    `.code`, `.type`, `.param` are the server's words, `.body` its inner error object;
+    `.request_id`, `.status_code`, `.response` of the answer; `.retry_after`: seconds to wait.
     Errors out of a stream carry `.partial`, the message as far as it got.
     """
 
@@ -217,7 +209,7 @@ class InternalServerError(APIStatusError):
 
 
 class CircuitOpenError(OpenAIError):
-    """The circuit breaker is open, nothing was sent. `.retry_after`: seconds until a probe may go."""
+    """The circuit breaker is open, nothing was sent. `.retry_after`: seconds until a probe goes."""
 
 
 class QueueFullError(OpenAIError):
@@ -238,11 +230,10 @@ class ValidationError(OpenAIError, ValueError):
 
 _SERVER = "The trouble is the server's: try again later."
 _STATUSES: dict[int, tuple[Any, str, str]] = {  # what happened, and what to do next
+    300: (APIStatusError, "a redirect that is not followed", "Set base_url= to where it leads."),
     400: (BadRequestError, "the request was refused", ""),
-    401: (AuthenticationError, "the API key was not accepted",
-          "Check the API key: api_key=, or OPENAI_API_KEY."),
-    403: (PermissionDeniedError, "permission denied",
-          "Check what the API key, organization= and project= may do."),
+    401: (AuthenticationError, "the API key was not accepted", "Check api_key= or OPENAI_API_KEY."),
+    403: (PermissionDeniedError, "permission denied", "Check the key, organization= and project=."),
     404: (NotFoundError, "not found", "Check base_url= and the path."),
     408: (APIStatusError, "the server gave up waiting", _SERVER),
     409: (ConflictError, "conflict", "Read the object again before you change it."),
@@ -250,20 +241,15 @@ _STATUSES: dict[int, tuple[Any, str, str]] = {  # what happened, and what to do 
     422: (UnprocessableEntityError, "the request was refused", ""),
     429: (RateLimitError, "rate limit reached", "Try again later, or lower requests_per_minute=."),
     500: (InternalServerError, "the server failed", _SERVER),
-    502: (InternalServerError, "a gateway failed", _SERVER),
-    503: (InternalServerError, "the server is overloaded", _SERVER),
-    504: (InternalServerError, "a gateway timed out", _SERVER),
-    529: (InternalServerError, "the server is overloaded", _SERVER),
-}  # fmt: skip
+}
 # An error in a stream or under status 200 has no status of its own: its code or type says it.
 _ERROR_CODES = {
     400: "invalid_request_error invalid_prompt context_length_exceeded content_filter",
-    401: "authentication_error invalid_api_key",
-    403: "permission_error permission_denied",
-    404: "not_found_error model_not_found",
+    401: "authentication_error invalid_api_key", 403: "permission_error permission_denied",
+    404: "not_found_error model_not_found", 529: "overloaded_error",
     429: "rate_limit_error rate_limit_exceeded insufficient_quota requests tokens",
-    529: "overloaded_error",
-}
+}  # fmt: skip
+_NO_MODEL = "model.*(exist|found|name)|(unknown|invalid) model"  # in words of which server ever
 MAX_MESSAGE_CHARS = 500  # of a server's own words in a message: error pages can be MBs
 
 
@@ -278,31 +264,40 @@ def _shown(text: str) -> str:
     """The start of what a server sent, of an HTML page its title, else its words."""
     if text.lstrip()[:1] != "<":
         return _plain(text)
-    title = re.search(r"<title[^>]*>([^<]{1,500})", text[:100_000], re.I)
-    return "an HTML page: " + _plain(title[1] if title else re.sub("<[^>]*>?", " ", text[:9999]), 200)
+    title = re.search(r"<title[^<>]*>([^<]{1,500})", text[:100_000], re.I)
+    words = title[1] if title else re.sub("<[^>]*>?", " ", text[:9999])
+    return "an HTML page: " + _plain(words, 200)
+
+
+def _said(value: Any) -> str:
+    """The words of an error, in any of the shapes that servers use.
+
+    >>> _said({"detail": [{"loc": ["body", "n"], "msg": "too many"}]})
+    'body.n: too many'
+    """
+    if isinstance(value, list):
+        return "; ".join(map(_said, value[:5]))
+    if not isinstance(value, dict):
+        return "" if value is None else _shown(str(value))
+    names = ("message", "msg", "detail", "errors", "error")
+    words = next((value[name] for name in names if value.get(name) not in (None, "", True)), None)
+    text = _said(words) or (str(dict(value)) if value else "")
+    place = value.get("loc")  # FastAPI says where in the request
+    return "%s: %s" % (".".join(map(str, place)), text) if isinstance(place, list) else text
 
 
 def _error_object(data: Any) -> tuple[str, Any]:
-    """The message and the inner error object in `data`, in any of the shapes that servers use.
+    """The words and the inner error object in what a server sent with an error.
 
     >>> _error_object({"error": {"message": "no", "code": "x"}})
     ('no', {'message': 'no', 'code': 'x'})
     """
-    if isinstance(data, list) and data:
-        data = data[0]
-    if not isinstance(data, dict):
-        return ("" if data is None else _shown(str(data))), data
-    inner = data.get("error") or data.get("detail") or data
-    if isinstance(inner, list):  # FastAPI: what is wrong, place by place
-        parts = [part if isinstance(part, dict) else {"msg": part} for part in inner[:5]]
-        places = [".".join(map(str, part.get("loc") or ())) for part in parts]
-        said = [str(part.get("msg") or part.get("message") or part) for part in parts]
-        return "; ".join(": ".join(filter(None, pair)) for pair in zip(places, said)), data
-    if isinstance(inner, dict):
-        words = [inner.get(name) for name in ("message", "detail", "error", "msg")]
-        words += [data.get("message"), str(dict(inner))]
-        return next(word for word in words if word and isinstance(word, str)), inner
-    return str(inner), inner
+    data = data[0] if isinstance(data, list) and data else data
+    inner = data
+    if isinstance(data, dict):
+        found = map(data.get, ("error", "errors", "detail"))
+        inner = next((one for one in found if one and isinstance(one, (str, dict, list))), data)
+    return _said(data if isinstance(inner, str) else inner), inner
 
 
 def _status_error(response: Response, said: str, body: Any) -> APIStatusError:
@@ -311,25 +306,23 @@ def _status_error(response: Response, said: str, body: Any) -> APIStatusError:
     code, kind, status = inner.get("code"), inner.get("type"), response.status_code
     if status < 300:
         status = _status_of(code, kind, inner.get("status"))
-    cls, name, advice = _STATUSES.get(status) or _STATUSES[500 if status >= 500 else 400]
-    cls = cls if status in _STATUSES or status >= 500 else APIStatusError
-    retry_after = _retry_after(response.headers)
-    if "insufficient_quota" in (code, kind):
+    known = 300 if status < 400 else min(status, 500)
+    cls, name, advice = _STATUSES.get(known) or (APIStatusError, *_STATUSES[400][1:])
+    retry_after, spent = _retry_after(response.headers), "insufficient_quota" in (code, kind)
+    if spent:
         advice = "The quota is used up: waiting does not help, look at the account's billing."
-    elif status == 404 and "model" in "%s %s" % (code, said):
+    elif code == "model_not_found" or status in (400, 404) and re.search(_NO_MODEL, said, re.I):
         advice = "list_models() tells which models there are."
     elif status == 429 and retry_after is not None:
         advice = "Try again in %.3g s, or lower requests_per_minute=." % retry_after
-    elif 300 <= status < 400:
-        name, advice = "a redirect that is not followed", "Set base_url= to where the server is."
-    what = "%d %s%s" % (status, name, ": " + _plain(said) if said else "")
-    error: APIStatusError = cls(what, advice, code=code, type=kind, param=inner.get("param"), body=body)
-    error.status_code, error.retry_after = status, retry_after
-    error.request_id, error.response = response.request_id, response
     asked = (response.headers.get("x-should-retry") or "").strip().lower()
-    error._transient = status in (408, 409, 429) or status >= 500
-    if "insufficient_quota" in (code, kind) or asked in ("true", "false"):
-        error._transient = asked == "true"
+    transient = not spent and (status in (408, 409, 429) or status >= 500)
+    error: APIStatusError = cls(
+        "%d %s%s" % (status, name, ": " + _plain(said) if said else ""), advice,
+        code=code, type=kind, param=inner.get("param"), body=body, response=response,
+        status_code=status, retry_after=retry_after, request_id=response.request_id,
+        _transient=asked == "true" if asked in ("true", "false") else transient,
+    )  # fmt: skip
     return error
 
 
@@ -350,24 +343,27 @@ def _retry_after(headers: Any) -> float | None:
         value = (headers.get(name) or "").strip()[:64]
         if value.isascii() and value.replace(".", "", 1).isdigit():
             return float(value) * unit
+    import email.utils
+
     try:
-        import email.utils
-
-        moment = email.utils.parsedate_to_datetime(value).timestamp()
-    except (TypeError, ValueError, IndexError, OverflowError, AttributeError, OSError):
+        date: Any = email.utils.parsedate_tz(value)
+        return max(0.0, email.utils.mktime_tz((*date[:9], date[9] or 0)) - time.time())
+    except (TypeError, ValueError, LookupError, OverflowError):
         return None  # a header that nobody can read asks for nothing
-    return max(0.0, moment - time.time())
 
 
-def _without(secrets: Iterable[str], value: Any) -> Any:
-    """`value` (text or JSON) without the keys in it, as servers echo them."""
+def _without(secrets: Iterable[str], value: Any, depth: int = 0) -> Any:
+    """`value` without the keys in it, as servers echo them; nothing below 99 levels of JSON."""
     if isinstance(value, str):
         for secret in secrets:
-            value = value.replace(secret, "[key]")
-    elif isinstance(value, dict):
-        return type(value)((_without(secrets, k), _without(secrets, v)) for k, v in value.items())
-    elif isinstance(value, list):
-        return [_without(secrets, item) for item in value]
+            value = value.replace(secret, "[key]").replace(secret.replace("/", "\\/"), "[key]")
+    elif isinstance(value, bytes):
+        return _without(secrets, value.decode("utf-8", "replace")).encode("utf-8", "replace")
+    elif hasattr(value, "items") and depth < 99:  # of JSON, or headers
+        clean = [(_without(secrets, k), _without(secrets, v, depth + 1)) for k, v in value.items()]
+        return type(value)(clean)
+    elif isinstance(value, (list, tuple, dict)):
+        return type(value)(_without(secrets, item, depth + 1) for item in value if depth < 99)
     return value
 
 
@@ -392,22 +388,17 @@ class ServerSentEvent:
     __slots__ = ("event", "data", "id", "retry")
 
     def __init__(self, event: str, data: str, id: str = "", retry: int | None = None) -> None:
-        self.event = event
-        self.data = data
-        self.id = id
-        self.retry = retry
+        self.event, self.data, self.id, self.retry = event, data, id, retry
 
     def __repr__(self) -> str:
         return "ServerSentEvent(event=%r, data=%r)" % (self.event, self.data)
 
 
-MAX_EVENT_BYTES = 16 << 20  # an image of a stream, as base64, has 4 MB; a line without end has no end
+MAX_EVENT_BYTES = 16 << 20  # an image of a stream, as base64, has 4 MB
 
 
-def iter_sse(
-    chunks: Iterable[bytes], max_event_bytes: int = MAX_EVENT_BYTES
-) -> Iterator[ServerSentEvent]:
-    """Yield the complete events in `chunks` (bytes, cut anywhere), each when its blank line has come.
+def iter_sse(chunks: Iterable[bytes], max_event_bytes: int = MAX_EVENT_BYTES) -> Iterator[Any]:
+    """Yield the events in `chunks` (bytes, cut anywhere), each when its blank line has come.
 
     As the standard has it: the id persists, a block without data is no event, an event without
     its blank line at the end is dropped. Time is linear in the bytes.
@@ -417,9 +408,8 @@ def iter_sse(
 
     Raises APIResponseError where an event is larger than `max_event_bytes`.
     """
-    name, last_id, retry = "", "", None
+    name, last_id, retry, size = "", "", None, 0
     data: list[bytes] = []
-    size = 0
     for line in _sse_lines(chunks, max_event_bytes):
         if line[:6] == b"data: ":  # by far the most
             data.append(line[6:])
@@ -429,31 +419,29 @@ def iter_sse(
                 yield ServerSentEvent(name or "message", text, last_id, retry)
                 data = []
             name, retry, size = "", None, 0
-            continue
+        elif line[:1] == b":":
+            continue  # a comment is part of no event
         else:
             field, _, value = line.partition(b":")
-            if value[:1] == b" ":
-                value = value[1:]
+            value = value[1:] if value[:1] == b" " else value
             if field == b"data":
                 data.append(value)
             elif field == b"event":
                 name = value.decode("utf-8", "replace")
             elif field == b"id" and b"\0" not in value:
                 last_id = value.decode("utf-8", "replace")
-            elif field == b"retry" and value.isdigit() and len(value) < 16:
-                retry = int(value)  # bytes.isdigit knows ASCII digits only, as the standard asks
-            elif not field:
-                continue  # a comment is part of no event
+            elif field == b"retry" and value.isdigit() and len(value) <= 640:  # ASCII digits only
+                retry = int(value)  # which may refuse more than 640
         size += len(line)
         if size > max_event_bytes:
             raise _event_too_large(max_event_bytes)
 
 
 def _sse_lines(chunks: Iterable[bytes], max_line_bytes: int) -> Iterator[bytes]:
-    """Yield the complete lines in `chunks`, ended by LF, CR or CRLF and by nothing else."""
+    """Yield the lines in `chunks`, ended by LF, CR or CRLF and by nothing else."""
     partial = bytearray()  # the unfinished line: grows in place, so that no byte is copied twice
-    after_cr = False
-    for chunk in _without_bom(chunks):
+    after_cr, at_start = False, True
+    for chunk in filter(None, map(bytes, chunks)):
         if after_cr and chunk[:1] == b"\n":
             chunk = chunk[1:]  # the second half of a CRLF: the line has ended at the first
         after_cr = chunk[-1:] == b"\r"
@@ -465,24 +453,15 @@ def _sse_lines(chunks: Iterable[bytes], max_line_bytes: int) -> Iterator[bytes]:
             if partial:
                 lines[0] = bytes(partial + lines[0])
                 partial = bytearray()
+            if at_start and lines[0][:3] == b"\xef\xbb\xbf":  # a byte order mark
+                lines[0] = lines[0][3:]
+            at_start = False
             yield from lines
         partial += rest
         if len(partial) > max_line_bytes:
             raise _event_too_large(max_line_bytes)
-
-
-def _without_bom(chunks: Iterable[bytes]) -> Iterator[bytes]:
-    """Yield the chunks that are not empty, without a byte order mark at the very start."""
-    start: bytes | None = b""  # what has come while it may yet be a byte order mark
-    for chunk in chunks:
-        if start is not None:
-            start += bytes(chunk)
-            if len(start) < 3 and b"\xef\xbb\xbf".startswith(start):
-                continue
-            chunk = start[3:] if start[:3] == b"\xef\xbb\xbf" else start
-            start = None
-        if chunk:
-            yield chunk if chunk.__class__ is bytes else bytes(chunk)
+    if partial:  # dispatches no event, but ends a text
+        yield bytes(partial)
 
 
 def _event_too_large(limit: int) -> APIResponseError:
@@ -498,21 +477,56 @@ def _event_too_large(limit: int) -> APIResponseError:
 # half_open  one failure                     -> open
 # half_open  probe given back                -> half_open, another may go
 #
-# _lock guards state and counts. It is never held while the caller's work or on_change runs.
-# Outcomes are counted in buckets of a tenth of the window: constant memory, and one may count up to
-# a tenth of the window too long. Each opening begins a new generation, and what a call of an older
-# generation comes to counts for nothing. This room knows errors, and nothing of HTTP.
+# What changes the state goes through one mailbox, what on_change is told through another: nothing
+# is held while on_change or the caller's work runs. Outcomes are counted in buckets: constant
+# memory, and one may count a bucket too long. Each opening begins a generation, and what a call of
+# an older one comes to counts for nothing. This room knows errors, and nothing of HTTP.
 
-_BUCKETS = 10
+_BUCKETS = 10  # of a window
+
+
+class _Mailbox:
+    """Does small pieces of work one at a time, in the order in which they were posted.
+
+    A thread that finds another at it leaves its work to that one, who does it before it goes. So
+    post() blocks nobody: not even a finalizer that the garbage collector runs in the very thread
+    that is at work here, where a lock would wait for itself.
+    """
+
+    def __init__(self, then: Callable[[], Any] | None = None) -> None:
+        self._at_work, self._posted, self._then = _thread.allocate_lock(), collections.deque(), then
+
+    def post(self, work: Callable[..., Any], *args: Any) -> None:
+        """Have `work(*args)` done; `then()` is called by who did it, when all is done."""
+        self._posted.append((work, args))
+        while self._posted and self._at_work.acquire(False):  # again, for what came at the end
+            try:
+                while self._posted:
+                    work, args = self._posted.popleft()
+                    work(*args)
+            finally:
+                self._at_work.release()
+            if self._then:
+                self._then()
+
+    def ask(self, work: Callable[..., Any], *args: Any) -> Any:
+        """What `work(*args)` returns, done in its turn. Not for finalizers: it waits."""
+        answers: list[Any] = []
+        done = _thread.allocate_lock()
+        done.acquire()
+        self.post(lambda: answers.append(work(*args)))
+        self.post(done.release)
+        done.acquire()
+        return answers[0]
 
 
 class CircuitBreaker:
     """Stops calls to a service that fails, and lets single probes find out when it is back.
 
     Closed until, among the outcomes of the last `window` seconds, at least `failure_threshold` are
-    failures and they are at least `failure_rate` of all. Then open for `reset_timeout` seconds, then
-    half open: one probe at a time; `success_threshold` successes in a row close it, one failure
-    opens it again. May be shared between threads and clients.
+    failures and they are at least `failure_rate` of all. Then open for `reset_timeout` seconds,
+    then half open: one probe at a time; `success_threshold` successes in a row close it, one
+    failure opens it again. May be shared between threads and clients.
 
     >>> breaker = CircuitBreaker(failure_threshold=1)
     >>> breaker.call(len, "ok"), breaker.state
@@ -525,79 +539,69 @@ class CircuitBreaker:
     def __init__(
         self, failure_threshold: int = 5, failure_rate: float = 0.5, window: float = 60.0,
         reset_timeout: float = 30.0, success_threshold: int = 2,
-        on_change: Callable[[str, str], Any] | None = None,
-        clock: Callable[[], float] = time.monotonic,
+        on_change: Callable[[str, str], Any] | None = None, clock: Any = time.monotonic,
     ) -> None:  # fmt: skip
         _check_number("failure_threshold", failure_threshold, 1)
         _check_number("failure_rate", failure_rate, 0, 1)
         _check_number("window", window, 1e-6)
         _check_number("reset_timeout", reset_timeout, 0)
         _check_number("success_threshold", success_threshold, 1)
-        self.failure_threshold, self.failure_rate, self.window = failure_threshold, failure_rate, window
-        self.reset_timeout, self.success_threshold = reset_timeout, success_threshold
+        self.failure_threshold, self.success_threshold = failure_threshold, success_threshold
+        self.failure_rate, self.window, self.reset_timeout = failure_rate, window, reset_timeout
         self.on_change, self.clock = on_change, clock
-        self.opened = 0  # how often it has opened
-        self._state, self._opened_at, self._generation = "closed", 0.0, 0
+        self._state, self._opened_at = "closed", 0.0
+        self.opened = 0  # how often it has opened: the number of the generation as well
         self._successes = 0  # in a row, while half open
-        self._buckets: dict[int, list[int]] = {}  # number of the bucket: [successes, failures]
+        self._buckets: list[list[int]] = []  # [number of the bucket, failures, successes]
         self._after_fork()
         _survive_fork(self)
 
     def _after_fork(self) -> None:
-        self._lock = _thread.allocate_lock()
-        self._local = threading.local()  # .generation: of the call that this thread was allowed last
+        self._changes, news = collections.deque(), _Mailbox()  # what on_change is to be told of
+        self._mailbox = _Mailbox(lambda: news.post(self._tell))
+        self._local = threading.local()  # .allowed: generations of the calls this thread may make
         self._probing = False
 
     def __reduce__(self) -> Any:
         setup = (self.failure_threshold, self.failure_rate, self.window, self.reset_timeout)
         return type(self), (*setup, self.success_threshold, self.on_change, self.clock)
 
-    def __repr__(self) -> str:
-        return "<CircuitBreaker %s>" % self.state
-
     @property
     def state(self) -> str:
         """'closed', 'open' or 'half_open'."""
-        with self._lock:
-            change, state = self._notice_time(), self._state
-        self._tell(change)
-        return state
+        return self._mailbox.ask(self._state_now)  # type: ignore[no-any-return]
 
     @property
     def retry_after(self) -> float:
         """Seconds until an open circuit lets a probe by; 0.0 in the other states."""
-        with self._lock:
-            left = self._opened_at + self.reset_timeout - self.clock()
-            return max(0.0, left) if self._state == "open" else 0.0
+        left = self._opened_at + self.reset_timeout - self.clock()
+        return max(0.0, left) if self._state == "open" else 0.0
 
     def allow(self) -> bool:
         """Whether a call may go now. Each True is owed one success(), failure() or release()."""
         generation = self._admit()
         if generation is not None:
-            self._local.generation = generation
+            self._allowed().append(generation)
         return generation is not None
 
     def success(self) -> None:
         """The call that was allowed succeeded."""
-        self._settle(self._allowed(), True)
+        self._report(True)
 
     def failure(self) -> None:
         """The call that was allowed failed."""
-        self._settle(self._allowed(), False)
+        self._report(False)
 
     def release(self) -> None:
         """The call that was allowed came to nothing: it counts as neither."""
-        self._settle(self._allowed(), None)
+        self._report(None)
 
     def reset(self) -> None:
-        """Close the circuit and forget all outcomes, also those of calls that are under way."""
-        with self._lock:
-            self._generation += 1
-            change = self._turn("closed")
-        self._tell(change)
+        """Close the circuit and forget all outcomes."""
+        self._mailbox.ask(self._turn, "closed")
 
     def call(self, function: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
-        """What `function(*args, **kwargs)` returns; CircuitOpenError, with nothing called, if open."""
+        """What `function(*args, **kwargs)` returns, or a CircuitOpenError, with nothing called."""
         with self:
             return function(*args, **kwargs)
 
@@ -607,84 +611,88 @@ class CircuitBreaker:
         return self
 
     def __exit__(self, kind: Any, error: BaseException | None, trace: Any) -> None:
-        self._settle(self._allowed(), _speaks_for_service(error))
+        self._report(_speaks_for_service(error))
 
     def _refusal(self) -> CircuitOpenError:
-        wait_s = self.retry_after
+        what, wait_s = "the circuit is open, as the service has failed too often", self.retry_after
         advice = "Nothing was sent. A probe may go in %.3g s." % wait_s
-        what = "the circuit is open, as the service has failed too often"
         return CircuitOpenError(what, advice, retry_after=wait_s)
 
-    def _allowed(self) -> int:
-        """The generation of the call whose outcome this thread reports. Where another thread asked
-        for it, the present one is the best guess. The client keeps it with the call instead."""
-        return self._local.__dict__.pop("generation", self._generation)  # type: ignore[no-any-return]
+    def _allowed(self) -> Any:
+        return self._local.__dict__.setdefault("allowed", collections.deque(maxlen=100))
+
+    def _report(self, succeeded: bool | None) -> None:
+        """Count the call that this thread was allowed last. Where it was allowed none, another was,
+        and the present generation is the best guess; the client keeps it with the call instead."""
+        allowed = self._allowed()
+        self._settle(allowed.pop() if allowed else self.opened, succeeded)
 
     def _admit(self) -> int | None:
         """Let a call go and return its generation, or None."""
-        with self._lock:
-            change = self._notice_time()
-            allowed = self._state == "closed" or self._state == "half_open" and not self._probing
-            self._probing = self._probing or allowed and self._state == "half_open"
-            generation = self._generation
-        self._tell(change)
-        return generation if allowed else None
+        if self._state == "open":
+            self._mailbox.ask(self._state_now)  # on_change, which may raise, is told of it first
+        return self._mailbox.ask(self._let_go)  # type: ignore[no-any-return]
 
     def _settle(self, generation: int, succeeded: bool | None) -> None:
-        """Count what a call came to; None is neither success nor failure."""
-        change = None
-        with self._lock:
-            if generation != self._generation or self._state == "open":
-                return
-            if self._state == "half_open":
-                self._probing = False
-                self._successes += succeeded is True
-                if succeeded is False:
-                    change = self._turn("open")
-                elif self._successes >= self.success_threshold:
-                    change = self._turn("closed")
-            elif succeeded is not None:
-                number = int(self.clock() / self.window * _BUCKETS)
-                self._bucket(number)[0 if succeeded else 1] += 1
-                if not succeeded and self._failing(number - _BUCKETS):
-                    change = self._turn("open")
-        self._tell(change)
+        """Count what a call came to; None is neither success nor failure. Safe in a finalizer."""
+        self._mailbox.post(self._count, generation, succeeded)
 
-    def _bucket(self, number: int) -> list[int]:
-        if number not in self._buckets:
-            for old in [old for old in self._buckets if old < number - _BUCKETS]:
-                del self._buckets[old]
-            self._buckets[number] = [0, 0]
-        return self._buckets[number]
-
-    def _failing(self, oldest: int) -> bool:
-        recent = [counts for number, counts in self._buckets.items() if number >= oldest]
-        failures = sum(counts[1] for counts in recent)
-        enough = self.failure_rate * (failures + sum(counts[0] for counts in recent))
-        return failures >= self.failure_threshold and failures >= enough
-
-    def _notice_time(self) -> tuple[str, str] | None:
-        due = self._state == "open" and self.clock() - self._opened_at >= self.reset_timeout
-        return self._turn("half_open") if due else None
-
-    def _turn(self, state: str) -> tuple[str, str] | None:
-        """Change the state: the only place that does. Returns the change, to be told without the lock."""
-        old, self._state = self._state, state
-        self._probing, self._successes = False, 0
-        if state == "open":
-            self._opened_at = self.clock()
-            self._generation += 1
-            self.opened += 1
-        elif state == "closed":
-            self._buckets.clear()
-        return (old, state) if old != state else None
-
-    def _tell(self, change: tuple[str, str] | None) -> None:
-        if change and self.on_change:
+    def _tell(self) -> None:
+        while self._changes:
+            change = self._changes.popleft()
             try:
-                self.on_change(*change)
+                self.on_change(*change)  # type: ignore[misc]
             except Exception:  # a listener's trouble is not the caller's
                 _logger().exception("on_change%r raised", change)
+
+    # What follows runs in the mailbox: in one thread at a time.
+
+    def _state_now(self) -> str:
+        if self._state == "open" and self.clock() - self._opened_at >= self.reset_timeout:
+            self._turn("half_open")
+        return self._state
+
+    def _let_go(self) -> int | None:
+        state = self._state_now()
+        if state == "open" or self._probing:
+            return None
+        self._probing = state == "half_open"
+        return self.opened
+
+    def _count(self, generation: int, succeeded: bool | None) -> None:
+        if generation != self.opened or self._state == "open":
+            return
+        if self._state == "half_open":
+            self._probing = False
+            self._successes += succeeded is True
+            if succeeded is False:
+                self._turn("open")
+            elif self._successes >= self.success_threshold:
+                self._turn("closed")
+        elif succeeded is not None and self._failing(succeeded):
+            self._turn("open")
+
+    def _failing(self, succeeded: bool) -> bool:
+        """Count an outcome in its bucket; whether it is the failure that opens the circuit."""
+        number = int(self.clock() / self.window * _BUCKETS)
+        if not self._buckets or self._buckets[-1][0] != number:
+            recent = [bucket for bucket in self._buckets if bucket[0] >= number - _BUCKETS]
+            self._buckets = [*recent, [number, 0, 0]]
+        self._buckets[-1][1 + succeeded] += 1
+        if succeeded:
+            return False
+        _, failures, successes = map(sum, zip(*self._buckets))
+        rate = failures / (failures + successes)  # not the product: 0.1 * 30 is more than 3
+        return failures >= self.failure_threshold and rate >= self.failure_rate
+
+    def _turn(self, state: str) -> None:
+        """Change the state: the only place that does."""
+        if state == "open":
+            self._opened_at = self.clock()
+            self.opened += 1
+        if self.on_change and state != self._state:
+            self._changes.append((self._state, state))
+        self._state, self._probing, self._successes, self._buckets = state, False, 0, []
 
 
 def _speaks_for_service(error: BaseException | None) -> bool | None:
@@ -700,103 +708,74 @@ def _speaks_for_service(error: BaseException | None) -> bool | None:
 # Request queue
 #
 # A slot is the right to have one attempt under way. Slots go by priority, then by arrival. All that
-# changes the queue is posted to one mailbox, so no two threads change it at once, and nobody ever
-# waits for a lock but for the one of its own slot:
+# changes the queue goes through its mailbox; who waits, waits for the lock of its own slot:
 #
 # waiting  -> granted   whoever frees the way grants the slot and releases its lock
-# waiting  -> refused   at once, where too many wait
+# waiting  -> refused   at once, where too many wait; a worker's, where no job waits for it
 # waiting  -> released  its caller gave up (a timeout, Ctrl-C)
 # granted  -> released  given back: by release(), by leaving `with`, or by the garbage collector
 #
-# Where only time is in the way (a pause, the limit per minute) the first in line is made the watch:
-# it sleeps until the gate opens, on behalf of all. This room knows errors, and nothing of HTTP.
+# A job stands in a line like a caller. In its turn it goes to a worker thread, with a slot that the
+# job's first attempt takes over. Where only time is in the way (a pause, the limit per minute), the
+# first in line sleeps until then on behalf of all. This room knows errors, and nothing of HTTP.
 
 HIGH, NORMAL, LOW = 0, 1, 2
 
 
-class _Mailbox:
-    """Does small pieces of work one at a time, in the order in which they were posted.
-
-    A thread that finds another at it leaves its work to that one, who does it before it goes. So
-    post() blocks nobody: not even a finalizer that the garbage collector runs in the very thread
-    that is at work here, where a lock would wait for itself.
-    """
-
-    def __init__(self) -> None:
-        self._at_work = _thread.allocate_lock()
-        self._posted: Any = collections.deque()
-
-    def post(self, work: Callable[..., Any], *args: Any) -> None:
-        """Have `work(*args)` done: at once, or by the thread that is at work here now."""
-        self._posted.append((work, args))
-        while self._posted and self._at_work.acquire(False):
-            try:
-                while self._posted:
-                    work, args = self._posted.popleft()
-                    work(*args)
-            finally:
-                self._at_work.release()
-
-    def ask(self, work: Callable[[], Any]) -> Any:
-        """What `work()` returns, done in its turn. Not for finalizers: it waits."""
-        answers: Any = collections.deque()
-        done = _thread.allocate_lock()
-        done.acquire()
-        self.post(lambda: answers.append(work()))
-        self.post(done.release)
-        done.acquire()
-        return answers.pop()
-
-
 class _Slot:
-    """The right to one attempt under way. A context manager; release() may be called at any time."""
+    """The right to one attempt under way: a context manager. release() may come at any time."""
 
     state = "new"
+    wakes_at = 0.0  # to see whether time is still in the way, if it is the first in line
+    job: Any = None  # that it was granted for, if it is a worker's: (future, work)
 
     def __init__(self, queue: RequestQueue, priority: int, timeout: float | None) -> None:
-        self.queue, self.priority, self.timeout = queue, priority, timeout
+        self.queue, self.priority = queue, priority
+        self.timeout = float("inf") if timeout is None else timeout
 
     def acquire(self) -> _Slot:
-        """Wait for the turn. Raises QueueFullError, or QueueTimeoutError after `timeout` seconds."""
-        self.lock = _thread.allocate_lock()
-        self.lock.acquire()  # released by who grants or refuses the slot, or makes it the watch
-        self.mailbox = self.queue._mailbox
-        self.state = "waiting"
+        """Wait for the turn. Raises QueueFullError, and QueueTimeoutError after `timeout` s."""
+        if id(self) not in self.queue._held and not self.wait(self.queue._arrive):
+            advice = "Raise queue_size=, or send less at once."
+            raise QueueFullError("%d callers wait for a slot already" % self.queue.size, advice)
+        return self
+
+    def wait(self, arrive: Callable[[_Slot], None]) -> bool:
+        """Arrive and wait; whether the slot was granted."""
+        queue, self.state, self.lock = self.queue, "waiting", _thread.allocate_lock()
+        self.lock.acquire()  # wake() releases it
+        end = queue._clock() + self.timeout
         try:
-            self.mailbox.post(self.queue._arrive, self)
-            if self.state != "granted":
-                self._wait()
+            queue._mailbox.post(arrive, self)
+            while self.state == "waiting":
+                now = queue._clock()
+                if now >= end:
+                    advice = "Raise max_concurrent_requests= or the timeout, or send less at once."
+                    raise QueueTimeoutError("no slot came free in %.3g s" % self.timeout, advice)
+                until = min(end, self.wakes_at) if self.wakes_at > now else end
+                self.lock.acquire(True, min(until - now, threading.TIMEOUT_MAX))
+                queue._mailbox.post(queue._grant)
         except BaseException:
             self.release()  # also where the turn came in the meantime
             raise
-        return self
+        return self.state == "granted"
 
-    def _wait(self) -> None:
-        queue = self.queue
-        end = float("inf") if self.timeout is None else queue._clock() + self.timeout
-        while self.state == "waiting":
-            now, gate = queue._clock(), queue._gate()
-            if now >= end:
-                advice = "Raise max_concurrent_requests= or the timeout, or send less at once."
-                raise QueueTimeoutError("no slot came free in %.3g s" % (self.timeout or 0), advice)
-            until = min(end, gate) if queue._watch is self and gate > now else end
-            self.lock.acquire(True, min(until - now, threading.TIMEOUT_MAX))
-            self.mailbox.post(queue._grant)
-        if self.state == "refused":
-            advice = "Raise queue_size=, or send less at once."
-            raise QueueFullError("%d callers wait for a slot already" % queue.size, advice)
+    def wake(self, state: str) -> None:
+        """Set the state and wake who waits, and sees what it is by then. Runs in the mailbox."""
+        self.state = state
+        if self.lock.locked():
+            self.lock.release()
 
     def release(self) -> None:
         """Give the slot back, once; the first in line gets it."""
         if self.state in ("waiting", "granted"):
-            self.mailbox.post(self.queue._leave, self)
-
-    __enter__ = acquire
+            self.state = "released"
+            self.queue._mailbox.post(self.queue._leave, self)
 
     def __exit__(self, *exc_info: Any) -> None:
         self.release()
 
-    __del__ = release
+    __enter__, __del__ = acquire, release
 
 
 class RequestQueue:
@@ -820,163 +799,157 @@ class RequestQueue:
         _check_number("size", size, 0)
         _check_number("per_minute", 1 if per_minute is None else per_minute, 1)
         self.max_concurrent, self.size, self.per_minute = max_concurrent, size, per_minute
-        self._clock = time.monotonic
-        self._paused_until = 0.0
+        self._clock, self._opens_at = time.monotonic, 0.0  # until then nothing starts
         self._starts: Any = collections.deque(maxlen=per_minute or 0)
         self._after_fork()
         _survive_fork(self)
 
     def _after_fork(self) -> None:
-        """Begin with nobody here: what was granted before stays with the old mailbox."""
-        self._mailbox = _Mailbox()
-        self._running = self._arrivals = self._workers = 0
-        self._line: list[tuple[int, int, _Slot]] = []  # a heap, the first in line on top
-        self._jobs: list[Any] = []  # a heap of (priority, arrival, job)
-        self._watch: _Slot | None = None
-        self._worker_ids: set[int] = set()
+        """Begin with nobody here: what was granted before is the parent's."""
+        self._mailbox, self._local = _Mailbox(), threading.local()
+        self._held: set[int] = set()  # ids of slots: one that is dropped must not live on here
+        self._callers: list[Any] = []  # a heap of (priority, arrival, slot)
+        self._jobs: list[Any] = []  # a heap of (priority, arrival, future, work)
+        self._idle: list[_Slot] = []  # of workers that wait for a job
+        self._arrivals = self._workers = 0
 
     def __reduce__(self) -> Any:
         return type(self), (self.max_concurrent, self.size, self.per_minute)
 
-    def __repr__(self) -> str:
-        return "<RequestQueue %d running, %d waiting>" % (self.running, self.waiting)
-
-    @property
-    def running(self) -> int:
-        """How many slots are taken."""
-        return self._running
-
-    @property
-    def waiting(self) -> int:
-        """How many callers wait for a slot."""
-        return len(self._line)
+    running = property(lambda self: len(self._held), doc="How many slots are taken.")
+    waiting = property(lambda self: len(self._callers) + len(self._jobs), doc="How many wait.")
 
     def slot(self, priority: int = NORMAL, timeout: float | None = None) -> _Slot:
-        """A context manager that waits for a slot, `timeout` seconds at most, and gives it back."""
-        return _Slot(self, priority, timeout)
+        """A context manager that waits for a slot, `timeout` seconds at most, and gives it back.
+
+        In a job, the first is the slot that the job has already."""
+        return self._local.__dict__.pop("slot", None) or _Slot(self, priority, timeout)
 
     def pause(self, seconds: float) -> None:
-        """Start nothing for `seconds`. What runs already goes on."""
+        """Start nothing for `seconds`, for whomever. What runs already goes on."""
         self._mailbox.post(self._pause_until, self._clock() + seconds)
 
-    def submit(
-        self, function: Callable[..., Any], *args: Any, priority: int = NORMAL, **kwargs: Any
-    ) -> Any:
-        """Have `function(*args, **kwargs)` called by a daemon thread; returns its Future.
+    def submit(self, function: Any, *args: Any, priority: int = NORMAL, **kw: Any) -> Any:
+        """Have `function(*args, **kw)` called by a daemon thread; returns its Future.
 
-        At most `max_concurrent` run at once; however many wait, none times out or is refused. From
+        It begins when a slot is granted, and however many wait, none times out or is refused. From
         within a job it is called there and then: a job that waits for another cannot wait for ever.
         """
         from concurrent.futures import Future
 
-        future: Any = Future()
-        job = (future, function, args, kwargs)
-        if _thread.get_ident() in self._worker_ids:
-            _run_job(*job)
+        job: Any = (Future(), lambda: function(*args, **kw))
+        if "is_worker" in self._local.__dict__:
+            self._do(*job)
         else:
-            self._mailbox.post(self._add_job, priority, job)
-        return future
+            self._mailbox.post(self._add_job, priority, *job)
+            job[0].add_done_callback(self._forget)
+        return job[0]
 
-    def map(
-        self, function: Callable[..., Any], inputs: Iterable[Any], *, priority: int = NORMAL,
-        **kwargs: Any,
-    ) -> Iterator[Any]:  # fmt: skip
-        """`function(input, **kwargs)` for each of `inputs`, results in the order of the inputs.
+    def map(self, function: Any, inputs: Any, *, priority: int = NORMAL, **kw: Any) -> _Map:
+        """`function(input, **kw)` for each of `inputs`, results in the order of the inputs.
 
         At most `size` inputs are read ahead. Where a call raises, that is raised in its place, and
-        the next one goes on behind it.
+        the next one goes on behind it; what the inputs raise is raised at once, and loses nothing.
         """
-        kwargs["priority"] = priority
-        return _Map(lambda value: self.submit(function, value, **kwargs), inputs, max(self.size, 1))
+        kw["priority"] = priority
+        return _Map(lambda value: self.submit(function, value, **kw), inputs, self.size)
+
+    def _forget(self, future: Any) -> None:
+        if future.cancelled():
+            self._mailbox.post(self._leave, future)
 
     # What follows runs in the mailbox: in one thread at a time.
 
+    def _stand(self, line: list[Any], priority: int, *item: Any) -> None:
+        self._arrivals += 1
+        heapq.heappush(line, (priority, self._arrivals, *item))
+        self._grant()
+
     def _arrive(self, slot: _Slot) -> None:
-        self._arrivals += 1
-        heapq.heappush(self._line, (slot.priority, self._arrivals, slot))
-        self._grant()
-        if slot.state == "waiting" and len(self._line) > self.size:
-            self._remove(slot)
-            self._decide(slot, "refused")
+        self._stand(self._callers, slot.priority, slot)
+        if slot.state == "waiting" and len(self._callers) > self.size:
+            self._leave(slot)
+            slot.wake("refused")
 
-    def _leave(self, slot: _Slot) -> None:
-        if slot.mailbox is self._mailbox:
-            if slot.state == "granted":
-                self._running -= 1
-            elif slot.state == "waiting":
-                self._remove(slot)
-        slot.state = "released"
-        self._grant()
-
-    def _remove(self, slot: _Slot) -> None:
-        self._line = [entry for entry in self._line if entry[2] is not slot]
-        heapq.heapify(self._line)
-
-    def _grant(self) -> None:
-        """Grant slots to the first in line as long as there are any and the gate is open."""
-        while self._line and self._running < self.max_concurrent:
-            now, first = self._clock(), self._line[0][2]
-            if now < self._gate():
-                if self._watch is not first:
-                    self._watch = first
-                    self._decide(first, "waiting")
-                return
-            heapq.heappop(self._line)
-            self._running += 1
-            self._starts.append(now)
-            self._decide(first, "granted")
-
-    def _decide(self, slot: _Slot, state: str) -> None:
-        """Set the slot's state and wake its caller, who sees what it is by then."""
-        slot.state = state
-        if slot.lock.locked():
-            slot.lock.release()
-
-    def _gate(self) -> float:
-        """The moment before which nothing starts."""
-        full = self.per_minute is not None and len(self._starts) == self.per_minute
-        return max(self._paused_until, self._starts[0] + 60.0 if full else 0.0)
-
-    def _pause_until(self, moment: float) -> None:
-        self._paused_until = max(self._paused_until, moment)
+    def _leave(self, item: Any) -> None:
+        """A slot comes back, or a caller gave up, or a job was cancelled."""
+        if id(item) in self._held:
+            self._held.remove(id(item))
+        else:
+            for line in (self._callers, self._jobs):
+                line[:] = [entry for entry in line if entry[2] is not item]
+                heapq.heapify(line)
         self._grant()
 
-    def _add_job(self, priority: int, job: Any) -> None:
-        self._arrivals += 1
-        heapq.heappush(self._jobs, (priority, self._arrivals, job))
+    def _add_job(self, priority: int, future: Any, work: Any) -> None:
         if self._workers < self.max_concurrent:
             try:
                 threading.Thread(target=self._work, name="openai_mini", daemon=True).start()
                 self._workers += 1
-            except RuntimeError:  # no thread is left: those that run do the job
+            except RuntimeError as error:  # no thread is left: those that run do the job
                 if not self._workers:
-                    self._jobs.clear()
-                    job[0].set_exception(QueueFullError("the system has no thread left"))
+                    return future.set_exception(QueueFullError(str(error)))  # type: ignore
+        self._stand(self._jobs, priority, future, work)
 
-    def _next_job(self) -> Any:
-        if self._jobs:
-            return heapq.heappop(self._jobs)[2]
-        self._workers -= 1
-        return None
+    def _offer(self, slot: _Slot) -> None:
+        """A worker is free for a job."""
+        self._idle.append(slot)
+        self._grant()
+
+    def _grant(self) -> None:
+        while self._grant_first():
+            pass
+        while len(self._idle) > len(self._jobs):
+            self._workers -= 1
+            self._idle.pop().wake("refused")
+
+    def _grant_first(self) -> bool:
+        """Grant a slot to the first in line, if there is one to grant and nothing is in the way."""
+        lines = [line for line in (self._callers, self._jobs if self._idle else []) if line]
+        if not lines or len(self._held) >= self.max_concurrent:
+            return False
+        line, now = min(lines), self._clock()
+        slot = self._idle[-1] if line is self._jobs else line[0][2]
+        if now < self._opens_at:
+            if slot.wakes_at != self._opens_at:
+                slot.wakes_at = self._opens_at
+                slot.wake("waiting")
+            return False
+        _, _, *item = heapq.heappop(line)
+        if line is self._jobs:
+            self._idle.pop().job = item
+        self._held.add(id(slot))
+        slot.wake("granted")
+        self._starts.append(now)
+        if len(self._starts) == self.per_minute:
+            self._pause_until(self._starts[0] + 60.0)
+        return True
+
+    def _pause_until(self, moment: float) -> None:
+        self._opens_at = max(self._opens_at, moment)
+
+    # What follows runs in the worker threads.
 
     def _work(self) -> None:
-        """What a worker does: one job after the other, until there is none."""
-        identity, mailbox = _thread.get_ident(), self._mailbox
-        self._worker_ids.add(identity)
-        job = mailbox.ask(self._next_job)
-        while job:
-            _run_job(*job)
+        """Do one job after the other, until there is none."""
+        self._local.is_worker = True
+        slot = _Slot(self, LOW, None)
+        while slot.wait(self._offer):
+            job, slot.job, self._local.slot = slot.job, None, slot
+            slot = _Slot(self, LOW, None)  # for the next one: this one is the job's
+            self._do(*job)
             del job  # its result belongs to the caller alone
-            job = mailbox.ask(self._next_job)
-        self._worker_ids.discard(identity)
 
-
-def _run_job(future: Any, function: Any, args: Any, kwargs: Any) -> None:
-    if future.set_running_or_notify_cancel():
+    def _do(self, future: Any, work: Callable[[], Any]) -> None:
+        """Do a job. Its slot is back when its result is told: who has it finds nothing running."""
+        if not future.set_running_or_notify_cancel():
+            return self.slot().release()
         try:
-            future.set_result(function(*args, **kwargs))
+            value, tell = work(), future.set_result
         except BaseException as error:
-            future.set_exception(error)
+            value, tell = error, future.set_exception
+        self.slot().release()  # the job's, where no attempt has taken it over
+        tell(value)
 
 
 class _Map:
@@ -987,37 +960,26 @@ class _Map:
         self._futures: Any = collections.deque()
         if not hasattr(inputs, "__iter__"):
             raise ValidationError("the inputs of map are no iterable: %r" % type(inputs).__name__)
-        self._inputs, self._submit, self._ahead = iter(inputs), submit, ahead
-        self._exhausted: Any = None  # True, or what the inputs raised
+        self._inputs, self._submit, self._ahead = iter(inputs), submit, max(ahead, 1)
 
     def __iter__(self) -> _Map:
         return self
 
     def __next__(self) -> Any:
         """The next result. One input is read for each, and more while the result is not there."""
-        self._read_input()
-        while not self._exhausted and len(self._futures) < self._ahead:
-            if self._futures[0].done():
+        futures = self._futures
+        for _, value in zip(range(self._ahead - len(futures)), self._inputs):
+            futures.append(self._submit(value))
+            if futures[0].done():
                 break
-            self._read_input()
-        if self._futures:
-            return self._futures.popleft().result()
-        error, self._exhausted = self._exhausted, True
-        raise StopIteration if error is True else error
-
-    def _read_input(self) -> None:
-        if self._exhausted:
-            return
-        try:
-            self._futures.append(self._submit(next(self._inputs)))
-        except StopIteration:
-            self._exhausted = True
-        except Exception as error:  # the inputs' own: raised behind the results before it
-            self._exhausted = error
+        if not futures:
+            raise StopIteration
+        futures[0].exception()  # waits: Ctrl-C here loses no result
+        return futures.popleft().result()
 
     def close(self) -> None:
         """Cancel what has not begun."""
-        self._exhausted = True
+        self._inputs = iter(())
         while self._futures:
             self._futures.popleft().cancel()
 
@@ -1027,18 +989,19 @@ class _Map:
 # ------------------------------------------------------------------------------------------------
 # Results and streams
 #
-# What a call returns. A Result is the server's JSON and nothing else; a Stream reads chunks and puts
-# the message together. This room knows server-sent events, and takes bytes from wherever they come.
+# What a call returns. A Result is the server's JSON and nothing else; a Stream reads chunks, and an
+# _Assembly puts the message together. This room knows server-sent events, and takes bytes from
+# wherever they come. What a server sent may have any shape.
 
 
 class Response:
-    """What came with an answer: `.status_code`, `.headers`, `.request_id`; of an error or a raw answer
-    also the body, as `.content`, `.text`, `.json()`, and as `.parse()`, what the call would return."""
+    """What came with an answer: `.status_code`, `.headers`, `.request_id`; of an error or a raw
+    answer also `.content`, `.text`, `.json()`, and `.parse()`: what the call would return."""
+
+    content, retries_taken = b"", 0
 
     def __init__(self, status_code: int, headers: Any, method: str, url: str) -> None:
         self.status_code, self.headers, self.method, self.url = status_code, headers, method, url
-        self.content = b""
-        self.retries_taken = 0
 
     request_id = property(lambda self: self.headers.get("x-request-id"))
     text = property(lambda self: self.content.decode("utf-8", "replace"))
@@ -1057,35 +1020,39 @@ class Response:
         return {name: value for name, value in self.__dict__.items() if name != "_parse"}
 
 
+def _dicts(value: Any) -> list[Any]:
+    """The JSON objects in a list, if it is one."""
+    return [item for item in value if isinstance(item, dict)] if isinstance(value, list) else []
+
+
 class Result(dict):  # type: ignore[type-arg]
     """A JSON object with attribute access at every depth: `r.choices[0].message.content`.
 
-    A name that is not there reads None. A key that is no Python name is reached with `_` for what is
-    not allowed in one: `r.categories.self_harm`. Of a chat answer `.content`, `.message`,
+    A name that is not there reads None. A key that is no Python name is reached with `_` for what
+    is not allowed in one: `r.categories.self_harm`. Of a chat answer `.content`, `.message`,
     `.tool_calls` and `.finish_reason` are those of its first choice; of a Responses answer
     `.output_text` is all text. `.request_id`, `.headers`, `.status_code` are the HTTP answer's.
     """
 
-    __slots__ = ("_response", "_parsed")  # set on the outermost one only
+    _response = _parsed = None  # type: Any  # set on the outermost one only
 
     def __getattr__(self, name: str) -> Any:
         if name in self:
             return self[name]
         if name[0] == "_":
             raise AttributeError(name)
-        if name in ("content", "message", "tool_calls", "finish_reason") and self.get("choices"):
-            choice = self["choices"][0]
-            return choice[name] if name in choice else (choice.get("message") or {}).get(name)
-        if name == "output_text" and isinstance(self.get("output"), list):
-            parts = [part for item in self["output"] for part in item.get("content") or ()]
-            return "".join(part["text"] for part in parts if part.get("type") == "output_text")
-        if name == "parsed":
-            return getattr(self, "_parsed", None)
-        for key in self:
-            if not key.isidentifier() or name[-1] == "_":
-                if re.sub(r"\W", "_", key) == name.rstrip("_"):
-                    return self[key]
-        return None
+        if name in ("content", "message", "tool_calls", "finish_reason"):
+            choice = (_dicts(self.get("choices")) or [{}])[0]
+            message = (_dicts([choice.get("message")]) or [{}])[0]
+            return choice.get(name, message.get(name))
+        if name == "output_text" and "output" in self:
+            parts = [p for item in _dicts(self["output"]) for p in _dicts(item.get("content"))]
+            texts = [part.get("text") for part in parts if part.get("type") == "output_text"]
+            return "".join(text for text in texts if isinstance(text, str))
+        if name in ("parsed", "output_parsed"):
+            return self._parsed
+        keys = [key for key in self.keys() if re.sub(r"\W", "_", key) in (name, name.rstrip("_"))]
+        return self[keys[0]] if keys else None
 
     def __setattr__(self, name: str, value: Any) -> None:
         if name[0] == "_":
@@ -1094,14 +1061,11 @@ class Result(dict):  # type: ignore[type-arg]
             self[name] = value
 
     def __dir__(self) -> list[str]:
-        return [*super().__dir__(), *(key for key in self if key.isidentifier())]
+        return [*super().__dir__(), *filter(str.isidentifier, self.keys())]
 
-    request_id = _request_id = property(lambda self: self._of_response("request_id"))
-    headers = property(lambda self: self._of_response("headers"))
-    status_code = property(lambda self: self._of_response("status_code"))
-
-    def _of_response(self, name: str) -> Any:
-        return getattr(getattr(self, "_response", None), name, None)
+    request_id = _request_id = property(lambda self: getattr(self._response, "request_id", None))
+    headers = property(lambda self: getattr(self._response, "headers", None))
+    status_code = property(lambda self: getattr(self._response, "status_code", None))
 
     def to_dict(self, **_: Any) -> dict[str, Any]:
         """The same as plain dicts and lists."""
@@ -1109,7 +1073,7 @@ class Result(dict):  # type: ignore[type-arg]
 
     def to_json(self, indent: int | None = 2, **_: Any) -> str:
         """The same as JSON text."""
-        return json.dumps(self, indent=indent, ensure_ascii=False)  # type: ignore[no-any-return]
+        return str(json.dumps(self, indent=indent, ensure_ascii=False))
 
     def model_dump_json(self, indent: int | None = None, **_: Any) -> str:
         return self.to_json(indent)
@@ -1117,15 +1081,19 @@ class Result(dict):  # type: ignore[type-arg]
     model_dump = to_dict
 
     def save(self, folder: Any) -> list[str]:
-        """Write the images of an image answer into `folder`; returns their paths.
+        """Write the images of an image answer into `folder`, over no other; returns their paths.
 
-        An image that the server keeps behind a URL is fetched, without the key. Raises OSError where
-        the folder cannot be written, and APIConnectionError where an image cannot be fetched.
+        An image that the server keeps behind a URL is fetched, without the key. Raises OSError
+        where the folder cannot be written, APIError where an image is broken or cannot be had.
         """
-        paths = []
-        for number, image in enumerate(self.get("data") or (), 1):
-            content = _from_base64(image["b64_json"]) if "b64_json" in image else _fetch(image["url"])
-            paths.append(os.path.join(folder, "image-%d.%s" % (number, _extension(content))))
+        paths: list[str] = []
+        for image in _dicts(self.get("data")):
+            text, url = image.get("b64_json"), image.get("url")
+            content = _from_base64(text) if text or not url else _fetch(url)
+            name, number = "image-%d." + _extension(content), 1
+            while os.path.exists(os.path.join(folder, name % number)):
+                number += 1
+            paths.append(os.path.join(folder, name % number))
             _write_whole(paths[-1], [content])
         return paths
 
@@ -1133,30 +1101,26 @@ class Result(dict):  # type: ignore[type-arg]
 class Chunk(Result):
     """A piece of a stream: a Result whose `.content` is always a str, '' where it has no text."""
 
-    __slots__ = ()
-
     @property
     def content(self) -> str:
+        text = self.get("delta") if self.get("type") == "response.output_text.delta" else None
         for choice in self.get("choices") or ():
             if not choice.get("index"):
                 text = (choice.get("delta") or choice.get("message") or {}).get("content")
-                return text if isinstance(text, str) else ""
-        return self["content"] if isinstance(self.get("content"), str) else ""
+        return text if isinstance(text, str) else ""
 
 
 class Transcript(Result):
     """A transcription: `.text`, which is also its `str()`."""
 
-    __slots__ = ()
-
     def __str__(self) -> str:
-        return self.get("text") or ""
+        return str(self.get("text") or "")
 
 
 class Page(Result):
     """A list answer: `.data` is the first page; iterating goes over all items of all pages."""
 
-    __slots__ = ("_fetch",)  # asks for another page with a query
+    _fetch: Any = None  # asks for another page with a query
 
     def __iter__(self) -> Iterator[Any]:
         page: Page | None = self
@@ -1176,11 +1140,18 @@ class Page(Result):
     def _next_query(self) -> dict[str, Any]:
         """What asks for the next page; a list that does not say goes on until a page is empty."""
         items = self.get("data")
-        if not items or self.get("has_more") is False or getattr(self, "_fetch", None) is None:
+        if not items or self.get("has_more") is False or self._fetch is None:
             return {}
-        last = items[-1] if isinstance(items[-1], dict) else {}
+        last = (_dicts(items[-1:]) or [{}])[0]
         after = self["next"] if "next" in self else self.get("last_id") or last.get("id")
         return {"after": after} if after else {}
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {**self.__dict__, "_fetch": self._fetch and _fetch_no_more}
+
+
+def _fetch_no_more(query: dict[str, Any]) -> Any:
+    raise OpenAIError("a copied or pickled list has one page: ask for the next with %r" % query)
 
 
 class Binary(bytes):
@@ -1204,29 +1175,31 @@ class Binary(bytes):
 
 
 def _write_whole(path: Any, pieces: Iterable[bytes]) -> int:
-    """Write a file that appears under its name when it is whole, or not at all; returns its size."""
-    path, mask = os.path.abspath(path), os.umask(0)
-    os.umask(mask)
-    if os.path.isdir(path):
-        raise IsADirectoryError(21, "Is a folder, not a file", path)
-    folder, name = os.path.split(path)
-    handle, beside = tempfile.mkstemp(".part", name + ".", folder)
+    """Write a file that appears under its name when it is whole, or not; returns its size."""
+    if os.path.exists(path) and not os.path.isfile(path):
+        with open(path, "wb") as file:  # a device or a pipe, whose place no file can take
+            return sum(map(file.write, pieces))
+    path = os.path.realpath(path)  # a link stays one
+    beside = os.path.join(os.path.dirname(path), ".%s.part" % os.urandom(8).hex())
     try:
-        with open(handle, "wb") as file:
+        with open(beside, "xb") as file:
             size = sum(map(file.write, pieces))
-        os.chmod(beside, 0o666 & ~mask)  # as open() would have made it
         os.replace(beside, path)
     except BaseException:
-        os.unlink(beside)
+        if os.path.exists(beside):
+            os.unlink(beside)
         raise
     return size
 
 
-def _from_base64(text: str) -> bytes:
+def _from_base64(text: Any) -> bytes:
     try:
-        return base64.b64decode(text)  # type: ignore[no-any-return]
-    except (ValueError, TypeError) as error:
-        raise APIResponseError("the base64 in the answer is broken: %s" % error)
+        content: bytes = base64.b64decode(text)
+        if 4 * len(content) == 3 * len(text) - 4 * text[-2:].count("="):  # it skips what is none
+            return content
+    except (ValueError, TypeError):
+        pass  # it is broken, as what is too short
+    raise APIResponseError("base64 in the answer is broken or missing: %s" % _plain(repr(text), 40))
 
 
 _FIRST_BYTES = {
@@ -1243,84 +1216,98 @@ def _extension(content: bytes) -> str:
     return next((name for start, name in _FIRST_BYTES.items() if content.startswith(start)), "bin")
 
 
-def _parse_json(content: bytes | str) -> Any:
+_decoders: list[Any] = []  # one, made when it is needed: json.loads would make one at each call
+
+
+def _decoder() -> Any:
+    if not _decoders:
+        _decoders.append(json.JSONDecoder(object_hook=Result))
+    return _decoders[0]
+
+
+def _parse_json(content: bytes | str, only_object: bool = False) -> Any:
     """JSON as Results, or an APIResponseError that says what came instead."""
     try:
-        text = content if isinstance(content, str) else content.decode("utf-8-sig", "surrogatepass")
-        return json.loads(text, object_hook=Result)
+        text = content if isinstance(content, str) else content.decode("utf-8", "surrogatepass")
+        value = _decoder().decode(text.lstrip("\ufeff"))
+        if not only_object or isinstance(value, Result):
+            return value
+        reason = " object"
     except RecursionError:
-        reason = "nested too deep"
+        reason = " (nested too deep)"
     except ValueError as error:
-        reason = _plain(str(error), 80)
+        reason = " (%s)" % _plain(str(error), 80)
     start = content[:500] if isinstance(content, str) else content[:500].decode("utf-8", "replace")
     if not start.strip():
         raise APIResponseError("the answer is empty where JSON was due")
-    raise APIResponseError("the answer is no JSON (%s) but %s" % (reason, _shown(start)[:100]))
+    raise APIResponseError("the answer is no JSON%s but %s" % (reason, _shown(start)[:100]))
 
 
-class _Text:
-    """Text that grows by pieces, joined by the thousand: a list of all would take ten times as much."""
-
-    __slots__ = ("blocks", "pieces")
-
-    def __init__(self) -> None:
-        self.blocks: list[str] = []
-        self.pieces: list[str] = []
+class _Text(list):  # type: ignore[type-arg]
+    """Text that grows by pieces, joined by the thousand: a list of all takes ten times as much."""
 
     def add(self, piece: str) -> None:
-        self.pieces.append(piece)
-        if len(self.pieces) == 1000:
-            self.blocks.append("".join(self.pieces))
-            self.pieces.clear()
+        self.append(piece)
+        if len(self) > 1000:
+            self[:] = [str(self)]
 
     def __str__(self) -> str:
-        return "".join(self.blocks + self.pieces)
+        return "".join(self)
 
 
-def _merge(message: dict[str, Any], delta: dict[str, Any]) -> None:
+def _merge(message: dict[str, Any], delta: dict[str, Any], depth: int = 0) -> None:
     """Add a piece to a message: text grows, lists grow by index, what names a thing is set."""
+    if depth > 50:
+        raise ValueError("nested too deep")
     for key, value in delta.items():
         have = message.get(key)
         if isinstance(value, str) and key not in ("role", "id", "type"):
-            if key == "name" and str(have) == value:
-                continue  # some servers repeat it in every piece
-            if not isinstance(have, _Text):
+            if have.__class__ is not _Text:
                 have = message[key] = _Text()
-            have.add(value)
+            if key != "name" or str(have) != value:  # some servers repeat it in every piece
+                have.add(value)
         elif isinstance(value, dict):
             if not isinstance(have, dict):
                 have = message[key] = {}
-            _merge(have, value)
+            _merge(have, value, depth + 1)
         elif isinstance(value, list):
-            if not isinstance(have, list):
+            if have.__class__ is not list:
                 have = message[key] = []
             for piece in value:
                 if isinstance(piece, dict) and (key == "tool_calls" or "index" in piece):
-                    _merge(_item_for(piece, have), piece)
+                    _merge(_item_for(piece, have), piece, depth + 1)
                 else:
                     have.append(piece)
-        elif value is not None or have is None:
+        elif have is None or value not in (None, ""):
             message[key] = value
 
 
 def _item_for(piece: dict[str, Any], items: list[Any]) -> dict[str, Any]:
-    """The item that a piece continues: by index and id where it has them, else the last, or a new one."""
-    index, identity = piece.get("index"), piece.get("id")
+    """The item that a piece continues, from the last one back, or a new one."""
     for item in reversed(items):
-        if index is None or item.get("index", index) == index:
-            if not identity or (item.get("id") or identity) == identity:
-                return item  # type: ignore[no-any-return]
+        if item.__class__ is dict and _continues(piece, item):
+            return item
     items.append({})
     return items[-1]  # type: ignore[no-any-return]
 
 
+def _continues(piece: dict[str, Any], item: dict[str, Any]) -> bool:
+    """Whether no index, no id and no name says that the piece begins another item."""
+    for key in ("index", "id"):
+        if piece.get(key) not in (None, "") and item.get(key) not in (None, "", piece[key]):
+            return False
+    new, old = piece.get("function") or {}, item.get("function") or {}
+    other = new.get("name") and str(old.get("name")) != new["name"]
+    return not (other and str(old.get("arguments") or ""))
+
+
 def _finished(value: Any) -> Any:
     """What was put together, as Results and str."""
-    if isinstance(value, dict):
+    if value.__class__ is dict:
         return Result((key, _finished(item)) for key, item in value.items())
-    if isinstance(value, list):
-        return [_finished(item) for item in value]
-    return str(value) if isinstance(value, _Text) else value
+    if value.__class__ is list:
+        return [_finished(item) if item.__class__ is dict else item for item in value]
+    return str(value) if value.__class__ is _Text else value
 
 
 # The events that say that the whole is done, and the families of events that need one.
@@ -1332,39 +1319,192 @@ _FAMILIES = ("response.", "image_generation.", "image_edit.", "transcript.text."
 LINGER_S = 5.0  # how long a stream that is whole may take to send its usage and its end
 
 
+class _Assembly:
+    """A streamed answer as far as it has come. It does not know the Stream, so that dropping that
+    one drops it at once."""
+
+    def __init__(self, started_at: float) -> None:
+        self.started_at = self.first_at = self.last_at = started_at
+        self.count = 0
+        self.parts: dict[int, dict[str, Any]] = {}  # choices by index
+        self.text = _Text()  # of a Responses stream
+        self.usage: Any = None
+        self.kind = ""  # 'chat', or 'family' once an event of one has come
+        self.done = False
+
+    def add(self, chunk: Chunk, event: str) -> Chunk:
+        """Take a chunk in and return it; an APIResponseError where it has not the shape of one."""
+        self.last_at = time.monotonic()
+        if not self.count:
+            self.first_at = self.last_at
+        self.count += 1
+        try:
+            if "choices" in chunk:
+                self.kind = "chat"
+                for choice in chunk["choices"] or ():
+                    self._add_choice(choice)
+            else:
+                self._add_event(chunk, chunk.get("type") or event)
+            if "usage" in chunk and isinstance(chunk["usage"], dict):
+                self.usage = chunk["usage"]
+            return chunk
+        except (ArithmeticError, AttributeError, LookupError, TypeError, ValueError):
+            pass  # it is not what a chunk is, and the error would not say so
+        what = _plain(chunk.to_json(None), 200)
+        raise APIResponseError("a chunk has a shape that none should have: " + what)
+
+    def _add_choice(self, choice: dict[str, Any]) -> None:
+        get = dict.get  # a Result's own would be looked for by its __getattr__ each time
+        index = get(choice, "index") or 0
+        known = self.parts.get(index)
+        if known is None:
+            message = {"role": "assistant", "content": None}
+            known = {"index": int(index), "message": message, "finish_reason": None}
+            self.parts[known["index"]] = known
+        if get(choice, "finish_reason"):
+            known["finish_reason"] = choice["finish_reason"]
+        delta = get(choice, "delta") or get(choice, "message") or {}
+        if len(delta) == 1 and "content" in delta:  # by far the most: the short way through _merge
+            text, piece = known["message"]["content"], delta["content"]
+            if text.__class__ is _Text and piece.__class__ is str:
+                text.add(piece)
+                return
+        _merge(known["message"], delta)
+
+    def _add_event(self, chunk: Chunk, kind: str) -> None:
+        self.text.add(chunk.content)
+        if kind in _LAST_EVENTS:
+            self.done, self.usage = True, (chunk.get("response") or {}).get("usage")
+        if kind.startswith(_FAMILIES):
+            self.kind = "family"
+
+    @property
+    def whole(self) -> bool:
+        """Whether its end has come, however the transfer ends."""
+        ended = [part["finish_reason"] for part in self.parts.values()]
+        return self.done or self.kind == "chat" and bool(ended) and all(ended)
+
+    @property
+    def choices(self) -> list[Result]:
+        """Each choice as far as it got: `.index`, `.message`, `.finish_reason`."""
+        choices = [_finished(self.parts[index]) for index in sorted(self.parts)]
+        for choice in choices:
+            for call in _dicts(choice["message"].get("tool_calls")):
+                call.pop("index", None)  # of the stream, not of the message
+                call["type"] = call.get("type") or "function"
+        return choices
+
+    @property
+    def message(self) -> Any:
+        """The whole message of choice 0 as far as it got, fit to be sent back."""
+        default = Result(role="assistant", content=str(self.text) or None)
+        return next((choice["message"] for choice in self.choices if choice["index"] == 0), default)
+
+    @property
+    def content(self) -> str:
+        text = self.message.get("content")
+        return text if isinstance(text, str) else ""
+
+    tool_calls = property(lambda self: self.message.get("tool_calls"))
+    finish_reason = property(lambda self: self.parts.get(0, {}).get("finish_reason"))
+
+    @property
+    def stats(self) -> dict[str, Any]:
+        duration_s, usage = self.last_at - self.started_at, self.usage or {}
+        tokens: Any = usage.get("completion_tokens") or usage.get("output_tokens")
+        gap_s = (self.last_at - self.first_at) / max(self.count - 1, 1)
+        known = isinstance(tokens, (int, float)) and duration_s > 0
+        return {
+            "duration_s": duration_s, "ttft_s": self.first_at - self.started_at,
+            "chunks": self.count, "avg_chunk_interval_s": gap_s,
+            "tokens_per_s": tokens / duration_s if known else None,
+        }  # fmt: skip
+
+
+def _pieces(attempt: _Attempt, so_far: _Assembly) -> Iterator[bytes]:
+    """Yield the body's bytes; silence counts from the last event, comments do not renew it."""
+    count = -1
+    while True:
+        if count != so_far.count:
+            count = so_far.count
+            attempt.limits.begin_wait(LINGER_S if so_far.whole else None)
+        try:
+            piece, broken = attempt.body.read(), ""
+        except APIError as error:
+            piece, broken = b"", error._what
+            if isinstance(error, APITimeoutError) and not so_far.whole:
+                raise
+        if not piece:
+            # Events that no rule is known for may end with the transfer, if that ends well.
+            if so_far.whole or so_far.count and not so_far.kind and not broken:
+                return
+            advice = "What came is in .partial: go on from there, or try again."
+            what = "the stream ended before its end" + (broken and ": " + broken)
+            raise StreamInterruptedError(what, advice)
+        yield piece
+
+
+def _chunks(attempt: _Attempt, so_far: _Assembly) -> Iterator[Chunk]:
+    """Yield the chunks of an answer; end where it is whole."""
+    if attempt.content_type == "application/json":
+        so_far.done = True
+        yield so_far.add(Chunk(attempt.parse("object", attempt.content())), "")
+        return
+    attempt.expect_events()
+    scan = _decoder().scan_once
+    for event in iter_sse(_pieces(attempt, so_far)):
+        data, name = event.data, event.event
+        if data[:6] == "[DONE]":
+            so_far.done = True
+            return
+        try:
+            value, end = scan(data, 0)
+        except (StopIteration, ValueError, RecursionError):
+            value, end = None, 0
+        if value.__class__ is not Result or end != len(data) and not data[end:].isspace():
+            value = Result(message=data) if name == "error" else _parse_json(data, True)
+        value.__class__ = Chunk
+        if "error" in value or name == "error" or "type" in value and value["type"] == "error":
+            attempt.raise_error(value, "error" in (name, value.type))
+        yield so_far.add(value, name)
+
+
+def _of_what_has_come(name: str) -> Any:
+    return property(lambda self: getattr(self._so_far, name), doc=getattr(_Assembly, name).__doc__)
+
+
 class Stream:
     """The chunks of an answer as they arrive: an iterator and a context manager.
 
-    `close()`, leaving `with`, an exception and dropping it end the request at once. During and after
-    it: `.content` (all text), `.message`, `.tool_calls`, `.finish_reason`, `.choices`, `.usage`,
-    `.stats`, `.response`. Raises StreamInterruptedError where the stream ends before its end,
-    APITimeoutError where the server is silent, or what an error event says; each with `.partial`.
+    `close()`, leaving `with`, an exception and dropping it end the request at once. During and
+    after it: `.content` (all text), `.message`, `.tool_calls`, `.finish_reason`, `.choices`,
+    `.usage`, `.response`, and `.stats`: `duration_s`, `ttft_s` (to the first chunk), `chunks`,
+    `avg_chunk_interval_s`, and `tokens_per_s` where the server sent the usage, else None.
+    Raises StreamInterruptedError where it ends before its end, APITimeoutError where the server is
+    silent, or what an error event says; each with `.partial`.
 
     It is whole at `[DONE]`, when each choice has its finish reason, or at an event that says so;
     a stream of events of other kinds also when the body ends.
     """
 
     def __init__(self, attempt: _Attempt) -> None:
-        self.response = attempt.response
-        self.usage: Any = None
-        self._attempt = attempt
-        self._started_at = self._first_at = self._last_at = time.monotonic()
-        self._count = 0
-        self._choices: dict[int, dict[str, Any]] = {}
-        self._output = _Text()  # of a Responses stream
-        self._kind = ""  # 'chat', or 'family' once an event of one has come
-        self._whole = self._closed = False
-        self._first: Chunk | None = None
-        self._chunks = self._read()
+        self.response, self._attempt = attempt.response, attempt
+        self._so_far = _Assembly(attempt.call.started_at)
+        self._chunks = _chunks(attempt, self._so_far)
+        self._first: list[Chunk] = []
+        self._closed = False
         _survive_fork(self)
+
+    content, message, choices = map(_of_what_has_come, ("content", "message", "choices"))
+    tool_calls, finish_reason = map(_of_what_has_come, ("tool_calls", "finish_reason"))
+    stats, usage = _of_what_has_come("stats"), property(lambda self: self._so_far.usage)
 
     def __iter__(self) -> Stream:
         return self
 
     def __next__(self) -> Chunk:
-        if self._first is not None:
-            chunk, self._first = self._first, None
-            return chunk
+        if self._first:
+            return self._first.pop()
         try:
             return next(self._chunks)
         except StopIteration:
@@ -1378,141 +1518,23 @@ class Stream:
 
     def _begin(self) -> Stream:
         """Wait for the first chunk: up to here the call may be tried again."""
-        self._first = next(self._chunks, None)
+        try:
+            self._first += [chunk for chunk in [next(self._chunks, None)] if chunk is not None]
+        except OpenAIError as error:
+            self._explained(error)
+            raise
+        self._attempt.stream = self._so_far
         return self
 
     def _explained(self, error: BaseException) -> BaseException:
         if isinstance(error, OpenAIError):
-            error.partial = self.message
-            error._place(self._attempt.where, self._attempt.number)
+            attempt, error.partial = self._attempt, self.message
+            error._place(attempt.where, attempt.number, attempt.secrets, self.response)
         return error
-
-    def _read(self) -> Iterator[Chunk]:
-        """Yield the chunks; end where the stream is whole."""
-        if self._attempt.content_type == "application/json":
-            self._whole = True
-            yield self._add(Chunk(self._attempt.parse("object", self._attempt.content())), "")
-            return
-        self._attempt.expect_events()
-        scan = json.JSONDecoder(object_hook=Result).scan_once
-        for event in iter_sse(self._pieces()):
-            data = event.data
-            if data[:6] == "[DONE]":
-                self._whole = True
-                return
-            try:
-                value, end = scan(data, 0)
-            except (StopIteration, ValueError, RecursionError):
-                value, end = _parse_json(data), len(data)
-            if value.__class__ is not Result or end != len(data.rstrip()):
-                raise APIResponseError("a chunk is no JSON object but %s" % _plain(data, 80))
-            yield self._add(Chunk(value), event.event)
-        if not self._is_whole():
-            raise StreamInterruptedError("the stream ended before its end")
-
-    def _pieces(self) -> Iterator[bytes]:
-        """Yield the body's bytes; silence counts from the last event, comments do not renew it."""
-        count = -1
-        while True:
-            if count != self._count:
-                count = self._count
-                self._attempt.limits.begin_wait(LINGER_S if count and self._is_whole() else None)
-            try:
-                piece = self._attempt.body.read()
-            except APIError as error:
-                if count and self._is_whole():
-                    return
-                if not count or isinstance(error, APITimeoutError):
-                    raise
-                raise StreamInterruptedError("the stream broke off: %s" % error._what)
-            if not piece:
-                return
-            yield piece
-
-    def _is_whole(self) -> bool:
-        if self._kind == "chat" and not self._whole:
-            choices = self._choices.values()
-            return bool(choices) and all(choice["finish_reason"] for choice in choices)
-        return self._whole or not self._kind and self._count > 0
-
-    def _add(self, chunk: Chunk, event: str) -> Chunk:
-        """Take a chunk into the message, or raise the error that it tells of."""
-        self._last_at = time.monotonic()
-        if not self._count:
-            self._first_at = self._last_at
-        self._count += 1
-        if "error" in chunk or event == "error":
-            self._attempt.raise_error(chunk, event == "error")
-        if "choices" in chunk:
-            self._kind = "chat"
-            for choice in chunk["choices"] or ():
-                self._add_choice(choice)
-        elif isinstance(chunk.get("type"), str):
-            self._add_event(chunk, chunk["type"])
-        if chunk.get("usage"):
-            self.usage = chunk["usage"]
-        return chunk
-
-    def _add_choice(self, choice: dict[str, Any]) -> None:
-        index = choice.get("index") or 0
-        known = self._choices.get(index)
-        if known is None:
-            message = {"role": "assistant", "content": None}
-            known = {"index": index, "message": message, "finish_reason": None}
-            self._choices[index] = known
-        if choice.get("finish_reason"):
-            known["finish_reason"] = choice["finish_reason"]
-        delta = choice.get("delta") or choice.get("message")
-        if delta:
-            _merge(known["message"], delta)
-
-    def _add_event(self, chunk: Chunk, kind: str) -> None:
-        if kind == "response.output_text.delta":
-            self._output.add(str(chunk.get("delta") or ""))
-        elif kind in _LAST_EVENTS:
-            self._whole = True
-            self.usage = (chunk.get("response") or {}).get("usage") or self.usage
-        if kind.startswith(_FAMILIES):
-            self._kind = "family"
-
-    @property
-    def choices(self) -> list[Result]:
-        """Each choice as far as it got: `.index`, `.message`, `.finish_reason`."""
-        choices = [_finished(self._choices[index]) for index in sorted(self._choices)]
-        for choice in choices:
-            for call in choice["message"].get("tool_calls") or ():
-                call.pop("index", None)  # of the stream, not of the message
-                call.setdefault("type", "function")
-        return choices
-
-    @property
-    def message(self) -> Result:
-        """The whole message of choice 0 as far as it got, fit to be sent back."""
-        for choice in self.choices:
-            if choice["index"] == 0:
-                return choice["message"]  # type: ignore[no-any-return]
-        return Result(role="assistant", content=str(self._output) or None)
-
-    content = property(lambda self: self.message.get("content") or "")
-    tool_calls = property(lambda self: self.message.get("tool_calls"))
-    finish_reason = property(lambda self: self._choices.get(0, {}).get("finish_reason"))
-
-    @property
-    def stats(self) -> dict[str, Any]:
-        """`duration_s`, `ttft_s` (to the first chunk), `chunks`, `avg_chunk_interval_s`, and
-        `tokens_per_s` where the server sent the usage, else None."""
-        duration_s, usage = self._last_at - self._started_at, self.usage or {}
-        tokens = usage.get("completion_tokens") or usage.get("output_tokens")
-        gaps = max(self._count - 1, 1)
-        return {
-            "duration_s": duration_s, "ttft_s": self._first_at - self._started_at,
-            "chunks": self._count, "avg_chunk_interval_s": (self._last_at - self._first_at) / gaps,
-            "tokens_per_s": tokens / duration_s if tokens and duration_s > 0 else None,
-        }  # fmt: skip
 
     def close(self) -> None:
         """End the request now; a reader in another thread wakes up. May be called again."""
-        self._closed, self._first, self._chunks = True, None, iter(())
+        self._closed, self._first, self._chunks = True, [], iter(())
         self._attempt.end(None, abandoned=True)
 
     def __enter__(self) -> Stream:
@@ -1524,8 +1546,9 @@ class Stream:
     __del__ = close
 
     def _after_fork(self) -> None:
-        self._chunks = iter(())
+        """In a child: what has not come is the parent's, so that here the stream breaks off."""
         self._attempt.forget()
+        self._chunks = _chunks(self._attempt, self._so_far)
 
 
 # ------------------------------------------------------------------------------------------------
@@ -1534,37 +1557,40 @@ class Stream:
 # A form (RFC 7578) is read from disk as it goes out, as often as it is sent; its length is known
 # before. This room knows nothing of who sends it.
 
-BLOCK_BYTES = 128 << 10  # smaller ones double the CPU of an upload
+BLOCK_BYTES = 256 << 10  # at a time, up and down: smaller ones cost CPU
 
 
 class _File:
-    """One file to upload: a path, bytes, a binary file from where it stands, or (name, any of these[,
-    content type])."""
+    """One file to upload: a path, bytes, a binary file from where it stands, or
+    (name, any of these[, content type])."""
 
     def __init__(self, file: Any, name: str | None = None) -> None:
-        kind = None
-        if isinstance(file, tuple) and len(file) in (2, 3):
-            name, kind, file = name or file[0], file[2] if len(file) == 3 else None, file[1]
-        if isinstance(file, (str, os.PathLike)):
+        pair = isinstance(file, tuple) and len(file) in (2, 3)
+        given, file, *kinds = file if pair else (None, file)
+        name = name or given
+        if isinstance(file, (str, os.PathLike)) and "\0" not in str(file):
             name, file = name or os.path.basename(file), open(file, "rb", buffering=0)
         elif isinstance(file, (bytes, bytearray, memoryview)):
             name, file = name or "file." + _extension(bytes(file[:16])), io.BytesIO(file)
-        elif not hasattr(file, "read"):
-            raise ValidationError("a path, bytes or a binary file is needed, not %r" % (file,))
+        if not hasattr(file, "read") or getattr(file, "closed", False):
+            raise ValidationError("a path, bytes or an open file is needed, not %r" % (file,))
         if isinstance(file.read(0), str):
             raise ValidationError("%r is open as text: open it with mode 'rb'" % (file,))
         named = getattr(file, "name", None)
         self.name = name or (os.path.basename(named) if isinstance(named, str) else "upload")
-        self.type = kind or mimetypes.guess_type(self.name)[0] or "application/octet-stream"
+        kind = "".join(kinds) or mimetypes.guess_type(self.name)[0]
+        self.type = kind or "application/octet-stream"
         if not getattr(file, "seekable", lambda: True)():
-            file = _spooled(file)
+            pipe, file = file, tempfile.TemporaryFile()  # to know its length, and to rewind
+            file.writelines(iter(lambda: pipe.read(BLOCK_BYTES), b""))
+            file.seek(0)
         self.file, self.start = file, file.tell()
         self.size = file.seek(0, 2) - self.start
         if not self.size:
             raise ValidationError("the file %r is empty: nothing was sent" % self.name)
 
-    def blocks(self) -> Iterator[Any]:
-        """Yield its bytes from the start, as many as were announced."""
+    def __iter__(self) -> Iterator[Any]:
+        """Its bytes from the start, as many as were announced."""
         self.file.seek(self.start)
         left = self.size
         while left:
@@ -1575,33 +1601,22 @@ class _File:
             yield block
 
 
-def _spooled(file: Any) -> Any:
-    """What a pipe gives, on disk: its length is needed, and perhaps its bytes once more."""
-    import shutil
-
-    spool = tempfile.TemporaryFile()
-    shutil.copyfileobj(file, spool)
-    spool.seek(0)
-    return spool
-
-
 class _Form:
-    """A multipart form as an iterable of bytes; `progress(sent, total)` is called as it goes out."""
+    """A multipart form as an iterable of bytes; `progress(sent, total)` is called on the way."""
 
     def __init__(self, fields: Any, files: Any, progress: Any = None) -> None:
-        boundary = os.urandom(16).hex()
+        boundary, self.progress = os.urandom(16).hex(), progress
         self.content_type = "multipart/form-data; boundary=" + boundary
-        self.progress = progress
-        self.error: BaseException | None = None  # what reading a file or the caller's progress raised
-        self._parts: list[Any] = []
-        head = '--%s\r\nContent-Disposition: form-data; name="%%s"' % boundary
-        for name, value in fields:
-            self._parts.append(((head + "\r\n\r\n%s\r\n") % (_quoted(name), value)).encode())
-        head += '; filename="%s"\r\nContent-Type: %s\r\n\r\n'
-        for name, file in files:
-            filled = head % (_quoted(name), _quoted(file.name), _quoted(file.type))
-            self._parts += [filled.encode("utf-8", "replace"), file, b"\r\n"]
-        self._parts.append(b"--%s--\r\n" % boundary.encode())
+        self.error: BaseException | None = None  # what a file or the caller's progress raised
+        parts: list[Any] = []
+        for name, value in [*fields, *files]:
+            head = '--%s\r\nContent-Disposition: form-data; name="%s"' % (boundary, _quoted(name))
+            if isinstance(value, _File):
+                names = _quoted(value.name), _quoted(value.type)
+                head += '; filename="%s"\r\nContent-Type: %s' % names
+            parts += [head + "\r\n\r\n", value, "\r\n"]
+        parts.append("--%s--\r\n" % boundary)
+        self._parts = [p.encode("utf-8", "replace") if isinstance(p, str) else p for p in parts]
         self.length = sum(p.size if isinstance(p, _File) else len(p) for p in self._parts)
 
     def __len__(self) -> int:
@@ -1611,7 +1626,7 @@ class _Form:
         sent, self.error = 0, None
         try:
             for part in self._parts:
-                for block in part.blocks() if isinstance(part, _File) else (part,):
+                for block in part if isinstance(part, _File) else (part,):
                     yield block
                     sent += len(block)
                     if self.progress:
@@ -1632,66 +1647,59 @@ def _quoted(name: str) -> str:
 # ------------------------------------------------------------------------------------------------
 # Wire
 #
-# One request out, one body in. Without a `session=` of the caller's the way is urllib3's pools alone,
-# with the environment's proxies and certificates as requests reads them. This room turns each
-# trouble on the way into an error of ours; it does not know what is asked, or why.
+# One request out, one body in. Without a `session=` of the caller's the way is urllib3's pools
+# alone, with the environment's proxies and certificates as requests reads them. This room turns
+# each trouble on the way into an error of ours; it does not know what is asked, or why.
 
 MAX_BODY_BYTES = 256 << 20  # of an answer kept in memory: 2048 embeddings as text are 130 MB
 MAX_ERROR_BYTES = 16 << 20  # of an error page
+DEAD_S = 5.0  # a pooled connection that ends later than that was not dead: the server was at work
 
 
 class _Limits:
     """How long one attempt may be silent, and until when its call may last."""
 
+    alive = False  # whether the connection is a new one, or has begun to answer
+
     def __init__(self, connect: float | None, read: float | None, ends_at: float) -> None:
         self.connect, self.read, self.ends_at = connect, read, ends_at
+        self.handled = sys.exc_info()[1]  # by the caller: no cause of what happens in here
         self.begin_wait()
 
     def begin_wait(self, most: float | None = None) -> None:
         """From now on silence counts."""
-        waits = [seconds for seconds in (self.read, most) if seconds is not None]
-        self.silent_until = time.monotonic() + min(waits) if waits else float("inf")
+        for_ever = float("inf")
+        self.silent_until = time.monotonic() + min(self.read or for_ever, most or for_ever)
 
     def left(self) -> float | None:
         """Seconds that the next wait may take; raises socket.timeout where none are left."""
-        until = min(self.silent_until, self.ends_at)
-        left = until - time.monotonic()
+        left = min(self.silent_until, self.ends_at) - time.monotonic()
         if left <= 0:
             raise socket.timeout("timed out")
-        return left if until < float("inf") else None
-
-
-class _TimedReader(io.RawIOBase):
-    """A socket's raw reader that asks the limits of the attempt before each wait for bytes."""
-
-    def __init__(self, raw: Any, limits: _Limits) -> None:
-        self.raw, self.limits = raw, limits
-        self._sock = raw._sock
-
-    def readable(self) -> bool:
-        return True
-
-    def readinto(self, buffer: Any) -> Any:
-        self._sock.settimeout(self.limits.left())
-        return self.raw.readinto(buffer)
-
-    def close(self) -> None:
-        self.raw.close()
-        super().close()
+        return left if left < float("inf") else None
 
 
 def _connection_class(base: Any, local: Any) -> Any:
-    """urllib3's connection class `base` with limits on reading, and without informational answers.
-
-    `local`, a threading.local, has the `.limits` of the attempt that this thread makes, and is told
-    in `.connected` whether a connection was opened for it.
-    """
+    """urllib3's connection class `base`, which asks `local.limits`, those of the attempt that the
+    thread makes, before each wait, and passes over informational answers."""
     from http.client import HTTPResponse
+    from socket import SocketIO
+
+    class Reader(SocketIO):
+        limits: _Limits
+
+        def readinto(self, buffer: Any) -> Any:
+            self._sock.settimeout(self.limits.left())  # type: ignore[attr-defined]
+            count = super().readinto(buffer)
+            self.limits.alive |= bool(count)
+            return count
 
     class Answer(HTTPResponse):
-        def __init__(self, sock: Any, *args: Any, **kwargs: Any) -> None:
-            super().__init__(sock, *args, **kwargs)
-            self.fp: Any = io.BufferedReader(_TimedReader(self.fp.detach(), local.limits))
+        def __init__(self, *args: Any, **kwargs: Any) -> None:
+            super().__init__(*args, **kwargs)
+            raw: Any = self.fp.detach()  # a SocketIO, whichever kind of socket is behind it
+            raw.__class__, raw.limits = Reader, local.limits
+            self.fp: Any = io.BufferedReader(raw)
 
         def _read_status(self) -> Any:
             """A 103 is passed over as http.client passes over a 100 (RFC 9110, section 15.2)."""
@@ -1701,10 +1709,16 @@ def _connection_class(base: Any, local: Any) -> Any:
     class Connection(base):  # type: ignore[misc]
         response_class = Answer
 
-        def connect(self) -> Any:
-            local.connected = True
+        def connect(self) -> None:
+            local.limits.alive = True
             super().connect()
-            self.sock.settimeout(local.limits.left())  # sending may take longer than connecting
+
+        def send(self, data: Any) -> None:
+            if self.sock is None:
+                self.connect()
+            local.limits.begin_wait()
+            self.sock.settimeout(local.limits.left())
+            super().send(data)
 
     return Connection
 
@@ -1724,104 +1738,89 @@ class _Pools:
     def send(self, request: _Request, limits: _Limits) -> Any:
         """Send, and return urllib3's answer with its headers read and its body unread."""
         key = (request.origin, request.verify)
-        if key not in self._routes:
-            with self._lock:
-                if key not in self._routes:
-                    self._routes[key] = self._make_route(*key)
-        pool, prefix, headers = self._routes[key]
-        headers = dict(headers, **request.headers) if headers else request.headers
-        local, left = self._local, limits.left()
-        local.limits = limits
-        connect = min(wait for wait in (limits.connect, left, 1e6) if wait is not None)
+        with self._lock:
+            if key not in self._routes:
+                self._routes[key] = self._make_route(*key)
+            pool, prefix, headers = self._routes[key]
+        headers = {**headers, **request.headers} if headers else request.headers
+        self._local.limits, dead_until = limits, time.monotonic() + DEAD_S
         while True:
-            local.connected = False
+            limits.alive, left = False, limits.left()
+            connect = min(limits.connect or 1e6, left or 1e6)
             try:
                 return pool.urlopen(
                     request.method, prefix + request.target, request.body, headers, retries=False,
                     redirect=False, assert_same_host=False, preload_content=False,
                     decode_content=False, timeout=urllib3.Timeout(connect=connect, read=left),
                 )  # fmt: skip
-            except urllib3.exceptions.ProtocolError:
-                if local.connected:  # else a pooled connection had died: that is no attempt
-                    raise
+            except (urllib3.exceptions.ProtocolError, urllib3.exceptions.SSLError):
+                if limits.alive or time.monotonic() > dead_until:
+                    raise  # else a pooled connection had died: that is no attempt
 
     def _make_route(self, origin: str, verify: Any) -> Any:
-        url, proxy = urllib3.util.parse_url(origin), _environment_proxy(origin)
-        options = {"blocksize": BLOCK_BYTES, "socket_options": _socket_options(), "maxsize": self.size}
-        if url.scheme == "https":
-            options["ssl_context"] = _ssl_context(verify)
-        prefix, headers = "", {}
+        settings, tls = _settings(requests.Session(), origin, verify), origin.startswith("https:")
+        tcp, names = socket.IPPROTO_TCP, ("TCP_KEEPIDLE", "TCP_KEEPINTVL")  # not on every system
+        alive = [(tcp, getattr(socket, name), 60) for name in names if hasattr(socket, name)]
+        alive += [(tcp, socket.TCP_NODELAY, 1), (socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)]
+        options: dict[str, Any] = {"socket_options": alive}
+        if tls:
+            options["ssl_context"] = _ssl_context(settings["verify"])
+        proxy = requests.utils.select_proxy(origin, settings["proxies"])
+        manager, prefix, headers = urllib3.PoolManager(maxsize=self.size, **options), "", {}
         if proxy:
-            adapter = requests.adapters.HTTPAdapter()
-            adapter._pool_maxsize = options.pop("maxsize")
+            proxy = requests.utils.prepend_scheme_if_needed(proxy, "http")
+            adapter = requests.adapters.HTTPAdapter(1, self.size)
             manager = adapter.proxy_manager_for(proxy, **options)
-            if url.scheme == "http" and not proxy.lower().startswith("socks"):
+            if not tls and not proxy.lower().startswith("socks"):  # these two go through a tunnel
                 prefix, headers = origin, adapter.proxy_headers(proxy)
-        else:
-            manager = urllib3.PoolManager(**options)
-        pool = manager.connection_from_host(url.host, url.port, url.scheme)
+        pool = manager.connection_from_url(origin)
         pool.ConnectionCls = _connection_class(pool.ConnectionCls, self._local)
         return pool, prefix, headers
 
     def close(self) -> None:
-        with self._lock:
-            routes, self._routes = self._routes, {}
-        for pool, _, _ in routes.values():
+        routes, self._routes = self._routes, {}
+        for pool, *_ in routes.values():
             pool.close()
 
 
+def _settings(session: Any, url: str, verify: Any) -> Any:
+    """Proxies and certificates for `url` by the session and the environment. `verify` wins over the
+    session's, that over the environment's, and only False turns verification off."""
+    if verify is None and session.verify is not True:
+        verify = session.verify
+    settings = session.merge_environment_settings(url, {}, True, verify, None)
+    settings["verify"] = settings["verify"] is not False and (settings["verify"] or True)
+    return settings
+
+
 def _ssl_context(verify: Any) -> Any:
-    """One context for all connections. `verify`: None or True is the environment's bundle, else that
-    of requests; a path is a bundle or a folder; False turns verification off, and nothing else does."""
+    """One context for all connections: the certificates are read once."""
     context = urllib3.util.ssl_.create_urllib3_context()
     if verify is False:
         context.check_hostname, context.verify_mode = False, 0
         return context
-    if verify in (None, True):
-        verify = os.environ.get("REQUESTS_CA_BUNDLE") or os.environ.get("CURL_CA_BUNDLE")
-    bundle = verify or requests.certs.where()
+    bundle = requests.certs.where() if verify is True else verify
     if not os.path.exists(bundle):
         raise ValidationError("no certificates at %r: see verify= and REQUESTS_CA_BUNDLE" % bundle)
     context.load_verify_locations(**{"capath" if os.path.isdir(bundle) else "cafile": bundle})
     return context
 
 
-def _socket_options() -> list[Any]:
-    """Keep-alive, so that no NAT forgets a connection that waits minutes for its answer."""
-    options = [(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1), (socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)]
-    for name in ("TCP_KEEPIDLE", "TCP_KEEPINTVL"):
-        try:
-            options.append((socket.IPPROTO_TCP, getattr(socket, name), 60))
-        except AttributeError:
-            pass  # not on this system
-    return options
-
-
-def _environment_proxy(url: str) -> Any:
-    """The proxy that requests would take for `url`; it is asked only if there may be one."""
-    if sys.platform not in ("win32", "darwin"):
-        if not any(name.lower().endswith("_proxy") for name in os.environ):
-            return None
-    proxy = requests.utils.select_proxy(url, requests.utils.get_environ_proxies(url))
-    return requests.utils.prepend_scheme_if_needed(proxy, "http") if proxy else None
-
-
 class _CallersSession:
-    """A requests.Session of the caller's, used as it is: its adapters, proxies, hooks and cookies."""
+    """A requests.Session of the caller's, used as it is: adapters, proxies, hooks and cookies."""
 
     def __init__(self, session: Any) -> None:
         self.session = session
 
     def send(self, request: _Request, limits: _Limits) -> Any:
-        session, verify, url = self.session, request.verify, request.origin + request.target
-        asked = requests.Request(request.method, url, data=request.body, auth=_Auth(request.headers))
+        def add_headers(prepared: Any) -> Any:  # as auth=: no netrc, no header of the session wins
+            prepared.headers.update(request.headers)
+            return prepared
+
+        session, url = self.session, request.origin + request.target
+        asked = requests.Request(request.method, url, data=request.body, auth=add_headers)
         prepared = session.prepare_request(asked)
-        if verify is None and session.verify is not True:
-            verify = session.verify  # over the environment, as whoever set it meant
-        settings = session.merge_environment_settings(prepared.url, {}, True, verify, None)
-        if settings["verify"] is not False:
-            settings["verify"] = settings["verify"] or True  # an empty variable turns nothing off
-        timeout = (limits.connect, limits.left())
+        settings, timeout = _settings(session, url, request.verify), (limits.connect, limits.left())
         answer = session.send(prepared, timeout=timeout, allow_redirects=False, **settings)
         if getattr(answer, "_content_consumed", False):  # a hook has read it
             answer.raw = io.BytesIO(answer.content)
@@ -1838,22 +1837,11 @@ class _CallersSession:
                 adapter.__setstate__(adapter.__getstate__())
 
 
-class _Auth:
-    """Our headers as requests' auth=: no netrc entry and no header of the session replaces them."""
-
-    def __init__(self, headers: Mapping[str, str]) -> None:
-        self.headers = headers
-
-    def __call__(self, prepared: Any) -> Any:
-        prepared.headers.update(self.headers)
-        return prepared
-
-
 class _Body:
     """The body of an answer as it arrives, out of its transfer coding and its content coding.
 
-    Transfer chunks are undone here, all that have arrived at once, and not one by one as http.client
-    does it: a stream has one for each event.
+    Transfer chunks are undone here, all that have arrived at once, and not one by one as by
+    http.client: a stream has one for each event.
     """
 
     def __init__(self, raw: Any, limits: _Limits) -> None:
@@ -1863,98 +1851,99 @@ class _Body:
         self._receive = getattr(reader, "read1", None) or reader.read
         self._socket = getattr(getattr(reader, "raw", None), "_sock", None)
         self._chunked = bool(getattr(self._fp, "chunked", False))
-        self._left = 0 if self._chunked else getattr(self._fp, "length", None)  # of chunk or body
-        self._rest = b""  # the head of a chunk as far as it has come
+        self._left: Any = 0 if self._chunked else getattr(self._fp, "length", None)
+        self._rest, self.received = b"", 0  # the head of a chunk as far as it has come
         self.ended = self._left == 0 and not self._chunked
-        self.received = 0
         coding = (raw.headers.get("content-encoding") or "identity").strip().lower()
-        self._inflate = None if coding == "identity" else _Inflate(coding)
+        self._inflated = None if coding == "identity" else self._inflate(coding)
 
     def read(self) -> bytes:
         """The next bytes, as soon as there are any; b'' at the end."""
-        inflate = self._inflate
         try:
-            while True:
-                if inflate and inflate.pending:
-                    piece = inflate.decode(b"")
-                elif self.ended:
-                    if inflate:
-                        inflate.check_end()
-                    return b""
-                else:
-                    piece = self._next()
-                    if inflate:
-                        piece = inflate.decode(piece)
-                if piece:
-                    return piece
-        except (OSError, ValueError, AttributeError) as error:  # the last two: closed meanwhile
-            raise _wire_error(error, self._limits)
+            return self._next() if self._inflated is None else next(self._inflated, b"")
+        except (OSError, ValueError) as error:  # a ValueError: another thread has closed it
+            error.__context__ = None  # of whoever reads here while he handles something else
+            raise _wire_error(error, self._limits) from None
 
     def pieces(self) -> Iterator[bytes]:
         """Yield the rest of the body; each piece renews the time."""
-        piece = self.read()
-        while piece:
+        for piece in iter(self.read, b""):
             yield piece
             self._limits.begin_wait()
-            piece = self.read()
 
     def read_all(self, limit: int) -> bytes:
         """The whole body; an APIResponseError where it is over `limit` bytes."""
-        pieces, size = [], 0
+        whole = io.BytesIO()
         for piece in self.pieces():
-            pieces.append(piece)
-            size += len(piece)
-            if size > limit:
+            whole.write(piece)
+            if whole.tell() > limit:
                 raise APIResponseError("the answer is larger than %d bytes" % limit)
-        return b"".join(pieces)
+        return whole.getvalue()
 
     def _next(self) -> bytes:
-        if self._socket is not None:
-            self._socket.settimeout(self._limits.left())
-        data: bytes = self._receive(65536)
-        self.received += len(data)
-        if self._chunked and data:
-            return self._undo_chunks(data)
-        if self._left is not None and data:
-            self._left -= len(data)
-            self.ended = self._left <= 0
-        elif self._left or self._chunked:
-            raise _cut_short()
-        else:
-            self.ended = self.ended or not data
-        return data
+        while not self.ended:
+            if self._socket is not None:
+                self._socket.settimeout(self._limits.left())
+            data: bytes = self._receive(BLOCK_BYTES)
+            self.received += len(data)
+            if not data and self._left is not None:
+                raise _broken("cut short")
+            if self._chunked:
+                data = self._undo_chunks(data)
+            elif self._left is None:  # the end of the connection is that of the body
+                self.ended = not data
+            else:
+                data, self._left = data[: self._left], self._left - len(data)
+                self.ended = self._left <= 0
+            if data:
+                return data
+        return b""
 
     def _undo_chunks(self, data: bytes) -> bytes:
         """RFC 9112, section 7.1. `_left` is what the chunk still has to come, with its line end."""
-        out, at = [], 0
-        if self._left:
-            out.append(data[: max(self._left - 2, 0)])
-            at = min(self._left, len(data))
-            self._left -= at
-        else:
-            data = self._rest + data
-        self._rest = b""
+        data, at = self._rest + data, self._left
+        out = [data[: max(at - 2, 0)]]
         while at < len(data):
             end = data.find(b"\n", at)
             if end < 0:
                 break
+            head = data[at:end]
             try:
-                size = int(data[at:end].split(b";")[0], 16)
+                size = int(head.split(b";")[0] if b";" in head else head, 16)
             except ValueError:
-                raise _cut_short("broken in its transfer coding")
+                size = -1
+            if size < 0:
+                raise _broken("broken in its transfer coding")
             if not size:  # the last chunk: trailers, if any, end with an empty line
                 trailers = data[end + 1 :]
                 self.ended = trailers[:2] == b"\r\n" or b"\r\n\r\n" in trailers
                 break
             out.append(data[end + 1 : end + 1 + size])
             at = end + 3 + size
-        if at > len(data):
-            self._left = at - len(data)
-        elif at < len(data) and not self.ended:
-            self._rest = data[at:]
-            if len(self._rest) > 65536:
-                raise _cut_short("broken in its transfer coding")
+        self._left, self._rest = max(at - len(data), 0), data[at:]
+        if len(self._rest) > 65536 and not self.ended:
+            raise _broken("broken in its transfer coding")
         return b"".join(out)
+
+    def _inflate(self, coding: str) -> Iterator[bytes]:
+        """Undo gzip (one member or several) or deflate (with its zlib header or without)."""
+        if coding not in ("gzip", "deflate"):
+            raise APIResponseError("the answer has the content coding %r, not asked for" % coding)
+        unzip = None
+        for data in iter(self._next, b""):
+            while data:
+                if unzip is None or unzip.eof:
+                    deflate = 15 if data[0] & 15 == 8 else -15
+                    unzip = zlib.decompressobj(deflate if coding == "deflate" else 31)
+                try:
+                    piece = unzip.decompress(data, 1 << 20)  # a bomb grows a thousandfold
+                except zlib.error:
+                    raise _broken("broken in its content coding") from None
+                data = unzip.unconsumed_tail or unzip.unused_data
+                if piece:
+                    yield piece
+        if unzip and not unzip.eof:
+            raise _broken("cut short")
 
     def release(self) -> None:
         """Give the connection back to its pool if the body was read to its end, else end it."""
@@ -1965,15 +1954,15 @@ class _Body:
 
     def close(self) -> None:
         """End the connection now; a reader in another thread wakes up."""
-        if self._socket is not None:
-            try:
+        try:
+            if self._socket is not None:
                 socket.socket.shutdown(self._socket, socket.SHUT_RDWR)
-            except OSError:
-                pass  # it is down already
+        except OSError:
+            pass  # it is down already
         self.drop()
 
     def drop(self) -> None:
-        """Let the connection go without a word to the other side: after a fork it is the parent's."""
+        """Let the connection go without a word: after a fork it is the parent's."""
         self.ended = True
         try:
             self._raw.close()
@@ -1981,114 +1970,83 @@ class _Body:
             pass  # another thread reads it, and sees the end now
 
 
-def _cut_short(how: str = "cut short") -> APIResponseError:
-    error = APIResponseError("the body of the answer is " + how, "Try again.")
-    error._transient = True
-    return error
+def _broken(how: str) -> APIResponseError:
+    return APIResponseError("the body of the answer is " + how, "Try again.", _transient=True)
 
 
-class _Inflate:
-    """Undoes gzip (one member or several) and deflate (with its zlib header or without it), in pieces
-    of bounded size."""
-
-    def __init__(self, coding: str) -> None:
-        if coding not in ("gzip", "x-gzip", "deflate"):
-            raise APIResponseError("the answer has the content coding %r, not asked for" % coding)
-        self._modes = [15, -15] if coding == "deflate" else [31]
-        self._object = zlib.decompressobj(self._modes[0])
-        self._begun = False
-        self.pending = b""
-
-    def decode(self, data: bytes) -> bytes:
-        data = self.pending + data
-        if self._object.eof and data:
-            self._object = zlib.decompressobj(self._modes[0])
-        try:
-            out: bytes = self._object.decompress(data, 1 << 20)
-        except zlib.error:
-            if self._begun or len(self._modes) == 1:
-                raise _cut_short("broken in its content coding")
-            self._object = zlib.decompressobj(self._modes.pop())
-            return self.decode(data)
-        self._begun = self._begun or bool(data)
-        self.pending = self._object.unconsumed_tail or self._object.unused_data
-        return out
-
-    def check_end(self) -> None:
-        if self._begun and not self._object.eof:
-            raise _cut_short()
+_TROUBLES = [  # by words in the names of what was raised; the last one fits all
+    ("deadline", APITimeoutError, "the deadline has passed", "Raise deadline=, or ask for less."),
+    ("argument", ValidationError, "the request cannot be sent: {said}", ""),
+    ("Cert", APIConnectionError, "the server's certificate is not trusted: {said}",
+     "If the server is yours, pass verify='path/to/its/certificate.pem'."),
+    ("ConnectTimeout", APITimeoutError, "no connection in {connect:.3g} s", "Check base_url=."),
+    ("timeout Timeout", APITimeoutError, "no answer in {read:.3g} s", "Raise timeout=."),
+    ("Proxy", APIConnectionError, "the proxy failed: {said}", "Check HTTPS_PROXY and NO_PROXY."),
+    ("Refused gaierror", APIConnectionError, "{said}", "Check base_url=, and the server."),
+    ("", APIConnectionError, "the connection broke: {said}", "Try again."),
+]  # fmt: skip
 
 
-def _causes(error: BaseException) -> list[BaseException]:
-    """The error and what is behind it, down to the one that began it."""
-    causes = [error]
-    for cause in causes:
-        inner = (getattr(cause, "reason", None), *getattr(cause, "args", ()), cause.__cause__)
-        for other in (*inner, cause.__context__):
-            if isinstance(other, BaseException) and other not in causes and len(causes) < 20:
-                causes.append(other)
-    return causes
-
-
-def _wire_error(error: BaseException, limits: _Limits) -> APIError:
+def _wire_error(error: BaseException, limits: _Limits) -> OpenAIError:
     """The error of ours for what urllib3, requests, the socket or the TLS layer raised."""
-    causes = _causes(error)
+    causes: list[Any] = [error]
+    while causes[-1].__context__ not in (None, limits.handled):
+        causes.append(causes[-1].__context__)
     kinds = " ".join(type(cause).__name__ for cause in causes)
-    roots = [cause for cause in causes if isinstance(cause, OSError) and cause.strerror]
-    said = _plain((roots[-1].strerror or "") if roots else str(causes[-1]), 200)
-    result = APIConnectionError
-    if "CertVerif" in kinds or "CertificateError" in kinds or "CERTIFICATE_VERIFY" in said:
-        advice = "If the server is yours, pass verify='path/to/its/certificate.pem'."
-        refused = APIConnectionError("the server's certificate is not trusted: %s" % said, advice)
-        refused._transient = False
-        return refused
     if time.monotonic() >= limits.ends_at:
-        return APITimeoutError("the deadline has passed", "Raise deadline=, or ask for less.")
-    if "ConnectTimeout" in kinds:
-        advice = "Check base_url=, the network and proxies, or raise timeout=."
-        return APITimeoutError("no connection in %.3g s" % (limits.connect or 0), advice)
-    if "timeout" in kinds or "ReadTimeout" in kinds or "Timeout" in kinds:
-        late = APITimeoutError("no answer in %.3g s" % (limits.read or 0), "Raise timeout= or ask for less.")
-        late._may_be_done = True
-        return late
-    if "IncompleteRead" in kinds:
-        return _cut_short()
-    if "gaierror" in kinds or "NameResolution" in kinds:
-        return result("the host name is not known: " + said, "Check base_url= and the network.")
-    if "ProxyError" in kinds or "Tunnel connection failed" in said:
-        return result("the proxy failed: " + said, "Check HTTP_PROXY, HTTPS_PROXY and NO_PROXY.")
-    if "ConnectionRefused" in kinds:
-        return result("connection refused", "Check base_url=, and whether the server runs.")
-    return result("the connection broke: " + (said or kinds), "Try again, or look at what is between.")
+        kinds = "deadline"
+    elif isinstance(error, ValueError):
+        kinds = "argument"
+    reasons = [cause.strerror for cause in causes if getattr(cause, "strerror", None)]
+    said = _plain(reasons[-1] if reasons else str(causes[-1]), 200)
+    row = next(row for row in _TROUBLES if any(name in kinds for name in row[0].split(" ")))
+    names, cls, what, advice = row
+    what = what.format(said=said, connect=limits.connect or 0, read=limits.read or 0)
+    flags = {"_transient": names not in ("argument", "Cert"), "_may_be_done": "timeout" in names}
+    return cls(what, advice, **flags)
 
 
 # ------------------------------------------------------------------------------------------------
 # Client
 #
-# Each method says what goes where and hands a _Call to one loop, OpenAIMini._perform: _prepare builds
-# the request, an _Attempt sends it and reads the answer, _wait_before_retry decides about another.
+# Each method says what goes where and hands a _Call to one loop, OpenAIMini._perform: _prepare
+# builds the request, an _Attempt sends it and reads the answer, _wait_before_retry decides whether
+# there is another.
 
 DEFAULT_HOST = "https://api.openai.com"
 MAX_REDIRECTS = 5
 _CALL_OPTIONS = frozenset(
     "timeout deadline max_retries priority extra_headers extra_query extra_body".split()
 )
-_SECRET_HEADERS = ("authorization", "api-key", "x-api-key", "cookie", "proxy-authorization")
-_CACHED_PATHS = ("/chat/completions", "/completions", "/embeddings", "/moderations", "/responses")
-_RANGES = {  # of chat's parameters on the default host (API reference, create chat completion)
-    "temperature": (0, 2), "top_p": (0, 1), "frequency_penalty": (-2, 2), "presence_penalty": (-2, 2),
-    "max_tokens": (1, 131072), "max_completion_tokens": (1, 131072), "n": (1, 128),
-    "top_logprobs": (0, 20),
+# The constructor's numbers, and the least each may be.
+_CHECKS = {
+    "timeout": 1e-3, "deadline": 1e-3, "max_retries": 0, "initial_retry_delay": 0,
+    "max_retry_delay": 0, "backoff_factor": 1,
 }  # fmt: skip
-_ROLES = ("developer", "system", "user", "assistant", "tool", "function")
-MAX_EMBEDDING_INPUTS = 2048  # of one request, and as many characters as 300,000 tokens may have at least
+_ANOTHER_SERVER_MAY_DO = (
+    CircuitOpenError, APIConnectionError, RateLimitError, InternalServerError,
+    StreamInterruptedError,
+)  # fmt: skip
+_SECRET_HEADERS = ("authorization", "api-key", "x-api-key", "cookie", "proxy-authorization")
+_OF_A_DEPLOYMENT = (  # of the model that the body names (Azure OpenAI's REST reference)
+    "/chat/completions", "/completions", "/embeddings", "/audio/speech", "/images/generations",
+)  # fmt: skip
+_CACHED_PATHS = ("/chat/completions", "/completions", "/embeddings", "/moderations", "/responses")
+# Of one embeddings request: its inputs, and the characters that 300,000 tokens have at the least.
+MAX_EMBEDDING_INPUTS = 2048
 MAX_EMBEDDING_CHARS = 600_000
 
 
 class _Request:
     """What goes out. Made anew for each client at which a call is tried."""
 
-    __slots__ = ("method", "origin", "target", "headers", "body", "verify")
+    method: str
+    origin: str
+    target: str
+    headers: dict[str, str]
+    body: Any
+    verify: Any
+    has_key: bool  # the caller's headers hold one already
 
 
 class _Call:
@@ -2098,30 +2056,40 @@ class _Call:
     form: Any = None
     content: bytes | None = None  # a body that is neither JSON nor a form
     model_for: str | None = None  # the kind of model to ask for where none is named
-    friendly = False  # whether the default host gets what it needs beyond what the caller wrote
     sink: Any = None  # (where a download goes, progress)
-    raw = admin = False
+    raw = ""  # or "with_raw_response", "with_streaming_response"
+    admin = False
     cache_key: str | None = None
+    model: Any = None  # what is asked for in the end
+    owner: Any = None  # the client whose statistics and listener are told, of a fallback's too
     attempts = read_timeouts = 0
     asked_key_again = False
 
-    def __init__(self, method: str, path: str, read: str, options: dict[str, Any], **more: Any) -> None:
+    def __init__(self, method: str, path: str, read: str, options: Any, **more: Any) -> None:
         self.method, self.path, self.read = method, path, read
         self.options = {name: options.pop(name) for name in _CALL_OPTIONS & options.keys()}
         self.query: dict[str, Any] = {}
-        self.headers: dict[str, str] = {}
+        self.headers: dict[str, Any] = {}
         self.id = os.urandom(8).hex()
         self.started_at = time.monotonic()
         self.__dict__.update(more)
 
     def resolve(self, client: OpenAIMini) -> None:
-        """Set what the caller left open to what the client has for it."""
-        timeout, deadline = self.options.get("timeout"), self.options.get("deadline", client.deadline)
-        self.timeout = client.timeout if timeout is None else _timeout_pair(timeout)
-        self.ends_at = float("inf") if deadline is None else self.started_at + deadline
-        retries = self.options.get("max_retries")
-        self.max_retries = client.max_retries if retries is None else retries
+        """Check the options of the call; what it leaves open is as the client has it."""
+        for name in ("timeout", "deadline", "max_retries", "priority"):
+            given = self.options.get(name)
+            value = getattr(client, name) if given is None else given
+            setattr(self, name, _checked_option(name, value))
+        self.ends_at = float("inf") if self.deadline is None else self.started_at + self.deadline
         self.attempts = 0
+
+    timeout: Any
+    deadline: Any
+    max_retries: Any
+    priority: Any
+
+
+_STREAM_OUTCOMES = {"succeeded": "completed", "failed": "interrupted"}
 
 
 class _Stats:
@@ -2157,14 +2125,15 @@ class _Stats:
             self.times["max"] = max(self.times["max"], latency_s)
             self.latencies.append(latency_s)
         if isinstance(usage, dict):
-            prompt = usage.get("prompt_tokens") or usage.get("input_tokens") or 0
-            completion = usage.get("completion_tokens") or usage.get("output_tokens") or 0
-            total = usage.get("total_tokens") or prompt + completion
+            counts = {name: count for name, count in usage.items() if isinstance(count, int)}
+            prompt = counts.get("prompt_tokens") or counts.get("input_tokens") or 0
+            completion = counts.get("completion_tokens") or counts.get("output_tokens") or 0
+            total = counts.get("total_tokens") or prompt + completion
             self._add(self.tokens, {"prompt": prompt, "completion": completion, "total": total})
         if stream is not None:
-            name = {"succeeded": "completed", "failed": "interrupted"}.get(outcome, outcome)
-            self._add(self.streams, {name: 1, "chunks": stream._count})
-            self.times["ttft"] += stream._first_at - stream._started_at
+            name = _STREAM_OUTCOMES.get(outcome, outcome)
+            self._add(self.streams, {name: 1, "chunks": stream.count})
+            self.times["ttft"] += stream.first_at - stream.started_at
 
     def snapshot(self) -> dict[str, Any]:
         count, latencies, streams = self.counts["succeeded"], sorted(self.latencies), self.streams
@@ -2184,19 +2153,23 @@ class _Stats:
 
 
 class _Attempt:
-    """One attempt at a call: its slot, its leave of the breaker, its answer. end() gives all back."""
+    """One attempt at a call: its slot, its leave of the breaker, its answer. end() ends all."""
 
     def __init__(self, client: OpenAIMini, call: _Call, request: _Request) -> None:
         self.client, self.call, self.request = client, call, request
         self.where, self.number = "%s %s" % (call.method, call.path), call.attempts
         self.slot: Any = None
         self.generation: int | None = None  # of the breaker, once it let this attempt go
+        self.spoken = False  # whether the breaker was told of a success
+        self.usage: Any = None
         self.body: Any = None
-        self.stream: Stream | None = None
+        self.stream: _Assembly | None = None  # once a stream is the caller's
+        self.secrets: list[str] = []
+        self.response: Any = None
         self._ended = _thread.allocate_lock()  # taken by the one end() that counts
 
     def run(self) -> Any:
-        """What the caller gets. A Stream takes slot and connection along and ends the attempt itself."""
+        """What the caller gets. A Stream takes slot and connection along and calls end() itself."""
         try:
             self._start()
             result = self._read()
@@ -2210,13 +2183,12 @@ class _Attempt:
     def _start(self) -> None:
         """Slot, breaker, send: the headers of the answer are here when it returns."""
         client, call = self.client, self.call
-        self.limits = _Limits(*call.timeout, call.ends_at)
+        connect, read = call.timeout
+        self.limits = _Limits(connect, read, call.ends_at)
         if client._queue is not None:
-            waits = (call.timeout[1], call.ends_at - time.monotonic())
+            waits = (read, call.ends_at - time.monotonic())
             longest = min(wait for wait in waits if wait is not None)
-            priority = call.options.get("priority")
-            priority = NORMAL if priority is None else priority
-            self.slot = client._queue.slot(priority, None if longest == float("inf") else longest)
+            self.slot = client._queue.slot(call.priority, longest)
             self.slot.acquire()
         if client._breaker is not None:
             self.generation = client._breaker._admit()
@@ -2225,6 +2197,7 @@ class _Attempt:
                 raise client._breaker._refusal()
         self.secrets = client._authorize(call, self.request)
         client._emit("request", call)
+        self.began_at = time.monotonic()
         self.limits.begin_wait()
         self._send()
 
@@ -2232,7 +2205,6 @@ class _Attempt:
         request = self.request
         for _ in range(MAX_REDIRECTS + 1):
             failure: Any = None
-            began_at = time.monotonic()
             try:
                 raw = self.client._transport.send(request, self.limits)
             except (OSError, ValueError, urllib3.exceptions.HTTPError) as error:
@@ -2242,28 +2214,42 @@ class _Attempt:
             if failure is not None:
                 raise failure  # here, where what a library said, with its URL, is not the context
             self.body = _Body(raw, self.limits)
-            self.response = Response(raw.status, raw.headers, request.method, request.origin + self.call.path)
-            self._note_answer(began_at)
+            url = request.origin + self.call.path
+            self.response = Response(raw.status, raw.headers, request.method, url)
+            self._note_answer()
             if not 300 <= raw.status < 400 or not self._follow(raw.headers.get("location")):
                 break
         if not 200 <= raw.status < 300:
             self._raise_status()
 
-    def _note_answer(self, began_at: float) -> None:
-        client, response = self.client, self.response
-        stats = client._shared.stats
+    def _note_answer(self) -> None:
+        stats = self.call.owner._shared.stats
         if self.request.body:
             stats.add(stats.counts, bytes_sent=len(self.request.body))
-        limits = {k: v for k, v in response.headers.items() if k.lower().startswith("x-ratelimit-")}
+        headers = self.response.headers.items()
+        limits = {name: value for name, value in headers if name.lower().startswith("x-ratelimit-")}
         if limits:
             stats.rate_limit = limits
-        if client._watched:
-            duration_s, request_id = time.monotonic() - began_at, response.request_id
-            client._emit("response", self.call, status=response.status_code,
-                         duration_s=duration_s, request_id=request_id)  # fmt: skip
+
+    def _tell(self, error: BaseException | None, state: str | None = None) -> None:
+        """Tell on_event and the log of an answer: at its end, of a stream at its first event."""
+        if self.response is not None and self.call.owner._watched:
+            self.client._emit(
+                "response", self.call, status=self.response.status_code, usage=self.usage,
+                state=state, request_id=self.response.request_id,
+                duration_s=time.monotonic() - self.began_at,
+                error=type(error).__name__ if error else None,
+            )  # fmt: skip
+
+    def _speak(self, spoken: bool | None) -> None:
+        """Tell the breaker what the attempt came to; after a success only a failure is news."""
+        if self.generation is not None and (not self.spoken or spoken is False):
+            self.client._breaker._settle(self.generation, spoken)
+            self.client._notice_circuit(self.call)
+            self.spoken = True
 
     def _follow(self, location: str | None) -> bool:
-        """Go where the server says, within its origin; the method and the body stay what they are."""
+        """Go where the server says, within its origin; method and body stay what they are."""
         request = self.request
         url = url_parse.urlsplit(url_parse.urljoin(request.origin + request.target, location or ""))
         moved = "%s://%s" % (url.scheme, url.netloc) == request.origin and location
@@ -2279,7 +2265,10 @@ class _Attempt:
         except APIError:
             content = b""  # the status says enough
         text = _without(self.secrets, content.decode("utf-8", "replace"))
-        self.response.content = text.encode()
+        self.response.content = text.encode("utf-8", "replace")
+        if text[:5] == "data:":  # some servers tell of an error in an event stream
+            event = next(iter_sse([self.response.content, b"\n\n"]), None)
+            text = event.data if event else text
         try:
             said, body = _error_object(_without(self.secrets, _parse_json(text)))
         except APIResponseError:
@@ -2295,7 +2284,7 @@ class _Attempt:
     @property
     def content_type(self) -> str:
         kind = self.response.headers.get("content-type") or ""
-        return kind.split(";")[0].strip().lower()  # type: ignore[no-any-return]
+        return str(kind).split(";")[0].strip().lower()
 
     def content(self) -> bytes:
         return self.body.read_all(MAX_BODY_BYTES)  # type: ignore[no-any-return]
@@ -2305,32 +2294,36 @@ class _Attempt:
         if self.content_type not in ("text/event-stream", ""):
             start = self.body.read()[:2000].decode("utf-8", "replace")
             what = "the answer is %s, not an event stream: %s"
-            raise APIResponseError(what % (self.content_type, _shown(start)[:200]))
+            raise APIResponseError(what % (_plain(self.content_type, 80), _shown(start)[:200]))
 
     def _read(self) -> Any:
         """Read the answer as the call says; 'auto' goes by its Content-Type."""
         kind, call = self.call.read, self.call
-        if kind == "auto":
-            kind = self.content_type
-            short = {"text/event-stream": "stream", "application/json": "json"}.get(kind)
-            kind = short or ("json" if kind.endswith("+json") else "text" if kind[:5] == "text/" else "bytes")
-        if kind == "stream":
-            stats = self.client._shared.stats
-            stats.add(stats.streams, started=1)
-            self.stream = Stream(self)
-            return self.stream._begin()
-        if kind == "open":
+        if call.raw == "with_streaming_response":
             return StreamedResponse(self)
-        if call.sink:
+        if kind == "auto":
+            kind = {"text/event-stream": "stream"}.get(self.content_type, self.content_type)
+            if kind.startswith("text/"):
+                kind = "text"
+            elif kind != "stream":
+                kind = "json" if re.fullmatch(r"application/(\S+\+)?json", kind) else "bytes"
+        if kind == "stream":
+            stream = Stream(self)._begin()
+            stats = call.owner._shared.stats
+            stats.add(stats.streams, started=1)
+            self._speak(True)
+            self._tell(None, "streaming")
+            return stream
+        if call.sink and call.sink != (None, None):
             return self._download(*call.sink)
         content = self.content()
         result = self.parse(kind, content)
         self.usage = result.get("usage") if isinstance(result, Result) else None
-        if call.cache_key:
+        if call.cache_key and isinstance(result, Result):
             self.client._remember(call, content)
         if call.raw:
             self.response.content, self.response.retries_taken = content, call.attempts - 1
-            self.response._parse = lambda content: self.parse(kind, content)  # type: ignore
+            self.response._parse = lambda content: self.parse(kind, content)
             return self.response
         return result
 
@@ -2342,52 +2335,63 @@ class _Attempt:
             return binary
         if kind == "text":
             return content.decode("utf-8", "replace")
-        if kind == "transcript" and self.content_type != "application/json" and content[:1] != b"{":
+        if kind == "transcript" and content.lstrip()[:1] != b"{":
             data: Any = Result(text=content.decode("utf-8", "replace"))
         else:
-            data = _parse_json(content) if content or kind != "json" else Result()
+            data = _parse_json(content, kind != "json") if content or kind != "json" else Result()
         if not isinstance(data, Result):
-            if kind == "json":
-                return data
-            raise APIResponseError("the answer is no JSON object but %s" % _plain(repr(data), 80))
+            return data
         if data.get("object") in (None, "error"):
             self.raise_error(data, data.get("object") == "error")
-        result: Result = {"page": Page, "transcript": Transcript}.get(kind, Result)(data)
+        if kind == "json" and isinstance(data.get("data"), list):
+            result: Result = Page(data)  # iterates over its items, though no page follows
+        else:
+            result = {"page": Page, "transcript": Transcript}.get(kind, Result)(data)
         result._response = self.response
-        if isinstance(result, Page):
-            result._fetch = lambda query: self.client._next_page(self.call, query)
+        if kind == "page":
+            result._fetch = lambda query: _next_page(self.client, self.call, query)
         return result
 
-    def _download(self, to: Any, progress: Any) -> int:
-        """The body into a path, whole or not at all, or into an open file; the count of its bytes."""
+    def _download(self, to: Any, progress: Any) -> Any:
+        """The body into a path, whole or not at all, or into an open file; returns its size."""
         pieces = self.body.pieces()
         if progress:
             total = self.response.headers.get("content-length") or ""
             pieces = _watched(pieces, progress, int(total) if total.isdigit() else None)
+        if to is None:
+            return self.parse("bytes", b"".join(pieces))
         if isinstance(to, (str, os.PathLike)):
             return _write_whole(to, pieces)
-        return sum(len(piece) for piece in pieces if to.write(piece) is not to)
+        count = 0
+        try:
+            for piece in pieces:
+                to.write(piece)
+                count += len(piece)
+        except APIError as error:
+            error._transient = error._transient and not count  # what is written stays written
+            raise
+        return count
 
     def end(self, error: BaseException | None, abandoned: bool = False) -> None:
-        """Give back slot, connection and the breaker's leave, and count what it came to. Once; safe in
-        a finalizer."""
+        """Give back slot, connection and the breaker's leave, and count what it came to. Once;
+        safe in a finalizer."""
         if not self._ended.acquire(False):
             return
         client, call = self.client, self.call
         if self.body is not None:
-            stats = client._shared.stats
+            stats = call.owner._shared.stats
             stats.add(stats.counts, bytes_received=self.body.received)
             (self.body.close if error or abandoned else self.body.release)()
-        if self.generation is not None:
-            spoken = None if abandoned else _speaks_for_service(error)
-            client._breaker._settle(self.generation, spoken)
-            client._notice_circuit(call)
+        ours = error is None or isinstance(error, OpenAIError)  # the caller's own say nothing
+        self._speak(_speaks_for_service(error) if ours and not abandoned else None)
         if isinstance(error, RateLimitError) and error.retry_after and client._queue is not None:
             client._queue.pause(min(error.retry_after, client.max_retry_delay))
         if self.slot is not None:
             self.slot.release()
-        if self.stream is not None and self.stream._count:
-            client._end_call(call, error, abandoned, self.stream)
+        if self.stream is not None:
+            call.owner._end_call(call, error, abandoned, self.stream)
+        elif not abandoned:
+            self._tell(error)
 
     def forget(self) -> None:
         """In a forked child: connection, slot and leave are the parent's."""
@@ -2405,7 +2409,7 @@ def _watched(pieces: Iterable[bytes], progress: Any, total: int | None) -> Itera
 
 
 class StreamedResponse(Response):
-    """An answer whose body is read as it arrives: a context manager, as of with_streaming_response."""
+    """An answer whose body is read as it arrives: what with_streaming_response gives."""
 
     def __init__(self, attempt: _Attempt) -> None:
         self.__dict__.update(attempt.response.__dict__)
@@ -2430,7 +2434,7 @@ class StreamedResponse(Response):
         return _parse_json(self.read())
 
     def parse(self) -> Any:
-        return self._attempt.parse(self._attempt.call.kind, self.read())
+        return self._attempt.parse(self._attempt.call.read, self.read())
 
     def stream_to_file(self, file: Any) -> None:
         _write_whole(file, self.iter_bytes())
@@ -2460,21 +2464,35 @@ class OpenAIMini:
     >>> client.chat("Hello").content
     'Hello'
 
-    `api_key`: a string, or a callable that returns one, asked at every attempt; else OPENAI_API_KEY.
-    `base_url`: else OPENAI_BASE_URL, else https://api.openai.com/v1. `timeout`: seconds, one number or
-    (connect, read); the read part limits silence. `deadline`: seconds for a whole call. Every method
-    that calls takes `timeout=`, `deadline=`, `max_retries=`, `priority=`, `extra_headers=`,
-    `extra_query=` and `extra_body=`. Errors are OpenAIErrors; wrong arguments are ValidationErrors.
+    `api_key`: a string, or a callable that returns one, asked at every attempt; else
+    OPENAI_API_KEY. `base_url`: else OPENAI_BASE_URL, else https://api.openai.com/v1. `timeout`:
+    seconds, one number or (connect, read); the read part limits silence. `deadline`: seconds for a
+    whole call. Every method that calls takes `timeout=`, `deadline=`, `max_retries=`, `priority=`,
+    `extra_headers=`, `extra_query=` and `extra_body=`. Errors are OpenAIErrors, wrong arguments
+    ValidationErrors.
     """
 
     _sleep = staticmethod(time.sleep)
+    priority = NORMAL
+    timeout: Any
+    deadline: Any
+    max_retries: Any
+    initial_retry_delay: Any
+    backoff_factor: Any
+    max_retry_delay: Any
+    _shared: _Shared
+    _transport: Any
+    _queue: Any
+    _jobs: Any
+    _breaker: Any
 
     def __init__(
         self, api_key: str | Callable[[], str] | None = None, *, base_url: str | None = None,
         admin_api_key: str | None = None, organization: str | None = None,
         project: str | None = None, api_version: str | None = None, model: str | None = None,
         timeout: Any = (10, 600), deadline: float | None = None, max_retries: int = 3,
-        initial_retry_delay: float = 0.5, backoff_factor: float = 2.0, max_retry_delay: float = 60.0,
+        initial_retry_delay: float = 0.5, backoff_factor: float = 2.0,
+        max_retry_delay: float = 60.0,
         use_request_queue: bool | RequestQueue = True, max_concurrent_requests: int = 10,
         queue_size: int = 100, requests_per_minute: int | None = None,
         circuit_breaker: CircuitBreaker | bool | None = None, fallback: Any = None,
@@ -2490,23 +2508,33 @@ class OpenAIMini:
         self._options, environ = options, os.environ.get
         for name in _OPTIONS_READ_AS_THEY_ARE:
             setattr(self, name, options[name])
-        for name in ("initial_retry_delay", "max_retry_delay", "max_retries"):
-            _check_number(name, options[name], 0)
-        _check_number("backoff_factor", options["backoff_factor"], 1, 1000)
-        self.timeout = _timeout_pair(options["timeout"])
+        for name in _CHECKS:
+            setattr(self, name, _checked_option(name, options[name]))
+        for name, good in (
+            ("use_request_queue", isinstance(self.use_request_queue, (bool, RequestQueue))),
+            ("circuit_breaker", isinstance(self.circuit_breaker or False, (bool, CircuitBreaker))),
+            ("session", self.session is None or hasattr(self.session, "prepare_request")),
+            ("cache", self.cache is None or hasattr(self.cache, "__setitem__")),
+            ("on_event", self.on_event is None or callable(self.on_event)),
+            ("default_headers", hasattr(self.default_headers or {}, "items")),
+            ("default_query", hasattr(self.default_query or {}, "items")),
+        ):
+            if not good:
+                raise ValidationError("%s= cannot be %r" % (name, options[name]))
+        given = options["fallback"] or ()
+        self._fallbacks = [given] if isinstance(given, OpenAIMini) else list(given)
+        if not all(isinstance(client, OpenAIMini) for client in self._fallbacks):
+            raise ValidationError("fallback=%r: a client or a list of clients is needed" % (given,))
         self.organization = options["organization"] or environ("OPENAI_ORG_ID")
         self.project = options["project"] or environ("OPENAI_PROJECT_ID")
-        self._set_base_url(options["base_url"] or environ("OPENAI_BASE_URL") or DEFAULT_HOST + "/v1")
+        default = environ("OPENAI_BASE_URL") or DEFAULT_HOST + "/v1"
+        self._set_base_url(options["base_url"] or default)
         self._key = _checked_key("api_key", options["api_key"] or environ("OPENAI_API_KEY"))
         admin = options["admin_api_key"] or environ("OPENAI_ADMIN_KEY")
         self._admin_key = _checked_key("admin_api_key", admin) or self._key
         if not self._key and self._default_host:
-            what = "no API key: pass api_key=, set OPENAI_API_KEY, or name another server by base_url="
+            what = "no API key: pass api_key=, set OPENAI_API_KEY, or name a server by base_url="
             raise AuthenticationError(what)
-        if not hasattr(options["cache"], "__setitem__") and options["cache"] is not None:
-            raise ValidationError("cache= is no mapping: %r" % (options["cache"],))
-        if not callable(options["on_event"]) and options["on_event"] is not None:
-            raise ValidationError("on_event= cannot be called: %r" % (options["on_event"],))
         self._headers = self._static_headers()
         log = "debug" if self.debug else (environ("OPENAI_LOG") or "").lower()
         self._log = _logging_at(log) if log in ("debug", "info") else None
@@ -2520,8 +2548,9 @@ class OpenAIMini:
         changed = {name for name in options if name not in old or options[name] is not old[name]}
         self._shared = parent._shared if parent else _Shared()
         limits = ["max_concurrent_requests", "queue_size", "requests_per_minute"]
-        if parent and not changed & {"session", "max_concurrent_requests"} and parent._echo == self._echo:
-            self._transport: Any = parent._transport
+        same_way = not changed & {"session", "max_concurrent_requests"}
+        if parent and same_way and parent._echo == self._echo:
+            self._transport = parent._transport
         elif self._echo:
             self._transport = _Echo()
         elif self.session is not None:
@@ -2532,7 +2561,9 @@ class OpenAIMini:
         if parent and not changed & {"use_request_queue", *limits}:
             self._jobs, self._queue = parent._jobs, parent._queue
         else:
-            made = given if isinstance(given, RequestQueue) else RequestQueue(*map(options.get, limits))
+            made: Any = given
+            if not isinstance(given, RequestQueue):
+                made = RequestQueue(*(options[name] for name in limits))
             self._jobs, self._queue = made, made if given else None
         if parent and "circuit_breaker" not in changed and parent._base == self._base:
             self._breaker = parent._breaker
@@ -2547,7 +2578,11 @@ class OpenAIMini:
 
     def _set_base_url(self, base_url: Any) -> None:
         self.base_url, self._echo = str(base_url), str(base_url) == "echo:"
-        url = url_parse.urlsplit("http://echo/" if self._echo else self.base_url.strip())
+        try:
+            url = url_parse.urlsplit("http://echo/" if self._echo else self.base_url.strip())
+            url.port  # noqa: B018 (the look-up checks it)
+        except ValueError as error:
+            raise ValidationError("base_url=%r is no URL: %s" % (self.base_url, error)) from None
         if url.scheme not in ("http", "https") or not url.hostname:
             raise ValidationError("base_url=%r is no http:// or https:// URL" % self.base_url)
         if url.username is not None or url.password is not None:
@@ -2569,8 +2604,8 @@ class OpenAIMini:
         return _merged_headers(headers, self.default_headers)
 
     def with_options(self, **options: Any) -> OpenAIMini:
-        """A copy with other constructor arguments. It shares session, queue, breaker and statistics; a
-        new base_url gets a breaker of its own."""
+        """A copy with other constructor arguments. It shares session, queue, breaker, statistics;
+        a new base_url gets a breaker of its own."""
         unknown = options.keys() - self._options.keys()
         if unknown:
             raise ValidationError("with_options() knows no %s" % ", ".join(sorted(unknown)))
@@ -2606,52 +2641,56 @@ class OpenAIMini:
 
     def _run(self, call: _Call) -> Any:
         """What the call returns, from this client or, where it cannot, from a fallback."""
-        stats = self._shared.stats
+        call.owner, stats = self, self._shared.stats
         stats.add(stats.counts, requests=1)
-        fallbacks = self.fallback or ()
-        fallbacks = [fallbacks] if isinstance(fallbacks, OpenAIMini) else fallbacks
         error: BaseException | None = None
-        for client in (self, *fallbacks):
-            try:
-                return client._perform(call)
-            except BaseException as caught:
-                error = caught
-            if not isinstance(error, OpenAIError) or not _another_server_may_do(error):
-                break
-        assert error is not None
-        self._end_call(call, error)
-        raise error
+        try:
+            for client in (self, *self._fallbacks):
+                try:
+                    return client._perform(call)
+                except BaseException as caught:
+                    error = caught
+                if not isinstance(error, _ANOTHER_SERVER_MAY_DO):
+                    break
+            assert error is not None  # noqa: S101 (the loop returns, or leaves one)
+            self._end_call(call, error)
+            raise error
+        finally:
+            error = None  # it knows this frame: a cycle would keep all that the caller has here
 
     def _perform(self, call: _Call) -> Any:
         """Attempt the call until it succeeds, or until trying again is of no use."""
         call.resolve(self)
         request = self._prepare(call)
+        if self.cache is not None:
+            hit = self._recall(call, request)
+            if hit is not None:
+                call.owner._end_call(call, None)
+                return hit
         last: OpenAIError | None = None
-        if self.cache is not None and call.method == "POST":
-            hit, result = self._recall(call, request)
-            if hit:
-                return result
-        while True:
-            call.attempts += 1
-            attempt = _Attempt(self, call, request)
-            try:
-                result = attempt.run()
-            except OpenAIError as caught:
-                error = caught
-            else:
-                if attempt.stream is None:
-                    self._end_call(call, None, usage=getattr(attempt, "usage", None))
-                return result
-            if isinstance(error, CircuitOpenError) and last is not None:
-                raise last  # what opened the circuit says more
-            last = error._place(attempt.where, call.attempts)
-            wait_s = self._wait_before_retry(call, error)
-            if wait_s is None:
-                raise last
-            stats = self._shared.stats
-            stats.add(stats.counts, retries=1)
-            self._emit("retry", call, wait_s=wait_s, error=type(error).__name__)
-            self._sleep(wait_s)
+        try:
+            while True:
+                call.attempts += 1
+                attempt = _Attempt(self, call, request)
+                try:
+                    result = attempt.run()
+                except OpenAIError as error:
+                    if last is None or not isinstance(error, CircuitOpenError):
+                        last = error  # else what opened the circuit says more
+                        last._place(attempt.where, call.attempts, attempt.secrets, attempt.response)
+                    wait_s = self._wait_before_retry(call, error)
+                else:
+                    if attempt.stream is None:
+                        call.owner._end_call(call, None, usage=attempt.usage)
+                    return result
+                if wait_s is None:
+                    raise last
+                stats = call.owner._shared.stats
+                stats.add(stats.counts, retries=1)
+                self._emit("retry", call, wait_s=wait_s, error=type(last).__name__)
+                self._sleep(wait_s)
+        finally:
+            last = None  # as in _run
 
     def _wait_before_retry(self, call: _Call, error: OpenAIError) -> float | None:
         """Seconds to wait before another attempt, or None where there is to be none."""
@@ -2684,26 +2723,30 @@ class OpenAIMini:
         stats.mailbox.post(stats.end, outcome, error, latency_s, usage, stream)
         if self._watched:
             name = type(error).__name__ if error else None
-            event = "stream_end" if stream else "error" if error else ""
-            if event:
-                self._emit(event, call, error=name, usage=usage, duration_s=latency_s)
+            if stream is not None:
+                state = _STREAM_OUTCOMES.get(outcome, outcome)
+                more = {"state": state, "usage": usage, "error": name}
+                self._emit("stream_end", call, duration_s=latency_s, **more)
+            elif error is not None:
+                self._emit("error", call, error=name, duration_s=latency_s)
 
     def _emit(self, event: str, call: _Call, **fields: Any) -> None:
         """Tell on_event and the log. No key and no text of a prompt is in what they get."""
-        if not self._watched:
+        owner = call.owner
+        if not owner._watched:
             return
-        model = call.json.get("model") if isinstance(call.json, dict) else None
         told = {"event": event, "id": call.id, "method": call.method, "path": call.path,
-                "model": model, "attempt": call.attempts}  # fmt: skip
+                "model": call.model, "attempt": call.attempts}  # fmt: skip
         told.update((name, value) for name, value in fields.items() if value is not None)
-        if self.on_event:
+        if owner.on_event:
             try:
-                self.on_event(told)
+                owner.on_event(told)
             except Exception:  # a listener's trouble is not the caller's
                 _logger().exception("on_event raised")
-        if self._log:
-            line = " ".join("%s=%s" % (name, value) for name, value in told.items() if name != "event")
-            (self._log.info if event != "request" else self._log.debug)("%s %s", event, line)
+        if owner._log:
+            fields = {name: value for name, value in told.items() if name != "event"}
+            line = " ".join("%s=%s" % field for field in fields.items())
+            (owner._log.info if event != "request" else owner._log.debug)("%s %s", event, line)
 
     def _notice_circuit(self, call: _Call) -> None:
         state = self._breaker._state
@@ -2718,15 +2761,18 @@ class OpenAIMini:
         body = call.json
         if isinstance(body, dict):
             body = {name: value for name, value in body.items() if value is not NOT_GIVEN}
-            if call.model_for and body.get("model") is None:
-                body["model"] = self._default_model(call.model_for)
-            if call.friendly:
+            if call.model_for:
+                if body.get("model") is None:
+                    body["model"] = self._default_model(call.model_for)
                 self._befriend(call, body)
             body.update(call.options.get("extra_body") or {})
-        call.sent_json = body
+            call.model = body.get("model")
         request.method, request.origin, request.verify = call.method, self._origin, self.verify
         query = [*self._query, *_pairs_in(call.query), *_pairs_in(call.options.get("extra_query"))]
         path = call.path if call.path[:1] == "/" else "/" + call.path
+        if self.api_version and self._base.endswith("/openai") and path in _OF_A_DEPLOYMENT:
+            if isinstance(body, dict) and body.get("model"):  # Azure, with no deployment named
+                path = "/deployments/" + _path_id("model", body["model"]) + path
         request.target = self._base[len(self._origin) :] + path
         if query:
             request.target += ("&" if "?" in path else "?") + url_parse.urlencode(query)
@@ -2741,7 +2787,11 @@ class OpenAIMini:
             headers["Idempotency-Key"] = "openai-mini-" + call.id
         if call.read == "stream":
             headers["Accept"] = "text/event-stream"
-        request.headers = _merged_headers(headers, call.headers, call.options.get("extra_headers"))
+        extra = call.options.get("extra_headers")
+        if call.headers or extra:
+            headers = _merged_headers(headers, call.headers, extra)
+        request.headers = headers
+        request.has_key = any(name.lower() in ("authorization", "api-key") for name in headers)
         return request
 
     def _default_model(self, kind: str) -> str:
@@ -2769,36 +2819,38 @@ class OpenAIMini:
         bearer = callable(key) or not self.api_version
         if callable(key):
             key = _checked_key("what api_key= returned", key())
-        names = {name.lower() for name in _merged_headers(self.default_headers, call.options.get("extra_headers"))}
-        if key and not names & {"authorization", "api-key"}:
-            request.headers["Authorization" if bearer else "api-key"] = "Bearer " + key if bearer else key
-        secrets = [value for name, value in request.headers.items() if name.lower() in _SECRET_HEADERS]
-        return sorted({part for value in secrets for part in (value, value.split(" ")[-1])}, key=len)[::-1]
+        if key and not request.has_key:
+            if bearer:
+                request.headers["Authorization"] = "Bearer " + key
+            else:
+                request.headers["api-key"] = key
+        secret = [v for name, v in request.headers.items() if name.lower() in _SECRET_HEADERS]
+        parts = {part for value in secret for part in (value, value.split(" ")[-1])}
+        return sorted(parts, key=len, reverse=True)  # the longest first, as one may hold another
 
     # The cache.
 
     def _recall(self, call: _Call, request: _Request) -> Any:
-        """(True, the result) where the cache has the answer to this very request."""
-        if call.path not in _CACHED_PATHS or call.read != "object" or call.raw:
-            return False, None
+        """The result, where the cache has the answer to this very request; else None."""
+        asked_for = call.path in _CACHED_PATHS and call.read in ("object", "json", "auto")
+        if not asked_for or call.raw or not isinstance(request.body, bytes):
+            return None
         import hashlib
 
-        stats, asked = self._shared.stats, "%s%s\n" % (request.origin, request.target)
+        stats, asked = call.owner._shared.stats, "%s%s\n" % (request.origin, request.target)
         call.cache_key = hashlib.sha256(asked.encode() + request.body).hexdigest()
+        hit = None
         try:
-            content = self.cache.get(call.cache_key)
-            if content is None:
-                raise KeyError
-            hit = Result(_parse_json(content))
+            content = self.cache[call.cache_key]
+            known = _Attempt(self, call, request)
+            known.response = Response(200, {}, call.method, request.origin + call.path)
+            hit = known.parse("object", content)
         except KeyError:
-            stats.add(stats.cache, misses=1)
-            return False, None
-        except Exception:  # the caller's mapping: a cache that fails costs a request, not the answer
-            _logger().exception("the cache raised")
-            return False, None
-        stats.add(stats.cache, hits=1)
-        self._end_call(call, None)
-        return True, hit
+            pass  # it is not there yet
+        except Exception:  # a cache that fails costs a request, not the answer
+            _logger().exception("the cache raised, or holds what is no answer")
+        stats.add(stats.cache, **{"misses" if hit is None else "hits": 1})
+        return hit
 
     def _remember(self, call: _Call, content: bytes) -> None:
         try:
@@ -2808,15 +2860,31 @@ class OpenAIMini:
 
     # The methods of the table in the README.
 
-    def _post(self, path: str, read: str, body: Any, params: dict[str, Any], **more: Any) -> Any:
+    def _post(self, path: str, read: str, body: Any, params: dict[str, Any], **more: Any) -> Result:
         call = _Call("POST", path, read, params, **more)
         call.json = {**body, **params}
+        result: Result = self._run(call)
+        return result
+
+    def _get(self, path: str, read: str, params: dict[str, Any], **more: Any) -> Any:
+        call = _Call("GET", path, read, params, **more)
+        call.query = params
         return self._run(call)
+
+    def _upload(
+        self, path: str, read: str, params: Any, model: Any = None, progress: Any = None
+    ) -> Result:
+        call = _Call("POST", path, read, params)
+        params["model"] = params.get("model") or model
+        params.update(call.options.get("extra_body") or {})
+        call.form = _Form(_pairs_in(params), (), progress)
+        result: Result = self._run(call)
+        return result
 
     @property
     def chat(self) -> _Chat:
-        """`client.chat(messages, ...)` answers a conversation; `client.chat.completions.create(...)`
-        is the same in the official package's shape."""
+        """`client.chat(messages, ...)` answers a conversation; `client.chat.completions` is the
+        official package's shape."""
         return _Chat(self, ("chat",))
 
     def stream_chat(self, messages: Any, *, model: str | None = None, **params: Any) -> Stream:
@@ -2826,159 +2894,152 @@ class OpenAIMini:
         stream is read; a stream cut before its end is a StreamInterruptedError.
         """
         body = {"messages": _messages(messages), "model": model, "stream": True}
-        return self._post("/chat/completions", "stream", body, params, model_for="chat", friendly=True)  # type: ignore
+        stream: Any = self._post("/chat/completions", "stream", body, params, model_for="chat")
+        return stream  # type: ignore[no-any-return]
 
-    def embedding(self, input: Any, *, model: str | None = None, **params: Any) -> list[list[float]]:
-        """One vector (a list of float) per input, in order; `input` is a str or a list of any length.
+    def embedding(
+        self, input: Any, *, model: str | None = None, **params: Any
+    ) -> list[list[float]]:
+        """A vector (list of float) per input, in order; `input`: a str, or a list of any length.
 
-        It goes out in parts of at most 2048 inputs, halved where the server says that it is too much.
+        Sent in parts of at most 2048 inputs, halved where the server says that it is too much.
         Raises APIResponseError where there are fewer vectors than inputs.
         """
-        one = isinstance(input, str) or bool(input) and isinstance(input[0], int)
-        inputs = [input] if one else list(input)
-        if not inputs:
-            raise ValidationError("input is empty: a str or a list of str is needed")
+        inputs = [input] if isinstance(input, str) else list(input)
+        inputs = [inputs] if inputs and isinstance(inputs[0], int) else inputs  # tokens of one text
         vectors: list[list[float]] = []
-        for part in _embedding_parts(inputs):
-            vectors += self._embed(part, model, params)
+        most, began_at = MAX_EMBEDDING_INPUTS, time.monotonic()
+        while len(vectors) < len(inputs):
+            part = _embedding_part(inputs[len(vectors) : len(vectors) + most])
+            body, options = {"input": part, "model": model}, self._left_of(params, began_at)
+            try:
+                answer = self._post("/embeddings", "object", body, options, model_for="embedding")
+            except APIStatusError as error:
+                if len(part) == 1 or error.status_code not in (400, 413, 422):
+                    raise
+                most = len(part) // 2
+            else:
+                vectors += _vectors(answer, len(part))
         return vectors
 
-    def _embed(self, inputs: list[Any], model: str | None, params: dict[str, Any]) -> list[list[float]]:
-        try:
-            answer = self._post(
-                "/embeddings", "object", {"input": inputs, "model": model}, dict(params),
-                model_for="embedding", friendly=True,
-            )  # fmt: skip
-        except (BadRequestError, UnprocessableEntityError, APIStatusError) as error:
-            if len(inputs) == 1 or error.status_code not in (400, 413, 422):
-                raise
-            middle = len(inputs) // 2
-            first = self._embed(inputs[:middle], model, params)
-            return first + self._embed(inputs[middle:], model, params)
-        items = answer.get("data") or []
-        if len(items) != len(inputs):
-            what = "POST /embeddings: %d vectors came for %d inputs"
-            raise APIResponseError(what % (len(items), len(inputs)))
-        items = sorted(items, key=lambda item: item.get("index") or 0)
-        return [_vector(item.get("embedding")) for item in items]
+    def _left_of(self, params: dict[str, Any], began_at: float) -> dict[str, Any]:
+        """The options of the next of several requests, with what is left of their deadline."""
+        deadline = params.get("deadline", self.deadline)
+        if deadline is not None:
+            _check_number("deadline", deadline, 0)
+            deadline = max(began_at + deadline - time.monotonic(), 0.001)
+        return {**params, "deadline": deadline}
 
     def moderation(self, input: Any, **params: Any) -> Result:
         """Whether `input` (a str, or a list) is harmful: `.results[0].flagged`, `.categories`."""
         body = {"input": input}
-        return self._post("/moderations", "object", body, params, model_for="moderation")  # type: ignore
+        return self._post("/moderations", "object", body, params, model_for="moderation")
 
     def generate_image(self, prompt: str, **params: Any) -> Result:
         """Images by a text: `.data[0].b64_json` or `.url`; `.save(folder)` writes them."""
         body = {"prompt": prompt}
-        return self._post("/images/generations", "object", body, params, model_for="image")  # type: ignore
+        return self._post("/images/generations", "object", body, params, model_for="image")
 
     def edit_image(self, image: Any, prompt: str, *, mask: Any = None, **params: Any) -> Result:
-        """Images made from `image`, a file or a list of them, where `mask` lets it; see generate_image."""
-        images = image if isinstance(image, list) else [image]
-        files = [("image[]" if len(images) > 1 else "image", one) for one in images]
-        files += [("mask", mask)] if mask is not None else []
-        fields = {"prompt": prompt, **params}
-        return self._upload("/images/edits", "object", files, fields, "image")  # type: ignore
+        """Images made from `image`, a file or a list of them, where `mask` lets it."""
+        images = list(map(_harmless, image)) if isinstance(image, list) else _harmless(image)
+        params.update(prompt=prompt, image=images, mask=mask and _harmless(mask))
+        return self._upload("/images/edits", "object", params, DEFAULT_MODELS["image"])
 
     def text_to_speech(
         self, text: str, voice: str = "alloy", *, model: str | None = None, to: Any = None,
         progress: Any = None, **params: Any,
     ) -> Any:  # fmt: skip
-        """Speech as bytes (MP3 unless `response_format=`). With `to`, a path or a binary file, it is
-        written as it arrives and the count of bytes is returned; `progress(received, total)`."""
-        body = {"input": text, "voice": voice, "model": model}
-        sink = (to, progress) if to is not None else None
-        return self._post("/audio/speech", "bytes", body, params, model_for="speech", sink=sink)
+        """Speech as bytes (MP3 unless `response_format=`). With `to`, a path or a binary file, it
+        is written as it arrives, and its size returned; `progress(received, total)`."""
+        body, more = {"input": text, "voice": voice, "model": model}, {"sink": (to, progress)}
+        return self._post("/audio/speech", "bytes", body, params, model_for="speech", **more)
 
     def transcribe_audio(self, file: Any, **params: Any) -> Result:
-        """The text of an audio file: `.text`, also its `str()`. `file`: a path, bytes, a binary file or
-        (name, any of these). `response_format=` may be json, text, srt, vtt, verbose_json."""
-        path = "/audio/transcriptions"
-        return self._upload(path, "transcript", [("file", file)], params, "transcription")  # type: ignore
+        """The text of an audio file: `.text`, also its `str()`. `file`: a path, bytes, a binary
+        file or (name, any of these). `response_format=`: json, text, srt, vtt, verbose_json."""
+        params["file"], model = _harmless(file), DEFAULT_MODELS["transcription"]
+        return self._upload("/audio/transcriptions", "transcript", params, model)
 
     def translate_audio(self, file: Any, **params: Any) -> Result:
-        """The same in English."""
-        path, params = "/audio/translations", {"model": "whisper-1", **params}
-        return self._upload(path, "transcript", [("file", file)], params, "transcription")  # type: ignore
+        """The same in English, by whisper-1 unless `model=` is given: others only transcribe."""
+        params["file"] = _harmless(file)
+        return self._upload("/audio/translations", "transcript", params, "whisper-1")
 
     def upload_file(
         self, file: Any, *, purpose: str = "fine-tune", file_name: str | None = None,
         progress: Any = None, **params: Any,
     ) -> Result:  # fmt: skip
-        """Upload a file (a path, bytes, a binary file or (name, any of these)) from disk as it goes out;
-        `progress(sent, total)` is called on the way. Returns its `.id`."""
-        params["purpose"] = purpose
-        files = [("file", _File(file, file_name))]
-        return self._upload("/files", "object", files, params, None, progress)  # type: ignore
+        """Upload a file (a path, bytes, a binary file or (name, any of these)) from disk as it goes
+        out; `progress(sent, total)` is called on the way. Returns its `.id`."""
+        params.update(purpose=purpose, file=_harmless(_File(file, file_name)))
+        return self._upload("/files", "object", params, progress=progress)
 
-    def _upload(
-        self, path: str, read: str, files: Any, params: dict[str, Any], model_for: Any, progress: Any = None
+    def download_file(
+        self, file_id: str, to: Any = None, *, progress: Any = None, **params: Any
     ) -> Any:
-        call = _Call("POST", path, read, params)
-        if model_for:
-            params["model"] = params.get("model") or self._default_model(model_for)
-        opened = [(name, _harmless(file)) for name, file in files]
-        call.form = _Form(_pairs_in(params), opened, progress)
-        return self._run(call)
-
-    def download_file(self, file_id: str, to: Any = None, *, progress: Any = None, **params: Any) -> Any:
-        """A file's bytes. With `to`, a path or a binary file, they are written as they arrive and their
-        count is returned; a path appears whole or not at all. `progress(received, total)`."""
-        call = _Call("GET", "/files/%s/content" % _path_id("file_id", file_id), "bytes", params)
-        call.sink = (to, progress) if to is not None else None
-        return self._run(call)
+        """A file's bytes. With `to`, a path or a binary file, they are written as they arrive, and
+        counted; a path appears whole or not at all. `progress(received, total)`."""
+        path = "/files/%s/content" % _path_id("file_id", file_id)
+        return self._get(path, "bytes", params, sink=(to, progress))
 
     def list_models(self, **params: Any) -> list[str]:
         """The ids of the models."""
-        models = self._run(_Call("GET", "/models", "object", params))
-        return [model["id"] for model in models.get("data") or () if "id" in model]
+        answer = self._get("/models", "object", params)
+        ids = _found_in(answer, "list of models", lambda: [one["id"] for one in answer["data"]])
+        return list(map(str, ids))
 
     def health(self, **params: Any) -> dict[str, Any]:
         """`ok`, `latency_s`, `models` (how many), `circuit`, `error`. Raises nothing."""
-        error, count, began_at = None, None, time.monotonic()
+        told: dict[str, Any] = {"models": None, "error": None}
+        began_at, params = time.monotonic(), {"max_retries": 0, **params}
         try:
-            count = len(self.list_models(**{"max_retries": 0, **params}))
-        except OpenAIError as caught:
-            error = str(caught)
-        latency_s, circuit = time.monotonic() - began_at, self._breaker.state if self._breaker else None
-        return {"ok": error is None, "latency_s": latency_s, "models": count, "circuit": circuit,
-                "error": error}  # fmt: skip
+            told["models"] = len(self.list_models(**params))
+        except OpenAIError as error:
+            told["error"] = str(error)
+        told.update(ok=told["error"] is None, latency_s=time.monotonic() - began_at)
+        return {**told, "circuit": self._breaker and self._breaker.state}
 
-    def run_tools(self, messages: Any, tools: Any, *, max_rounds: int = 10, **params: Any) -> Result:
-        """Chat, call the tools that the model asks for, tell it what they returned, until it answers.
+    def run_tools(
+        self, messages: Any, tools: Any, *, max_rounds: int = 10, **params: Any
+    ) -> Result:
+        """Chat, call the tools that the model asks for, tell it what they returned, and so on.
 
-        `tools`: functions (described by signature, hints and docstring) or (schema, function) pairs.
-        A tool that raises, is unknown or gets broken arguments is told to the model. The Result has the
-        conversation as `.messages`. Raises ToolLoopError after `max_rounds` requests.
+        `tools`: functions (described by signature, hints, docstring) or (schema, function) pairs.
+        A tool that raises, is unknown or gets broken arguments is told to the model. The Result has
+        the conversation as `.messages`. Raises ToolLoopError after `max_rounds` requests.
         """
-        messages = list(_messages(messages))
+        messages, began_at = _messages(messages), time.monotonic()
         described = [_described_tool(tool) for tool in tools]
         functions = {schema["function"]["name"]: function for schema, function in described}
+        if described:
+            params["tools"] = [schema for schema, _ in described]
         for _ in range(max_rounds):
-            result = self.chat(messages, tools=[schema for schema, _ in described], **dict(params))
-            message = result.message or Result()
-            messages.append(message)
-            if not message.get("tool_calls"):
+            result = self.chat(messages, **self._left_of(params, began_at))
+            messages.append(result.message)
+            if not result.tool_calls:
                 result["messages"] = messages
                 return result
-            for call in message["tool_calls"]:
-                messages.append({"role": "tool", "tool_call_id": call.get("id"),
-                                 "content": _called_tool(functions, call)})  # fmt: skip
+            messages += [_tool_message(functions, call) for call in result.tool_calls]
         what = "the model still calls tools after %d requests: raise max_rounds=" % max_rounds
         raise ToolLoopError(what, messages=messages)
 
     def request(
         self, method: str, path: str, *, json: Any = None, data: Any = None, files: Any = None,
         params: Any = None, stream: bool = False, **options: Any,
-    ) -> Any:  # fmt: skip
-        """Any request below base_url. Returns Result, Stream, bytes or text by the answer's Content-Type.
+    ) -> Any:
+        """Any request below base_url. Returns Result, Stream, bytes or text by its Content-Type.
 
-        `data`: a form's fields with `files` (a dict of files), else bytes or a str. An absolute URL of
-        another origin is refused with a ValidationError.
+        `data`: a form's fields with `files` (a dict of files), else bytes or a str. An absolute URL
+        of another origin is refused with a ValidationError.
         """
-        call = _Call(method.upper(), self._path_of(path), "stream" if stream else "auto", options)
-        if options:
-            raise ValidationError("request() knows no %s" % ", ".join(sorted(options)))
+        if re.match(r"([\w+.-]+:)?//", path):
+            if not path.startswith(self._base + "/"):
+                raise ValidationError("%r is not below base_url=%r" % (path, self._base))
+            path = path[len(self._base) :]
+        call = _Call(method.upper(), path, "stream" if stream else "auto", options)
+        if options or not method.isalpha() or not method.isascii():
+            raise ValidationError("request() knows no %s" % (", ".join(options) or repr(method)))
         call.json, call.query = json, params or {}
         if files is not None or isinstance(data, dict):
             pairs = files.items() if hasattr(files, "items") else files or ()
@@ -2987,120 +3048,84 @@ class OpenAIMini:
             call.content = data.encode() if isinstance(data, str) else data
         return self._run(call)
 
-    def _path_of(self, path: str) -> str:
-        url = url_parse.urlsplit(path)
-        if not url.scheme and not url.netloc:
-            return path
-        if "%s://%s" % (url.scheme, url.netloc) != self._origin or not path.startswith(self._base):
-            raise ValidationError("%r is not below base_url=%r" % (path, self._base))
-        return path[len(self._base) :]
-
-    def get(self, path: str, **options: Any) -> Any:
-        """The official package's client.get(path, cast_to=, options=...)."""
-        return self._verb("GET", path, options)
-
-    def post(self, path: str, **options: Any) -> Any:
-        return self._verb("POST", path, options)
-
-    def put(self, path: str, **options: Any) -> Any:
-        return self._verb("PUT", path, options)
-
-    def patch(self, path: str, **options: Any) -> Any:
-        return self._verb("PATCH", path, options)
-
-    def delete(self, path: str, **options: Any) -> Any:
-        return self._verb("DELETE", path, options)
-
-    def _verb(self, method: str, path: str, options: dict[str, Any]) -> Any:
-        given = dict(options.pop("options", None) or {})
-        for name in ("cast_to", "stream_cls"):
-            options.pop(name, None)
-        options["json"], options["params"] = options.pop("body", None), given.get("params")
-        options.setdefault("extra_headers", given.get("headers"))
-        return self.request(method, path, **options)
+    def _verb(
+        self, method: str, path: str, body: Any = None, options: Any = None, cast_to: Any = None,
+        stream_cls: Any = None, **more: Any,
+    ) -> Any:
+        """client.get(path, cast_to=, options=), .post and so on, as of the official package."""
+        given = options or {}
+        more = {"params": given.get("params"), "extra_headers": given.get("headers"), **more}
+        return self.request(method, path, json=body, **more)
 
     def submit(self, method: Any, *args: Any, priority: int = NORMAL, **kwargs: Any) -> Any:
-        """Have a method (its name, or any callable) called by a daemon thread; returns its Future."""
-        function, kwargs = self._job(method, priority, kwargs)
-        return self._jobs.submit(lambda: function(*args, **kwargs), priority=priority)
+        """Have a method (its name, or any callable) called by a daemon thread: a Future."""
+        function = self._job(method, priority, kwargs)
+        return self._jobs.submit(lambda: function(*args), priority=priority)
 
-    def map(self, method: Any, inputs: Iterable[Any], *, priority: int = NORMAL, **kwargs: Any) -> Iterator[Any]:
-        """A method (its name, or any callable) over `inputs`: an iterator of results in their order.
+    def map(
+        self, method: Any, inputs: Iterable[Any], *, priority: int = NORMAL, **kwargs: Any
+    ) -> Iterator[Any]:
+        """A method (its name, or any callable) over `inputs`: an iterator of results in order.
 
         At most `queue_size` inputs are read ahead, so that a million need no memory.
         """
-        function, kwargs = self._job(method, priority, kwargs)
-        return self._jobs.map(lambda value: function(value, **kwargs), inputs, priority=priority)
+        return iter(self._jobs.map(self._job(method, priority, kwargs), inputs, priority=priority))
 
     def _job(self, method: Any, priority: int, kwargs: dict[str, Any]) -> Any:
-        if callable(method):
-            return method, kwargs
-        function: Any = self
-        for name in str(method).split("."):
-            function = getattr(function, name)
-        return function, {**kwargs, "priority": priority}
+        if isinstance(method, str):
+            import operator
+
+            method, kwargs = operator.attrgetter(method)(self), {**kwargs, "priority": priority}
+        return lambda *args: method(*args, **kwargs)
 
     def stats(self) -> dict[str, Any]:
         """What has been counted so far: see the README. Times are in seconds."""
         stats, queue, breaker = self._shared.stats, self._jobs, self._breaker
+        state, opened = (breaker.state, breaker.opened) if breaker else (None, 0)
         told: dict[str, Any] = stats.mailbox.ask(stats.snapshot)
         told["queue"] = {"running": queue.running, "waiting": queue.waiting}
-        told["circuit"] = {"state": breaker.state if breaker else None,
-                           "opened": breaker.opened if breaker else 0}  # fmt: skip
-        return told
+        return {**told, "circuit": {"state": state, "opened": opened}}
 
     def __getattr__(self, name: str) -> Any:
+        if name in _OFFICIAL_VERBS:
+            return lambda path, **options: self._verb(name.upper(), path, **options)
         if name in _TOP_LEVEL:
-            return _Resource(self, (name,))
+            return getattr(_Resource(self, ()), name)
         raise _unknown_name("OpenAIMini", name, (*_TOP_LEVEL, *dir(type(self))))
 
     def __dir__(self) -> list[str]:
-        return [*super().__dir__(), *_TOP_LEVEL]
+        return [*super().__dir__(), *_TOP_LEVEL, *_OFFICIAL_VERBS]
 
 
 OpenAI = Client = OpenAIMini
 
+_OFFICIAL_VERBS = ("get", "post", "put", "patch", "delete")
 _OPTIONS_READ_AS_THEY_ARE = (
-    "api_version model deadline max_retries initial_retry_delay backoff_factor max_retry_delay "
+    "api_version model "
     "use_request_queue max_concurrent_requests circuit_breaker fallback default_headers "
     "default_query verify session cache validate debug on_event"
 ).split()
 
 
 def AzureOpenAI(
-    *, azure_endpoint: str | None = None, azure_deployment: str | None = None,
-    azure_ad_token_provider: Any = None, azure_ad_token: str | None = None, **options: Any,
+    *, azure_endpoint: str | None = None, azure_deployment: str | None = None, api_key: Any = None,
+    azure_ad_token_provider: Any = None, api_version: str | None = None, **options: Any,
 ) -> OpenAIMini:  # fmt: skip
     """A client of an Azure deployment. Else AZURE_OPENAI_ENDPOINT, AZURE_OPENAI_API_KEY,
     AZURE_OPENAI_AD_TOKEN and OPENAI_API_VERSION are read."""
     environ = os.environ.get
+    version = api_version or environ("OPENAI_API_VERSION")
     endpoint = azure_endpoint or environ("AZURE_OPENAI_ENDPOINT")
-    options["api_version"] = options.get("api_version") or environ("OPENAI_API_VERSION")
-    if not options["api_version"]:
-        raise ValidationError("api_version= is needed, or OPENAI_API_VERSION")
-    if not options.get("base_url"):
-        if not endpoint:
-            raise ValidationError("azure_endpoint= is needed, or AZURE_OPENAI_ENDPOINT")
-        deployment = "/deployments/" + _path_id("azure_deployment", azure_deployment) if azure_deployment else ""
-        options["base_url"] = endpoint.rstrip("/") + "/openai" + deployment
-    token = azure_ad_token or environ("AZURE_OPENAI_AD_TOKEN")
-    key = azure_ad_token_provider or options.pop("api_key", None) or environ("AZURE_OPENAI_API_KEY")
-    return OpenAIMini(key or (token and _Constant(token)), **options)
-
-
-class _Constant:
-    """A callable that returns one value, fit for pickling."""
-
-    def __init__(self, value: str) -> None:
-        self.value = value
-
-    def __call__(self) -> str:
-        return self.value
-
-
-def _another_server_may_do(error: OpenAIError) -> bool:
-    kinds = (CircuitOpenError, APIConnectionError, RateLimitError, InternalServerError)
-    return isinstance(error, (*kinds, StreamInterruptedError))
+    if not version or not endpoint and not options.get("base_url"):
+        what = "azure_endpoint= or AZURE_OPENAI_ENDPOINT, api_version= or OPENAI_API_VERSION"
+        raise ValidationError("what is needed: " + what)
+    place = (endpoint or "").rstrip("/") + "/openai"
+    if azure_deployment:
+        place += "/deployments/" + _path_id("azure_deployment", azure_deployment)
+    options.setdefault("base_url", place)
+    key = azure_ad_token_provider or api_key or environ("AZURE_OPENAI_API_KEY")
+    token = environ("AZURE_OPENAI_AD_TOKEN")  # what a callable returns goes as a bearer
+    return OpenAIMini(key or (token and token.strip), api_version=version, **options)
 
 
 def _logging_at(level: str) -> Any:
@@ -3119,96 +3144,87 @@ def _checked_key(name: str, key: Any) -> Any:
     """A key that a header can hold; what is wrong with another is said without printing it."""
     if key is None or callable(key):
         return key
-    if not isinstance(key, str):
-        raise ValidationError("%s is no str but %s" % (name, type(key).__name__))
-    key = key.strip()
-    if not key.isascii() or not key.isprintable():
-        raise ValidationError("%s has a character that no header can hold, as a line break" % name)
-    return key
+    if not isinstance(key, str) or not key.strip().isascii() or not key.strip().isprintable():
+        raise ValidationError("%s is no str, or holds what no header can, as a line break" % name)
+    return key.strip()
 
 
-def _timeout_pair(timeout: Any) -> tuple[Any, Any]:
-    pair = timeout if isinstance(timeout, (tuple, list)) else (timeout, timeout)
-    for seconds in pair:
-        _check_number("timeout", 1 if seconds is None else seconds, 1e-3)
-    if len(pair) != 2:
-        raise ValidationError("timeout=%r: seconds, or (connect, read)" % (timeout,))
-    return pair[0], pair[1]
+def _checked_option(name: str, value: Any) -> Any:
+    """A number that the caller gave for `name`, once it is known to be one; a timeout as a pair."""
+    if name == "timeout":
+        pair = value if isinstance(value, (tuple, list)) else (value, value)
+        if len(pair) != 2:
+            raise ValidationError("timeout=%r: seconds, or (connect, read)" % (value,))
+        for seconds in pair:
+            _check_number(name, 1 if seconds is None else seconds, _CHECKS[name])
+        return tuple(pair)
+    if value is not None or name != "deadline":
+        _check_number(name, value, _CHECKS.get(name, float("-inf")))
+    return value
 
 
 def _merged_headers(*layers: Any) -> dict[str, str]:
     """Headers of which the later win, whatever their case; None takes one away."""
     merged: dict[str, tuple[str, str]] = {}
-    for layer in layers:
-        for name, value in (layer or {}).items():
-            merged.pop(name.lower(), None)
-            if value is None or value is NOT_GIVEN:
-                continue
-            if re.search(r"[^\x20-\x7e\t\x80-\xff]", str(value)) or not re.fullmatch(r"[!-9;-~]+", name):
-                raise ValidationError("the header %r has a character that no header can hold" % name)
-            merged[name.lower()] = (name, str(value))
+    for name, value in (pair for layer in layers for pair in (layer or {}).items()):
+        merged.pop(name.lower(), None)
+        if value is None or value is NOT_GIVEN:
+            continue
+        if not re.fullmatch(r"[!-9;-~]+\n[\t -~\x80-\xff]*", "%s\n%s" % (name, value)):
+            raise ValidationError("the header %r has a character that no header can hold" % name)
+        merged[name.lower()] = (name, str(value))
     return dict(merged.values())
 
 
-def _pairs_in(value: Any, name: str = "") -> list[tuple[str, str]]:
-    """Query or form fields as the official client has them: a[]=1, a[]=2, b[c]=true; None left out."""
+def _pairs_in(value: Any, name: str = "") -> list[tuple[str, Any]]:
+    """Query or form fields as the official client has them: a[]=1, a[]=2, b[c]=true; no None."""
     if value is None or value is NOT_GIVEN:
         return []
+    if isinstance(value, _File) or _is_file(value) and not isinstance(value, list):
+        return [(name, value if isinstance(value, _File) else _File(value))]
     if hasattr(value, "items"):
         inner = [(name + "[%s]" % key if name else str(key), item) for key, item in value.items()]
-        return [pair for key, item in inner for pair in _pairs_in(item, key)]
-    if isinstance(value, (list, tuple)):
-        return [pair for item in value for pair in _pairs_in(item, name + "[]")]
-    return [(name, str(value).lower() if isinstance(value, bool) else str(value))]
+    elif isinstance(value, (list, tuple)):
+        inner = [(name + "[]", item) for item in value]
+    else:
+        return [(name, str(value).lower() if isinstance(value, bool) else str(value))]
+    return [pair for key, item in inner for pair in _pairs_in(item, key)]
 
 
 def _path_id(name: str, value: Any) -> str:
     """An id as it stands in a path (RFC 3986, section 3.3)."""
     if value is None or str(value) in ("", ".", ".."):
         raise ValidationError("%s is %r: no path can hold that" % (name, value))
-    return url_parse.quote(str(value), safe="!$&'()*+,;=:@")  # type: ignore[no-any-return]
+    return str(url_parse.quote(str(value), safe="!$&'()*+,;=:@", errors="replace"))
 
 
 def _harmless(file: Any) -> _File:
     """A file whose name is one name, not a path."""
-    file = file if isinstance(file, _File) else _File(file)
-    file.name = re.split(r"[/\\]", file.name)[-1] or "upload"
-    return file  # type: ignore[no-any-return]
+    opened = file if isinstance(file, _File) else _File(file)
+    name = re.split(r"[/\\]", opened.name)[-1]
+    opened.name = name if name.strip(". ") else "upload"
+    return opened
 
 
 def _json_bytes(body: Any) -> bytes:
-    reason = ""
     try:
-        return json.dumps(body, allow_nan=False, separators=(",", ":"), default=_plain_data).encode()  # type: ignore
+        return json.dumps(body, allow_nan=False, separators=(",", ":")).encode()  # type: ignore
     except (TypeError, ValueError, RecursionError) as error:
-        reason = str(error)
-    raise ValidationError("the request is no JSON: %s" % (_not_json(body, "") or _plain(reason, 80)))
+        reason = _plain(str(error), 80)
+    raise ValidationError("%s cannot be JSON: %s" % (_place_of_no_json(body) or "this", reason))
 
 
-def _plain_data(value: Any) -> Any:
-    """What an object of another library's says of itself as plain data."""
-    if hasattr(value, "model_dump"):
-        return value.model_dump(mode="json")
-    raise TypeError("%s cannot be JSON" % type(value).__name__)
-
-
-def _not_json(value: Any, place: str, depth: int = 0) -> str:
-    """Which part of `value` JSON cannot hold, and where it is."""
-    if isinstance(value, dict) and depth < 50:
-        for key, item in value.items():
-            if not isinstance(key, (str, int, float, bool, type(None))):
-                return "%s has the key %r" % (place or "it", key)
-            found = _not_json(item, "%s.%s" % (place, key) if place else str(key), depth + 1)
-            if found:
-                return found
-    elif isinstance(value, (list, tuple)) and depth < 50:
-        found = (_not_json(item, "%s[%d]" % (place, i), depth + 1) for i, item in enumerate(value))
-        return next(filter(None, found), "")
-    elif isinstance(value, float) and (value != value or value in (float("inf"), float("-inf"))):
-        return "%s is %r" % (place, value)
-    elif not isinstance(value, (str, int, float, type(None), dict, list, tuple)):
-        return "" if hasattr(value, "model_dump") else "%s is a %s" % (place, type(value).__name__)
-    return ""
+def _place_of_no_json(value: Any, place: str = "") -> str:
+    """Where the innermost part of `value` is that JSON cannot hold: 'messages[0].content'."""
+    is_list = isinstance(value, (list, tuple))
+    items = enumerate(value) if is_list else value.items() if isinstance(value, dict) else ()
+    for key, item in items:
+        where = "%s[%d]" % (place, key) if is_list else ("%s.%s" % (place, key)).lstrip(".")
+        try:
+            json.dumps(item, allow_nan=False)
+        except (TypeError, ValueError, RecursionError):
+            return _place_of_no_json(item, where) if len(where) < 200 else where
+    return place
 
 
 def _messages(messages: Any) -> list[Any]:
@@ -3216,56 +3232,80 @@ def _messages(messages: Any) -> list[Any]:
     if isinstance(messages, str):
         return [{"role": "user", "content": messages}]
     if not isinstance(messages, (list, tuple)) or not messages:
-        raise ValidationError("messages is no list of messages, and no str: %r" % type(messages).__name__)
+        raise ValidationError("messages is no list of messages, and no str: %.80r" % (messages,))
     for number, message in enumerate(messages):
-        place = "messages[%d]" % number
-        if not isinstance(message, dict):
-            raise ValidationError("%s is no dict but %s" % (place, type(message).__name__))
-        if message.get("role") not in _ROLES:
-            raise ValidationError("%s has the role %r, not one of %s" % (place, message.get("role"), ", ".join(_ROLES)))
-        if message.get("content") is None and not (message["role"] == "assistant" and len(message) > 1):
-            raise ValidationError("%s has no content" % place)
+        role = message.get("role") if isinstance(message, dict) else None
+        if role not in _ROLES:
+            what = "messages[%d] is no dict with a role of %s" % (number, ", ".join(_ROLES))
+            raise ValidationError(what)
+        if message.get("content") is None and (role != "assistant" or len(message) < 2):
+            raise ValidationError("messages[%d] has no content" % number)
     return list(messages)
 
 
+_ROLES = ("developer", "system", "user", "assistant", "tool", "function")
+_RANGES: dict[str, tuple[float, float]] = {  # whole numbers where the first is one
+    "temperature": (0.0, 2), "top_p": (0.0, 1), "frequency_penalty": (-2.0, 2),
+    "presence_penalty": (-2.0, 2), "max_tokens": (1, 131072), "max_completion_tokens": (1, 131072),
+    "n": (1, 128), "top_logprobs": (0, 20), "seed": (-(1 << 63), 1 << 63),
+}
+
+
 def _check_chat(body: dict[str, Any]) -> None:
-    for name, (least, most) in _RANGES.items():
-        if body.get(name) is not None:
-            _check_number(name, body[name], least, most)
-    stop, seed, logprobs = body.get("stop"), body.get("seed"), body.get("logprobs")
-    stops = [stop] if isinstance(stop, str) else stop or []
-    if len(stops) > 4 or not all(isinstance(one, str) and one for one in stops):
-        raise ValidationError("stop is %r: at most 4 texts, none of them empty" % (stop,))
-    if logprobs is not None and not isinstance(logprobs, bool):
-        raise ValidationError("logprobs is %r: True or False is needed" % (logprobs,))
-    if body.get("top_logprobs") is not None and not logprobs:
-        raise ValidationError("top_logprobs is %r: it needs logprobs=True" % body["top_logprobs"])
-    if seed is not None and (not isinstance(seed, int) or isinstance(seed, bool)):
-        raise ValidationError("seed is %r: an int is needed" % (seed,))
+    """Chat's parameters as the API reference limits them."""
+    given = {name: value for name, value in body.items() if value is not None}
+    for name in _RANGES.keys() & given.keys():
+        _check_number(name, given[name], *_RANGES[name])
+        if isinstance(_RANGES[name][0], int) and not isinstance(given[name], int):
+            raise ValidationError("%s= is %r: a whole number is needed" % (name, given[name]))
+    stop, logprobs = given.get("stop", []), given.get("logprobs", False)
+    stops = stop if isinstance(stop, list) else [stop]
+    if len(stops) > 4 or not all(one and isinstance(one, str) for one in stops):
+        raise ValidationError("stop= is %r: at most 4 texts, none of them empty" % (stop,))
+    if not isinstance(logprobs, bool):
+        raise ValidationError("logprobs= is %r: True or False is needed" % (logprobs,))
+    if "top_logprobs" in given and not logprobs:
+        raise ValidationError("top_logprobs= is %r: it needs logprobs=True" % given["top_logprobs"])
 
 
-def _embedding_parts(inputs: list[Any]) -> Iterator[list[Any]]:
-    part: list[Any] = []
+def _found_in(answer: Any, what: str, find: Callable[[], Any]) -> Any:
+    """What `find()` finds in an answer; an APIResponseError where that has another shape."""
+    try:
+        return find()
+    except (AttributeError, IndexError, KeyError, TypeError, ValueError):
+        said = "the answer has no %s: %s" % (what, _plain(json.dumps(answer), 100))
+        raise APIResponseError(said) from None
+
+
+def _embedding_part(inputs: list[Any]) -> list[Any]:
+    """As many of the first inputs as one request may hold by their size."""
     size = 0
-    for one in inputs:
-        if part and (len(part) == MAX_EMBEDDING_INPUTS or size + len(one) > MAX_EMBEDDING_CHARS):
-            yield part
-            part, size = [], 0
-        part.append(one)
-        size += len(one)
-    yield part
+    for count, one in enumerate(inputs):
+        size += len(str(one))
+        if count and size > MAX_EMBEDDING_CHARS:
+            return inputs[:count]
+    return inputs
+
+
+def _vectors(answer: Result, count: int) -> Any:
+    """The `count` vectors of an answer, in the order of their inputs."""
+
+    def find() -> list[list[float]]:
+        items = sorted(answer["data"], key=lambda item: item.get("index") or 0)
+        return [_vector(items[index]["embedding"]) for index in range(count)]
+
+    return _found_in(answer, "%d vectors, one for each input" % count, find)
 
 
 def _vector(embedding: Any) -> list[float]:
-    """A vector sent as JSON numbers, or as base64 of little-endian 32-bit floats."""
-    if not isinstance(embedding, str):
-        return embedding  # type: ignore[no-any-return]
-    import array
+    """A vector sent as numbers, or as base64 of little-endian 32-bit floats."""
+    if isinstance(embedding, str):
+        import array
 
-    vector = array.array("f", _from_base64(embedding))
-    if sys.byteorder == "big":
-        vector.byteswap()
-    return vector.tolist()
+        embedding = array.array("f", _from_base64(embedding))
+        if sys.byteorder == "big":
+            embedding.byteswap()
+    return list(map(float, embedding))
 
 
 def _schema_parts(schema: Any) -> Any:
@@ -3273,38 +3313,47 @@ def _schema_parts(schema: Any) -> Any:
     if isinstance(schema, dict):
         name, strict = schema.get("title") or "answer", schema.get("additionalProperties") is False
     else:
-        name, strict, schema = schema.__name__, True, _strict(schema.model_json_schema())
-    name = re.sub(r"[^\w-]", "_", name)
-    return {"type": "json_schema", "json_schema": {"name": name, "schema": schema, "strict": strict}}
+        name, strict, schema = schema.__name__, True, schema.model_json_schema()
+        schema = _strict(schema, schema.get("$defs"))
+    described = {"name": re.sub(r"[^\w-]", "_", name), "schema": schema, "strict": strict}
+    return {"type": "json_schema", "json_schema": described}
 
 
-def _strict(schema: Any) -> Any:
-    """A schema as the API's strict mode wants it: all properties required, no others."""
-    if isinstance(schema, dict):
-        schema = {key: _strict(value) for key, value in schema.items() if key != "default"}
-        if schema.get("type") == "object" and "properties" in schema:
-            schema.update(additionalProperties=False, required=list(schema["properties"]))
-    elif isinstance(schema, list):
-        schema = [_strict(item) for item in schema]
+def _strict(schema: Any, defs: Any) -> Any:
+    """A schema as the API's strict mode wants it: all properties required, no others, no default
+    values, and nothing beside a $ref."""
+    if isinstance(schema, list):
+        return [_strict(item, defs) for item in schema]
+    if not isinstance(schema, dict):
+        return schema
+    if "$ref" in schema and len(schema) > 1:
+        schema = {**defs[schema["$ref"].split("/")[-1]], **schema}
+        del schema["$ref"]
+    items = [pair for pair in schema.items() if pair[0] != "default" or isinstance(pair[1], dict)]
+    schema = {key: _strict(value, defs) for key, value in items}
+    if schema.get("type") == "object" and "properties" in schema:
+        schema.update(additionalProperties=False, required=list(schema["properties"]))
     return schema
 
 
 def _parsed(schema: Any, result: Result) -> Any:
-    content = result.content
-    if not content:
-        return None  # a refusal, or a tool call
+    """What the content of `result` says, as `schema` has it; None of a refusal or a tool call."""
+    if not result.content:
+        return None
     if result.finish_reason == "length":
-        raise APIResponseError("the answer was cut at max_tokens", "Allow more tokens.", partial=result)
-    if isinstance(schema, dict):
-        return _parse_json(content)
+        what = "the answer was cut at max_tokens"
+        raise APIResponseError(what, "Allow more tokens.", partial=result)
     try:
-        return schema.model_validate_json(content)
+        read = _parse_json if isinstance(schema, dict) else schema.model_validate_json
+        return read(result.content)
     except ValueError as error:
-        reason = _plain(str(error), 200)
-    raise APIResponseError("the answer does not fit the schema: %s" % reason, body=result)
+        what = "the answer does not fit the schema: " + _plain(str(error), 200)
+        raise APIResponseError(what, body=result) from None
 
 
-_JSON_TYPES = {str: "string", int: "integer", float: "number", bool: "boolean", list: "array", dict: "object"}
+_JSON_TYPES = {
+    str: "string", int: "integer", float: "number", bool: "boolean", list: "array", dict: "object"
+}  # fmt: skip
 
 
 def _described_tool(tool: Any) -> tuple[dict[str, Any], Any]:
@@ -3312,8 +3361,8 @@ def _described_tool(tool: Any) -> tuple[dict[str, Any], Any]:
     schema, function = tool if isinstance(tool, tuple) else (None, tool)
     if schema and "function" in schema:
         return schema, function
-    described = {"name": function.__name__, "description": inspect.getdoc(function) or "",
-                 "parameters": schema or _schema_of(function)}  # fmt: skip
+    described = {"name": function.__name__, "description": inspect.getdoc(function) or ""}
+    described["parameters"] = schema or _schema_of(function)
     return {"type": "function", "function": described}, function
 
 
@@ -3321,13 +3370,10 @@ def _schema_of(function: Any) -> dict[str, Any]:
     """The JSON schema of a function's parameters, by its signature and type hints."""
     import typing
 
-    hints, properties, required = typing.get_type_hints(function), {}, []
-    for name, parameter in inspect.signature(function).parameters.items():
-        if parameter.kind in (parameter.VAR_POSITIONAL, parameter.VAR_KEYWORD):
-            continue
-        properties[name] = _schema_of_hint(hints.get(name))
-        if parameter.default is parameter.empty:
-            required.append(name)
+    hints, parameters = typing.get_type_hints(function), inspect.signature(function).parameters
+    named = [one for one in parameters.values() if "VAR_" not in one.kind.name]
+    properties = {one.name: _schema_of_hint(hints.get(one.name)) for one in named}
+    required = [one.name for one in named if one.default is one.empty]
     return {"type": "object", "properties": properties, "required": required}
 
 
@@ -3337,254 +3383,180 @@ def _schema_of_hint(hint: Any) -> dict[str, Any]:
     origin, args = typing.get_origin(hint), typing.get_args(hint)
     if origin is typing.Literal:
         return {"enum": list(args)}
-    if args and type(None) in args:  # Optional, or X | None
-        args = tuple(arg for arg in args if arg is not type(None))
-        return _schema_of_hint(args[0]) if len(args) == 1 else {}
+    if args[1:] == (type(None),):  # Optional[X], or X | None
+        return _schema_of_hint(args[0])
     kind = _JSON_TYPES.get(origin or hint)
-    if kind == "array" and args:
-        return {"type": kind, "items": _schema_of_hint(args[0])}
-    return {"type": kind} if kind else {}
+    items = {"items": _schema_of_hint(args[0])} if kind == "array" and args else {}
+    return {"type": kind, **items} if kind else {}
 
 
-def _called_tool(functions: dict[str, Any], call: Any) -> str:
-    """What a tool returned, as text for the model; what goes wrong is told to it too."""
-    asked = call.get("function") or {}
-    function = functions.get(asked.get("name"))
-    if function is None:
-        return "Error: there is no tool %r; there are %s" % (asked.get("name"), ", ".join(functions))
+def _tool_message(functions: dict[str, Any], call: Any) -> dict[str, Any]:
+    """The answer to a model's call of a tool; what goes wrong is told to the model too."""
     try:
-        arguments = json.loads(asked.get("arguments") or "{}")
-        if not isinstance(arguments, dict):
-            raise ValueError("they are no JSON object")
-    except (ValueError, TypeError, RecursionError) as error:
-        return "Error: the arguments are broken: %s" % _plain(str(error), 200)
-    try:
-        answer = function(**arguments)
-        return answer if isinstance(answer, str) else json.dumps(answer, default=str)
-    except Exception as error:  # whatever the tool raises is the model's to know
-        return "Error: %s: %s" % (type(error).__name__, _plain(str(error)))
+        asked = call["function"]
+        if asked["name"] not in functions:
+            raise LookupError("no tool %r, only %s" % (asked["name"], ", ".join(functions)))
+        answer = functions[asked["name"]](**json.loads(asked.get("arguments") or "{}"))
+        content = answer if isinstance(answer, str) else json.dumps(answer, default=str)
+    except Exception as error:  # whatever it is, it is the model's to know
+        content = "Error: %s: %s" % (type(error).__name__, _plain(str(error)))
+    return {"role": "tool", "tool_call_id": getattr(call, "id", None), "content": content}
 
 
 # ------------------------------------------------------------------------------------------------
 # Resources
 #
-# The official package's shape by rule: the attribute path is the URL path, the verb is the method. A
-# segment in the plural has an id, named after its singular; one in the singular has none. Ids come by
-# keyword, the last one also by position. What is left is the query of a GET or DELETE and the body
-# of a POST; a file in it makes it a form. The tables hold what this gets wrong of openai 3.52.0.
-
-_TOP_LEVEL = (
-    "admin audio batches beta completions containers content_provenance_checks conversations "
-    "embeddings evals files fine_tuning images live models moderations organization realtime "
-    "responses skills uploads vector_stores videos webhooks"
-).split()
+# The official package's shape by rule: the attribute path is the URL path, the verb the method. A
+# segment in the plural has an id, named after its singular; one in the singular has none. Ids come
+# by keyword, the last one also by position. What is left is the query of a GET or DELETE and the
+# body of a POST; a file in it makes it a form. The tables: what this gets wrong of openai 3.52.0.
 
 
-def _table(rows: str) -> dict[str, str]:
-    return dict(row.strip().split(": ") for row in rows.strip().splitlines())
+def _table(*rows: str) -> dict[str, str]:
+    """'a=b c' -> {'a': 'b', 'c': ''}."""
+    return dict(pair.partition("=")[::2] for row in rows for pair in row.split())
 
 
-# By verb or segment.verb: the method and what follows the segment, {} for its id. Any other verb is
-# a POST to {}/verb.
-_VERBS = _table("""
-    create: POST
-    list: GET
-    retrieve: GET {}
-    update: POST {}
-    delete: DELETE {}
-    parse: POST
-    stream: POST
-    content: GET {}/content
-    retrieve_content: GET {}/content
-    download_content: GET {}/content
-    download_recording: GET {}/content
-    events.stream: GET
-    list_rate_limits: GET
-    update_rate_limit: POST {}
-    list_events: GET {}/events
-    list_files: GET {}/files
-    list_items: GET {}/items
-    create_and_run: POST /runs
-    create_character: POST /characters
-    get_character: GET /characters/{character_id}
-    create_variation: POST /variations
-    generate: POST /generations
-    edit: POST /edits
-    extend: POST /extensions
-    live.create: POST /sessions
-    activate: POST /activate
-    deactivate: POST /deactivate
-    compact: POST /compact
-    count: POST
-    permissions.retrieve: GET
-    reject: POST {}/reject
-    rotate_secret: POST {}/rotate_secret
-""")
-# Ids that are not named after the singular, and plurals of which there is one (no id).
-_IDS = _table("""
-    alerts: id
-    cases: id
-    models: model
-    versions: version
-    checkpoints: fine_tuned_model_checkpoint
-    admin_api_keys: key_id
-    batches: batch_id
-    file_batches: batch_id
-    external_storage: external_storage_id
-    federation_rules: workload_identity_federation_rule_id
-    jobs: fine_tuning_job_id
-    spend_alerts: alert_id
-    templates: environment_template_id
-    voice_consents: consent_id
-""")
-_NO_IDS = "graders service_tier_settings hosted_tool_permissions model_permissions".split()
-# Here the first has no id, though elsewhere it has.
-_NO_ID_BETWEEN = (
-    "agents/automations agents/environments agents/sessions environments/templates "
-    "responses/input_tokens translations/client_secrets"
-).split()
-_MOVED = _table("""
-    agents/vaults: vaults
-    organization/usage/costs: organization/costs
-    webhooks/event_types: webhook_event_types
-    webhooks: webhook_endpoints
-""")
-# What the official client sends as OpenAI-Beta below an attribute path.
-_BETA = _table("""
-    beta.agents.: agents=v1
-    beta.assistants.: assistants=v2
-    beta.chatkit.: chatkit_beta=v1
-    beta.realtime.: assistants=v2
-    beta.threads.: assistants=v2
-    vector_stores.: assistants=v2
-""")
-_IN_HEADER = {"betas": "OpenAI-Beta", "idempotency_key": "Idempotency-Key"}  # arguments sent so
-_INCLUDE_IN_QUERY = ("beta.threads.runs", "conversations.items")  # of their POSTs too
-_FORMS = ("/audio/voices", "/videos")  # also without a file
-_LEFT_OUT = (  # helpers that make many requests or none: see the README
-    "connect for_result poll prepare prepare_directory unwrap upload upload_file_chunked "
-    "verify_signature wait_for_processing"
-).split()
+_TOP_LEVEL = """admin audio batches beta chat completions containers content_provenance_checks
+    conversations decisions embeddings evals files fine_tuning images live models moderations
+    realtime responses safety skills uploads vector_stores videos webhooks with_raw_response
+    with_streaming_response""".split()
+_MOVED = _table(  # an attribute path that is not the URL path: a pattern, and what it becomes
+    # Names that only sort the attributes; groups that the API keeps elsewhere.
+    r"^(beta|admin)/= ^agents/vaults=vaults ^webhooks/event_types=webhook_event_types",
+    r"^webhooks/=webhook_endpoints/ ^organization/(projects/.*roles/)=\1",
+    # Reports, each with a verb of its own; one is kept elsewhere.
+    r"^(organization/usage/\w+)$=\1/list ^organization/usage/costs=organization/costs",
+)
+# By verb, or segment.verb: the method, and what follows the segment, {} for its id.
+_VERBS = _table(
+    "create=POST list=GET retrieve=GET/{} update=POST/{} delete=DELETE/{}",  # the rule
+    # The API's own: POST/{}/verb. Two of them send {} where there is nothing to send.
+    "accept archive cancel complete fork hangup pause refer remix resume run search test validate",
+    "submit_tool_outputs reject=POST/{}/reject rotate_secret=POST/{}/rotate_secret",
+    # About all of a segment.
+    "activate=POST/activate compact=POST/compact count=POST deactivate=POST/deactivate",
+    # `create` and `retrieve` by other names.
+    "parse=POST content=GET/{}/content retrieve_content=GET/{}/content events.stream=GET",
+    "download_content=GET/{}/content download_recording=GET/{}/content permissions.retrieve=GET",
+    # The verb names a segment, perhaps the same once more.
+    "list_rate_limits=GET update_rate_limit=POST/{} list_events=GET/{}/events",
+    "list_files=GET/{}/files list_items=GET/{}/items create_and_run=POST/runs",
+    "create_character=POST/characters get_character=GET/characters/{character_id}",
+    "create_variation=POST/variations generate=POST/generations edit=POST/edits",
+    "extend=POST/extensions live.create=POST/sessions",
+)
+_IDS = _table(
+    # Not named after the singular; the last is of a singular.
+    "admin_api_keys=key_id alerts=id batches=batch_id cases=id file_batches=batch_id models=model",
+    "checkpoints=fine_tuned_model_checkpoint jobs=fine_tuning_job_id spend_alerts=alert_id",
+    "federation_rules=workload_identity_federation_rule_id templates=environment_template_id",
+    "versions=version voice_consents=consent_id external_storage=external_storage_id",
+    # Plurals of which there is one, or whose id is left out before the segment after the slash.
+    "graders hosted_tool_permissions model_permissions service_tier_settings agents/automations",
+    "agents/environments agents/sessions environments/templates responses/input_tokens",
+    "translations/client_secrets",
+)
+_BETA = _table(  # what the official client sends as OpenAI-Beta
+    "beta.agents=agents=v1 beta.assistants=assistants=v2 beta.chatkit=chatkit_beta=v1",
+    "beta.realtime=assistants=v2 beta.threads=assistants=v2 vector_stores=assistants=v2",
+)
 
 
-def _template(path: tuple[str, ...]) -> tuple[str, str]:
-    """The method and the URL path of an attribute path, with the names of ids in braces.
+def _template(path: tuple[str, ...]) -> tuple[str, str, bool]:
+    """The method and URL path of an attribute path, ids in braces; whether {} is sent for nothing.
 
     >>> _template(("vector_stores", "files", "content"))
-    ('GET', '/vector_stores/{vector_store_id}/files/{file_id}/content')
+    ('GET', '/vector_stores/{vector_store_id}/files/{file_id}/content', True)
     """
-    verb, place = path[-1], "/".join(name for name in path[:-1] if name not in ("beta", "admin"))
-    if place == "organization/usage":  # reports, one a verb
-        place, verb = place + "/" + verb, "list"
-    for attribute, moved in _MOVED.items():
-        if (place + "/").startswith(attribute + "/"):
-            place = moved + place[len(attribute) :]
-            break
-    if place.startswith("organization/projects/") and place.endswith("/roles"):
-        place = place[len("organization/") :]  # the one part of projects that is not below it
-    segments = place.split("/")
-    row = _VERBS.get(segments[-1] + "." + verb) or _VERBS.get(verb) or "POST {}/" + verb
-    method, _, rest = row.partition(" ")
-    url = ""
-    for segment, following in zip(segments, segments[1:]):
-        no_id = segment + "/" + following in _NO_ID_BETWEEN
-        url += "/" + segment + ("" if no_id else _id_of(segment))
-    return method, url + "/" + segments[-1] + rest.replace("{}", _id_of(segments[-1]))
+    place = "/".join(path)
+    for pattern, moved in _MOVED.items():
+        place = re.sub(pattern, moved, place)
+    *before, last, verb = ["", *place.split("/")]
+    row = _VERBS.get(last + "." + verb, _VERBS.get(verb))
+    if row is None or not last:
+        raise _unknown_name(".".join(["client", *path[:-1]]), verb, _VERBS)
+    method, _, rest = (row or "POST/{}/" + verb).partition("/")
+    url = "".join(a + _id_of(a, b) + "/" for a, b in zip(before, [*before[1:], last])) + last
+    return method, url + ("/" + rest if rest else "").replace("/{}", _id_of(last)), bool(row)
 
 
-def _id_of(segment: str) -> str:
-    """'files' -> '/{file_id}', 'content' -> ''."""
-    plural = segment.endswith("s") and segment not in _NO_IDS
-    name = _IDS.get(segment, segment[:-1] + "_id" if plural else "")
-    return "/{" + name + "}" if name else ""
+def _id_of(segment: str, following: str = "") -> str:
+    """'files' -> '/{file_id}', 'content' -> ''; `following` is the next segment."""
+    singular = segment[:-1] + "_id" if segment.endswith("s") else ""
+    name = _IDS.get(segment + "/" + following, _IDS.get(segment, singular))
+    return "/{%s}" % name if name else ""
 
 
 def _resolve(path: tuple[str, ...], args: tuple[Any, ...], given: dict[str, Any]) -> _Call:
     """The call that `client.<path>(*args, **given)` stands for."""
-    dotted, verb = ".".join(path), path[-1]
-    if verb in _LEFT_OUT or verb.endswith(("_and_poll", "_and_stream", "_stream")):
-        raise AttributeError("%s is left out of openai_mini: see its README" % dotted)
-    method, url = _template(path)
-    read = _read_as(url, verb, given)
-    url = _filled(url, dotted, args, given)
+    method, template, sends_empty = _template(path)
+    read, url = _read_as(template, path[-1], given), _filled(path, template, args, given)
     call = _Call(method, url, read, given, admin=path[0] == "admin")
-    for prefix in _BETA:
-        if dotted.startswith(prefix):
-            call.headers["OpenAI-Beta"] = _BETA[prefix]
-    for name in _IN_HEADER.keys() & given.keys():
-        value = given.pop(name)
-        call.headers[_IN_HEADER[name]] = value if isinstance(value, str) else ",".join(value)
-    if dotted.startswith("beta.responses."):
-        call.query["beta"] = "true"
+    betas, key = given.pop("betas", ()), given.pop("idempotency_key", None)  # go as headers
+    beta = ",".join(betas) or _BETA.get(path[0]) or _BETA.get(".".join(path[:2]))
+    call.headers = {"OpenAI-Beta": beta, **({"Idempotency-Key": key} if key else {})}
+    call.query = {"beta": "true"} if path[:2] == ("beta", "responses") else {}
+    if path[-3:-1] in (("threads", "runs"), ("conversations", "items")):
+        call.query["include"] = given.pop("include", None)  # of a POST too
     if method != "POST":
         call.query.update(given)
-        return call
-    if ".".join(path[:-1]) in _INCLUDE_IN_QUERY and "include" in given:
-        call.query["include"] = given.pop("include")
-    if verb == "stream":
-        given["stream"] = True
-    files = [pair for name, value in given.items() for pair in _files_in(name, value)]
-    if files or url in _FORMS:
-        fields = {name: value for name, value in given.items() if not _files_in(name, value)}
-        call.form = _Form(_pairs_in(fields), [(name, _File(file)) for name, file in files])
-    elif given or verb in _VERBS and not dotted.endswith("invocations.create"):
-        call.json = _without_underscores(given) if dotted.startswith("beta.agents.") else given
+    elif template in ("/audio/voices", "/videos") or any(map(_is_file, given.values())):
+        pairs = _pairs_in({**given, **(call.options.get("extra_body") or {})})
+        call.form = _Form(sorted(pairs, key=lambda pair: isinstance(pair[1], _File)), ())
+    elif path[:2] == ("beta", "agents") and given:  # Python cannot name `async`: they say `async_`
+        call.json = json.loads(_json_bytes(given).replace(b'"async_":', b'"async":'))
+    elif given or sends_empty and path[-2] != "invocations":
+        call.json = given
+    if method != "GET" and call.form is None:
+        call.headers["Content-Type"] = "application/json"  # without a body too
     return call
 
 
 def _read_as(url: str, verb: str, given: dict[str, Any]) -> str:
+    """How the answer is read, as _Attempt.parse has it."""
     if given.get("stream") or verb == "stream":
         return "stream"
-    if verb == "retrieve_content":
+    if verb == "retrieve_content" or given.get("response_format") in ("text", "srt", "vtt"):
         return "text"
-    if url.endswith("/content") and "vector_stores" not in url or url == "/audio/speech":
+    if url == "/audio/speech" or url.endswith("/content") and "vector_stores" not in url:
         return "bytes"
-    if url.startswith("/audio/tran"):
-        return "json" if given.get("response_format") in (None, "json", "verbose_json") else "text"
-    pages = verb.startswith("list") or url.startswith("/vector_stores/") and verb in ("search", "content")
-    return "page" if pages or verb in ("activate", "deactivate") else "json"
+    return "page" if verb.startswith("list") and url != "/models" else "json"
 
 
-def _filled(url: str, dotted: str, args: tuple[Any, ...], given: dict[str, Any]) -> str:
+def _filled(path: Any, url: str, args: tuple[Any, ...], given: dict[str, Any]) -> str:
     """The URL path with its ids, which are taken out of `given`; the last may be in `args`."""
-    names = re.findall(r"{(\w+)}", url)
-    if len(args) > len(names[-1:]):
-        raise TypeError("%s() takes one id at most by position, all else by name" % dotted)
-    given.update(zip(names[-1:], args))
-    for name in names:
-        if name not in given:
-            raise TypeError("%s() needs %s=" % (dotted, name))
+    ids = re.findall(r"{(\w+)}", url)
+    if len(args) > len(ids[-1:]) or given.keys() & {*ids} != {*ids[: len(ids) - len(args)]}:
+        what = "%s() takes %s by keyword, the last also by position; nothing else by position"
+        raise TypeError(what % (".".join(path), ", ".join(ids) or "no id"))
+    given.update(zip(ids[-1:], args))
+    for name in ids:
         url = url.replace("{%s}" % name, _path_id(name, given.pop(name)))
     return url
 
 
-def _files_in(name: str, value: Any) -> list[tuple[str, Any]]:
-    """The (field, file) pairs that an argument stands for; none if it is no file or list of them."""
-    if isinstance(value, list) and value and all(map(_is_file, value)):
-        return [(name + "[]", item) for item in value]
-    return [(name, value)] if _is_file(value) else []
-
-
 def _is_file(value: Any) -> bool:
-    if isinstance(value, tuple) and len(value) > 1:
-        value = value[1]
-    return isinstance(value, (bytes, bytearray)) or hasattr(value, "read") or hasattr(value, "__fspath__")
+    """Whether an argument is a file, (name, file) or (name, file, type), or a list of them."""
+    if isinstance(value, (list, tuple)):
+        return any(map(_is_file, value[:1] if isinstance(value, list) else value[1:2]))
+    return isinstance(value, (bytes, bytearray, os.PathLike)) or callable(getattr(value, "read", 0))
 
 
-def _without_underscores(value: Any) -> Any:
-    """`async` cannot be a Python name, so the agents' arguments say `async_`, at any depth."""
-    if isinstance(value, list):
-        return [_without_underscores(item) for item in value]
-    if not isinstance(value, dict):
-        return value
-    return {"async" if k == "async_" else k: _without_underscores(v) for k, v in value.items()}
+def _next_page(client: OpenAIMini, call: _Call, query: dict[str, Any]) -> Any:
+    """The page of a list that `query`, {"after": ...}, asks for."""
+    if call.path.startswith("/agents/environments/"):
+        query = {"page": query["after"]}  # the one list that calls it so
+    more = {"query": {**call.query, **query}, "headers": call.headers, "admin": call.admin}
+    return client._run(_Call("GET", call.path, "page", dict(call.options), **more))
 
 
 def _unknown_name(where: str, name: str, known: Iterable[str]) -> AttributeError:
     import difflib
 
     near = difflib.get_close_matches(name, [one for one in known if one[0] != "_"], 1)
-    return AttributeError("%s has no %r%s" % (where, name, ": did you mean %r?" % near[0] if near else ""))
+    hint = ": did you mean %r?" % near[0] if near else ""
+    return AttributeError("%s has no %r%s" % (where, name, hint))
 
 
 class _Resource:
@@ -3605,70 +3577,78 @@ class _Resource:
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
         given = {name: value for name, value in kwargs.items() if value is not NOT_GIVEN}
-        schema, model = None, given.get("text_format") or given.get("response_format")
-        if self._path[-1] == "parse":
-            given.pop("text_format", None)
-            if isinstance(model, type):
-                schema, form = model, _schema_parts(model)
-                if self._path[0] == "chat":
-                    given["response_format"] = form
-                else:
-                    form = {"type": "json_schema", **form["json_schema"]}
-                    given["text"] = {**(given.get("text") or {}), "format": form}
+        schema = given.get("response_format") or given.pop("text_format", None)
+        if isinstance(schema, type):
+            form = _schema_parts(schema)
+            if "chat" in self._path:
+                given["response_format"] = form
+            else:
+                form = {**form.pop("json_schema"), **form}
+                given["text"] = {**(given.get("text") or {}), "format": form}
         call = _resolve(self._path, args, given)
-        call.raw, call.kind = self._raw == "with_raw_response", call.read
-        if self._raw == "with_streaming_response":
-            call.read = "open"
+        call.raw = self._raw
         result = self._client._run(call)
-        return _with_parsed(schema, result) if schema else result
+        if call.raw and isinstance(result, Stream):
+            result.response._parse = lambda content: result
+            return result.response
+        if isinstance(schema, type) and isinstance(result, Result):
+            return _with_parsed(schema, result)
+        return result
 
     def __dir__(self) -> list[str]:
-        return [*super().__dir__(), "create", "list", "retrieve", "update", "delete"]
+        return [*super().__dir__(), *"create list retrieve update delete with_raw_response".split()]
 
     def __repr__(self) -> str:
         return "<openai_mini client.%s>" % ".".join(self._path)
 
 
 def _with_parsed(schema: Any, result: Result) -> Result:
-    """`.parsed` of each message of a chat, `.output_parsed` of a Responses answer."""
-    for choice in result.get("choices") or ():
-        choice["message"]["parsed"] = _parsed(schema, Result(choices=[choice]))
-    if "output" in result:
-        result["output_parsed"] = _parsed(schema, Result(content=result.output_text))
+    """Set `.parsed` of a chat's messages or a Responses answer's texts; `result` has the first."""
+    texts = [(one["message"], Result(choices=[one])) for one in result.get("choices") or ()]
+    parts = [part for item in result.get("output") or () for part in item.get("content") or ()]
+    parts = [part for part in parts if part.get("type") == "output_text"]
+    texts += [(part, Result(content=part["text"])) for part in parts]
+    for holder, text in reversed(texts):
+        holder._parsed = result._parsed = _parsed(schema, text)
     return result
 
 
 class _Chat(_Resource):
-    """`client.chat(messages)` answers a conversation; `client.chat.completions` is the official shape."""
+    """`client.chat(messages)` answers; `client.chat.completions` is the official shape."""
 
-    def __call__(  # type: ignore[override]
+    completions = property(lambda self: self.__getattr__("completions"))
+
+    def __call__(
         self, messages: Any, *, model: str | None = None, schema: Any = None, **params: Any
     ) -> Result:
         """The answer to a conversation: `.content`, `.tool_calls`, `.finish_reason`, `.usage`.
 
-        `messages`: a list of messages, or a str, which is one user message. `schema`: a JSON schema, or
-        a class with `model_json_schema` and `model_validate_json`; the answer is then also `.parsed`.
-        Any other argument goes out as it is. Raises OpenAIError.
+        `messages`: a list of messages, or a str, which is one user message. `schema`: a JSON
+        schema, or a class with `model_json_schema` and `model_validate_json`; the answer is then
+        also `.parsed`. Any other argument goes out as it is. Raises OpenAIError.
         """
         body = {"messages": _messages(messages), "model": model}
         if schema is not None:
             body["response_format"] = _schema_parts(schema)
-        result = self._client._post("/chat/completions", "object", body, params, model_for="chat", friendly=True)
-        if schema is not None:
-            result._parsed = _parsed(schema, result)
-        return result  # type: ignore[no-any-return]
+        more = {"model_for": "chat"}
+        result: Result = self._client._post("/chat/completions", "object", body, params, **more)
+        return result if schema is None else _with_parsed(schema, result)
+
+
+_module_client: list[Any] = [None, None]  # (its options, the client)
 
 
 def __getattr__(name: str) -> Any:
-    """`openai_mini.chat` and the like, of a client made for it from `openai_mini.api_key` and so on."""
-    if name in _TOP_LEVEL or name == "chat":
-        names = ("api_key", "base_url", "organization", "project", "timeout", "max_retries", "default_headers")
-        given = {option: globals()[option] for option in names if globals().get(option) is not None}
-        kept = globals().setdefault("_module_client", [None, None])
-        if kept[0] != given:
-            kept[:] = given, OpenAIMini(**given)
-        return getattr(kept[1], name)
-    raise _unknown_name("openai_mini", name, (*_TOP_LEVEL, *globals()))
+    """`openai_mini.chat` and the like, of a client made from `openai_mini.api_key` and so on."""
+    options = ["api_key", *(OpenAIMini.__init__.__kwdefaults__ or ())]
+    if name in options:
+        return None  # nobody has set it
+    if name not in _TOP_LEVEL:
+        raise _unknown_name("openai_mini", name, (*_TOP_LEVEL, *globals()))
+    given = {one: globals()[one] for one in options if one in globals()}
+    if _module_client[0] != given:
+        _module_client[:] = given, OpenAIMini(**given)
+    return getattr(_module_client[1], name)
 
 
 # ------------------------------------------------------------------------------------------------
@@ -3677,88 +3657,82 @@ def __getattr__(name: str) -> Any:
 # base_url="echo:" answers in the process, through the same parsers as any answer.
 
 
-class _Echo:
-    def send(self, request: _Request, limits: _Limits) -> Any:
-        path = request.target.split("?")[0].strip("/").split("/")
-        body = request.body
-        asked = json.loads(body) if isinstance(body, bytes) and body[:1] == b"{" else {}
-        kind, answer = self.answer(path, asked)
-        return _EchoAnswer(kind, answer if isinstance(answer, bytes) else json.dumps(answer).encode())
+def _echo_chat(asked: dict[str, Any]) -> Any:
+    """The last user message, whole or as the bytes of an event stream."""
+    messages = asked.get("messages") or ()
+    said = [message.get("content") for message in messages if message.get("role") == "user"][-1:]
+    parts = said[0] if said and isinstance(said[0], list) else [{"text": text} for text in said]
+    text = " ".join(part.get("text") or "" for part in parts)
+    count = len(text.split())
+    usage = {"prompt_tokens": count, "completion_tokens": count, "total_tokens": 2 * count}
+    if not asked.get("stream"):
+        choice = {"message": {"role": "assistant", "content": text}, "finish_reason": "stop"}
+        return {"object": "chat.completion", "choices": [{"index": 0, **choice}], "usage": usage}
+    words = [{"content": word} for word in re.findall(r"\s*\S+(?:\s+$)?|\s+", text)]
+    choices: list[Any] = [{"index": 0, "delta": one} for one in ({"role": "assistant"}, *words, {})]
+    choices[-1]["finish_reason"] = "stop"
+    events: list[Any] = [{"object": "chat.completion.chunk", "choices": [one]} for one in choices]
+    events[-1]["usage"] = usage
+    lines = ["data: %s\n\n" % json.dumps(event) for event in events]
+    return "".join([*lines, "data: [DONE]\n\n"]).encode()
 
-    def answer(self, path: list[str], asked: dict[str, Any]) -> tuple[str, Any]:
-        base = {"id": "echo-1", "created": 0, "model": asked.get("model") or "echo"}
-        name = path[-1]
-        if name == "completions":
-            text = _last_text(asked.get("messages") or [])
-            if asked.get("stream"):
-                return "text/event-stream", _echo_stream(base, text)
-            message = {"role": "assistant", "content": text}
-            choice = {"index": 0, "message": message, "finish_reason": "stop"}
-            return "application/json", {**base, "object": "chat.completion", "choices": [choice], "usage": _echo_usage(text)}
-        if name == "embeddings":
-            given = asked.get("input")
-            inputs = given if isinstance(given, list) else [given]
-            data = [{"object": "embedding", "index": i, "embedding": _echo_vector(str(one))} for i, one in enumerate(inputs)]
-            return "application/json", {**base, "object": "list", "data": data, "usage": _echo_usage("")}
-        if name == "models":
-            return "application/json", {"object": "list", "data": [{"id": "echo", "object": "model", "created": 0, "owned_by": "echo"}]}
-        if name == "moderations":
-            return "application/json", {**base, "results": [{"flagged": False, "categories": {"violence": False}, "category_scores": {"violence": 0.0}}]}
-        if name in ("generations", "edits"):
-            return "application/json", {"created": 0, "data": [{"b64_json": _ECHO_PNG}]}
-        if name in ("speech", "content"):
-            return "application/octet-stream", b"ID3echo"
-        if name in ("transcriptions", "translations"):
-            return "application/json", {"text": "echo"}
-        if name == "files":
-            return "application/json", {"id": "file-echo", "object": "file", "bytes": 0, "created_at": 0, "filename": "echo", "purpose": "fine-tune"}
-        return "application/json", {**base, "object": "echo", "echo": asked}
+
+def _echo_embeddings(asked: dict[str, Any]) -> Any:
+    """Unit vectors, the same for the same text."""
+    import hashlib
+
+    data = []
+    for index, one in enumerate(asked["input"]):
+        numbers = [byte - 127.5 for byte in hashlib.sha256(json.dumps(one).encode()).digest()]
+        length = sum(number * number for number in numbers) ** 0.5
+        data.append({"index": index, "embedding": [number / length for number in numbers]})
+    return {"object": "list", "data": data}
+
+
+_ECHO_IMAGE = {"data": [{"b64_json": (  # one pixel
+    "iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAYAAAAfFcSJAAAADUlEQVR42mNk+M9QDwADhgGAWjR9awAAAABJRU5E"
+    "rkJggg=="
+)}]}  # fmt: skip
+_ECHO_ANSWERS: dict[str, Any] = {  # by the last segment of the path: what is answered, or makes it
+    "completions": _echo_chat, "embeddings": _echo_embeddings,
+    "models": {"object": "list", "data": [{"id": "echo", "object": "model"}], "has_more": False},
+    "moderations": {"results": [{"flagged": False, "categories": {"violence": False}}]},
+    "generations": _ECHO_IMAGE, "edits": _ECHO_IMAGE, "speech": b"ID3 echo", "content": b"echo",
+    "transcriptions": {"text": "echo"}, "translations": {"text": "echo"},
+    "files": {"id": "file-echo", "object": "file", "filename": "echo"},
+}  # fmt: skip
+
+
+class _Echo:
+    """A transport that has the answers itself."""
+
+    def send(self, request: _Request, limits: _Limits) -> Any:
+        body, name = request.body, request.target.split("?")[0].split("/")[-1]
+        asked = json.loads(body) if isinstance(body, bytes) and body[:1] == b"{" else {}
+        answer = _ECHO_ANSWERS.get(name, {"object": "echo", "echo": asked})
+        answer = answer(asked) if callable(answer) else answer
+        kind = "application/octet-stream"
+        if isinstance(answer, dict):
+            answer = {"id": "echo", "created": 0, "model": asked.get("model"), **answer}
+            answer, kind = json.dumps(answer).encode(), "application/json"
+        elif answer[:5] == b"data:":
+            kind = "text/event-stream"
+        raw = _EchoAnswer(answer)
+        raw.headers = {"content-type": kind, "x-request-id": "echo"}
+        return raw
+
+    def close(self) -> None:
+        """There is nothing to close, and nothing to begin anew in a forked child."""
+
+    _after_fork = close
 
 
 class _EchoAnswer(io.BytesIO):
-    def __init__(self, kind: str, body: bytes) -> None:
-        super().__init__(body)
-        self.status, self.headers = 200, {"content-type": kind, "x-request-id": "echo"}
+    status = 200
+    headers: dict[str, str] = {}
 
 
-_ECHO_PNG = "iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAYAAAAfFcSJAAAADUlEQVR42mNk+M9QDwADhgGAWjR9awAAAABJRU5ErkJggg=="
-
-
-def _last_text(messages: list[Any]) -> str:
-    content = next((m.get("content") for m in reversed(messages) if m.get("role") == "user"), "")
-    if isinstance(content, list):
-        content = " ".join(str(part.get("text") or "") for part in content)
-    return str(content)
-
-
-def _echo_usage(text: str) -> dict[str, int]:
-    count = len(text.split())
-    return {"prompt_tokens": count, "completion_tokens": count, "total_tokens": 2 * count}
-
-
-def _echo_stream(base: dict[str, Any], text: str) -> bytes:
-    words = re.findall(r"\s*\S+\s*$|\s*\S+|\s+", text)
-    deltas = [{"role": "assistant", "content": ""}, *({"content": word} for word in words), {}]
-    lines = []
-    for number, delta in enumerate(deltas, 1):
-        choice = {"index": 0, "delta": delta, "finish_reason": "stop" if number == len(deltas) else None}
-        chunk = {**base, "object": "chat.completion.chunk", "choices": [choice]}
-        if number == len(deltas):
-            chunk["usage"] = _echo_usage(text)
-        lines.append("data: %s\n\n" % json.dumps(chunk))
-    return ("".join(lines) + "data: [DONE]\n\n").encode()
-
-
-def _echo_vector(text: str) -> list[float]:
-    """A unit vector that is the same for the same text."""
-    import hashlib
-
-    numbers = [byte - 127.5 for byte in hashlib.sha256(text.encode("utf-8", "replace")).digest()]
-    length = sum(number * number for number in numbers) ** 0.5
-    return [number / length for number in numbers]
-
-
-def _fetch(url: str) -> bytes:
+def _fetch(url: Any) -> bytes:
     """What is at a URL that an answer named; nothing of ours is sent there."""
     try:
         with requests.get(url, stream=True, timeout=(10, 600)) as answer:
@@ -3771,216 +3745,217 @@ def _fetch(url: str) -> bytes:
 
 # ------------------------------------------------------------------------------------------------
 # Command line
+#
+# A table of commands over the client's methods; main(argv) returns the exit code.
+
+_COMMANDS = {  # the method, what it takes, and what of its result is shown
+    "chat": ("chat", "messages", "content"), "embed": ("embedding", "input", ""),
+    "image": ("generate_image", "prompt", ""), "speak": ("text_to_speech", "text", ""),
+    "transcribe": ("transcribe_audio", "file", "text"),
+    "translate": ("translate_audio", "file", "text"),
+    "moderate": ("moderation", "input", "results"), "upload": ("upload_file", "file", "id"),
+    "download": ("download_file", "file_id", ""), "models": ("list_models", "", ""),
+    "health": ("health", "", ""), "request": ("request", "method path", ""),
+}  # fmt: skip
 
 
 def _parser() -> Any:
     import argparse
 
-    parser = argparse.ArgumentParser(
-        prog="openai-mini", description="Talk to the OpenAI API, or to any server that speaks it.",
-        formatter_class=argparse.RawDescriptionHelpFormatter, epilog=_SAMPLES,
+    parser: Any = argparse.ArgumentParser(
+        "openai-mini", "openai-mini [COMMAND] [OPTIONS] [TEXT | FILE | ID | METHOD PATH [JSON]]",
+        epilog="commands: %s\n\n%s" % (" ".join(_COMMANDS), main.__doc__),
+        formatter_class=argparse.RawDescriptionHelpFormatter,
     )  # fmt: skip
-    parser.add_argument("command", choices=list(_COMMANDS), help="chat is the default")
-    parser.add_argument("words", nargs="*", help="a text, file or id; - or a pipe reads stdin")
+    parser.error = _usage_error
     add = parser.add_argument
+    add("words", nargs="*", help="a pipe is read too; - stands for it")
     add("-m", "--model")
     add("-s", "--system", help="what the model is told to be")
     add("-p", "--param", action="append", default=[], metavar="KEY=VALUE", help="any parameter")
-    add("-a", "--attach", action="append", default=[], metavar="IMAGE", help="an image for chat")
-    add("-o", "--output", metavar="PATH", help="where to write what is binary")
+    add("-a", "--attach", action="append", default=[], metavar="IMAGE", help="a file or URL")
+    add("-o", "--output", metavar="PATH", help="the file to write, or the folder of images")
     add("--schema", metavar="FILE", help="a JSON schema for the answer of chat")
     add("--json", action="store_true", help="the whole answer as JSON")
-    add("--no-stream", action="store_true")
-    add("--base-url", metavar="URL")
+    add("--no-stream", action="store_true", help="the answer when it is whole")
+    add("--base-url", metavar="URL", help="another server")
     add("--offline", action="store_true", help="answer in the process: no key, no network")
     add("--verbose", action="store_true", help="a line for each attempt on stderr")
     add("--version", action="version", version="openai-mini " + __version__)
     return parser
 
 
-_SAMPLES = """samples:
-  openai-mini "Why is the sky blue?"
-  cat notes.txt | openai-mini -s "Summarise in three lines" > summary.txt
-  openai-mini chat -m gpt-5.4-mini -p temperature=0.2 -a photo.jpg "What is this?"
-  openai-mini embed "a text" --json
-  openai-mini speak "Good morning" -o morning.mp3
-  openai-mini transcribe talk.mp3
-  openai-mini request GET /models
-  openai-mini --base-url http://localhost:11434/v1 -m llama3 "Hello"
-"""
+def _usage_error(what: str) -> ValidationError:
+    raise ValidationError(what + "; see openai-mini --help")
 
 
 def main(argv: list[str] | None = None) -> int:
-    """The command line; returns the exit code: 0, 1 (an error of the API), 2 (usage), 130 (Ctrl-C)."""
-    argv = list(sys.argv[1:] if argv is None else argv)
-    parser = _parser()
-    if not any(word in _COMMANDS for word in argv[:1]) and argv[:1] not in (["-h"], ["--help"], ["--version"]):
-        argv.insert(0, "chat")
-    asked = parser.parse_intermixed_args(argv)
+    """The exit code is 0, 1 (the call failed), 2 (wrong usage) or 130 (Ctrl-C).
+
+    samples:
+      openai-mini "Why is the sky blue?"
+      cat notes | openai-mini -s "Summarise in three lines" > summary
+      openai-mini -m gpt-5.4-mini -p temperature=0.2 -a photo.jpg "What is this?"
+      openai-mini embed "a text"
+      openai-mini image "a lighthouse" -p size=1024x1024 -o pictures
+      openai-mini speak "Good morning" -o morning.mp3
+      openai-mini transcribe talk.mp3
+      openai-mini upload train.jsonl -p purpose=fine-tune
+      openai-mini download file-abc -o answers.jsonl
+      openai-mini request GET /files -p limit=5 | jq .data
+      openai-mini --base-url http://localhost:11434/v1 -m llama3 "Hello"
+      openai-mini --offline "Hello"
+    """
     try:
-        client = OpenAIMini(
-            base_url="echo:" if asked.offline else asked.base_url, model=asked.model, debug=asked.verbose
-        )
-    except OpenAIError as error:
-        if isinstance(error, AuthenticationError):
-            error = OpenAIError("no API key: set OPENAI_API_KEY, name a server with --base-url, or try --offline")
-        print("openai-mini: %s" % error, file=sys.stderr)
-        return 2
-    try:
-        _COMMANDS[asked.command](client, asked, _params(asked))
+        _run_command(_parser().parse_intermixed_args(argv))
         sys.stdout.flush()
         return 0
-    except (OpenAIError, OSError) as error:
-        if isinstance(error, BrokenPipeError):
-            os.dup2(os.open(os.devnull, os.O_WRONLY), 1)  # nobody reads on: be quiet about it
-            return 0
-        print("openai-mini: %s" % _plain(str(error), 1000), file=sys.stderr)
-        return 1
+    except (SystemExit, BrokenPipeError):  # --help and --version; nobody reads on
+        return 0
     except KeyboardInterrupt:
         return 130
+    except (OpenAIError, OSError) as error:
+        print("openai-mini: " + _plain(str(error), 1000), file=sys.stderr)
+        return 2 if isinstance(error, ValidationError) else 1
+    finally:
+        try:
+            sys.stdout.flush()
+        except OSError:  # told already: the interpreter's end need not fail at it once more
+            os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
 
 
-def _params(asked: Any) -> dict[str, Any]:
-    params = {}
+def _run_command(asked: Any) -> None:
+    command = asked.words.pop(0) if asked.words and asked.words[0] in _COMMANDS else "chat"
+    method, takes, shown = _COMMANDS[command]
+    base_url = "echo:" if asked.offline else asked.base_url
+    try:
+        client = OpenAIMini(base_url=base_url, debug=asked.verbose)
+    except AuthenticationError:
+        what = "no API key: set OPENAI_API_KEY, name a server with --base-url, or try --offline"
+        raise ValidationError(what) from None
+    arguments = _arguments(command, takes.split(), asked)
+    if command == "chat" and not (asked.no_stream or asked.json or asked.schema):
+        return _print_stream(client.stream_chat(**arguments))
+    try:
+        result = getattr(client, method)(**arguments)
+    finally:
+        if sys.stderr.isatty():
+            sys.stderr.write("\x1b[K")  # wipes what is left of a progress bar
+    if command == "image" and not asked.json:
+        result = result.save(asked.output or ".")
+    if arguments.get("to"):  # the result is only a count
+        _print([arguments["to"]] if isinstance(arguments["to"], str) else [])
+    else:
+        _print([result] if asked.json else getattr(result, shown) if shown else result)
+    if command == "health" and not result["ok"]:
+        raise OpenAIError(result["error"])
+
+
+def _arguments(command: str, names: list[str], asked: Any) -> dict[str, Any]:
+    """What the command's method is called with; `-p` wins over all."""
+    given, words, takes = _given(asked), asked.words, " ".join(names).upper() or "no words"
+    if command == "request":
+        body = words.pop() if len(words) == 3 else "{}"
+        given = {**_json_object("the body", _piped() if body == "-" else body), **given}
+        given = {"params" if words[:1] in (["GET"], ["DELETE"]) else "json": given or None}
+    elif names and names[0] not in ("file", "file_id"):
+        words, takes = [text for text in [_text(words)] if text], "a text"
+    if len(words) != len(names):
+        _usage_error("%s takes %s, not %s" % (command, takes, " ".join(words) or "nothing"))
+    arguments = dict(zip(names, words))
+    if command == "chat":
+        arguments["messages"] = _chat_messages(words[0], asked)
+    if arguments.get("file") == "-":
+        arguments["file"] = sys.stdin.buffer.read()
+    if asked.schema:
+        with open(asked.schema, encoding="utf-8") as file:
+            arguments["schema"] = _json_object(asked.schema, file.read())
+    if command in ("speak", "download"):
+        shown = "speech.mp3" if command == "speak" else None
+        arguments["to"] = asked.output or (shown if sys.stdout.isatty() else sys.stdout.buffer)
+    if command in ("speak", "download", "upload") and sys.stderr.isatty():
+        arguments["progress"] = _bar
+    return {**arguments, **given}
+
+
+def _given(asked: Any) -> dict[str, Any]:
+    """What `-m` and `-p` say; a value that is no JSON is a text."""
+    given = {"model": asked.model} if asked.model else {}
     for pair in asked.param:
         name, equals, value = pair.partition("=")
-        if not equals:
-            raise SystemExit("openai-mini: -p %s: KEY=VALUE is needed" % pair)
+        if not name or not equals:
+            _usage_error("-p %s: KEY=VALUE is needed" % pair)
         try:
-            params[name] = json.loads(value)
+            given[name] = json.loads(value)
         except ValueError:
-            params[name] = value
-    return params
+            given[name] = value
+    return given
 
 
-def _words(asked: Any, first: int = 0) -> str:
-    words = asked.words[first:]
-    if words == ["-"] or not words and not sys.stdin.isatty():
-        return sys.stdin.read()
-    piped = "" if sys.stdin.isatty() or asked.command != "chat" else _piped()
-    return " ".join(words) + ("\n\n" + piped if piped else "")
+def _json_object(what: str, text: str) -> dict[str, Any]:
+    try:
+        return {**json.loads(text)}
+    except (ValueError, TypeError) as error:
+        raise ValidationError("%s is no JSON object: %s" % (what, error)) from None
 
 
 def _piped() -> str:
-    return ""
+    return sys.stdin.buffer.read().decode("utf-8-sig", "replace")
 
 
-def _say(text: str, end: str = "\n") -> None:
-    """To stdout; on a terminal without the control characters by which a server could command it."""
+def _text(words: list[str]) -> str:
+    """The words, with what is piped in where `-` stands, else behind them."""
+    if "-" in words:
+        return " ".join(_piped() if word == "-" else word for word in words)
+    piped = _piped() if sys.stdin and not sys.stdin.isatty() else ""
+    return "\n\n".join(filter(None, [" ".join(words), piped]))
+
+
+def _chat_messages(text: str, asked: Any) -> list[Any]:
+    content: list[Any] = [{"type": "text", "text": text}]
+    for url in asked.attach:
+        if not url.startswith(("http:", "https:", "data:")):
+            kind = mimetypes.guess_type(url)[0] or "image/png"
+            with open(url, "rb") as file:
+                url = "data:%s;base64,%s" % (kind, base64.b64encode(file.read()).decode())
+        content.append({"type": "image_url", "image_url": {"url": url}})
+    system = [{"role": "system", "content": asked.system}] if asked.system else []
+    return [*system, {"role": "user", "content": content if asked.attach else text}]
+
+
+def _print_stream(stream: Stream) -> None:
+    with stream:
+        try:
+            for chunk in stream:
+                _say(chunk.content)
+        finally:
+            _say("" if stream.content.endswith("\n") else "\n")
+
+
+def _print(value: Any) -> None:
+    """A line for each item of a list; text as it is, bytes too, all else as JSON."""
+    for item in value if isinstance(value, list) else [value]:
+        if isinstance(item, bytes) and not sys.stdout.isatty():
+            sys.stdout.buffer.write(item)
+            continue
+        text = item.decode("utf-8", "replace") if isinstance(item, bytes) else item
+        _say((text if isinstance(text, str) else json.dumps(text, ensure_ascii=False)) + "\n")
+
+
+def _say(text: str) -> None:
+    """To stdout; on a terminal without the control characters that could command it."""
     if sys.stdout.isatty():
-        text = "".join(c if c.isprintable() or c in "\n\t" else "?" for c in text)
-    sys.stdout.write(text.encode(sys.stdout.encoding or "utf-8", "replace").decode(sys.stdout.encoding or "utf-8") + end)
+        text = re.sub(r"[\x00-\x08\x0b-\x1f\x7f-\x9f]", "?", text)
+    encoding = sys.stdout.encoding or "utf-8"
+    sys.stdout.write(text.encode(encoding, "replace").decode(encoding))
     sys.stdout.flush()
 
 
-def _tell(asked: Any, result: Any, text: Any) -> None:
-    if asked.json:
-        _say(json.dumps(result, ensure_ascii=False))
-    else:
-        _say(text if isinstance(text, str) else json.dumps(text, ensure_ascii=False))
+def _bar(done: int, total: int | None) -> None:
+    """Progress on a terminal; what is printed next begins where it does."""
+    share = ", %d %%" % (100 * done // total) if total else ""
+    sys.stderr.write("%d bytes%s\r" % (done, share))
 
-
-def _bar(done: int, total: Any) -> None:
-    if sys.stderr.isatty():
-        share = " %3d %%" % (100 * done // total) if total else ""
-        sys.stderr.write("\r%d bytes%s%s" % (done, share, "\n" if done == total else ""))
-
-
-def _do_chat(client: OpenAIMini, asked: Any, params: Any) -> None:
-    text = _words(asked)
-    content: Any = text
-    if asked.attach:
-        content = [{"type": "text", "text": text}]
-        for path in asked.attach:
-            with open(path, "rb") as file:
-                data = file.read()
-            kind = mimetypes.guess_type(path)[0] or "image/png"
-            url = "data:%s;base64,%s" % (kind, base64.b64encode(data).decode())
-            content.append({"type": "image_url", "image_url": {"url": url}})
-    messages = [{"role": "system", "content": asked.system}] if asked.system else []
-    messages.append({"role": "user", "content": content})
-    if asked.schema:
-        with open(asked.schema, encoding="utf-8") as file:
-            params["schema"] = json.load(file)
-    if asked.no_stream or asked.json or asked.schema:
-        result = client.chat(messages, **params)
-        return _tell(asked, result, result.content or "")
-    with client.stream_chat(messages, **params) as stream:
-        for chunk in stream:
-            if chunk.content:
-                _say(chunk.content, "")
-        if not stream.content.endswith("\n"):
-            _say("")
-
-
-def _do_embed(client: OpenAIMini, asked: Any, params: Any) -> None:
-    vectors = client.embedding([_words(asked)], model=asked.model, **params)
-    _say(json.dumps(vectors[0]))
-
-
-def _do_image(client: OpenAIMini, asked: Any, params: Any) -> None:
-    result = client.generate_image(_words(asked), **_modelled(asked, params))
-    _tell(asked, result, "\n".join(result.save(asked.output or ".")))
-
-
-def _do_speak(client: OpenAIMini, asked: Any, params: Any) -> None:
-    to = asked.output or (sys.stdout.buffer if not sys.stdout.isatty() else "speech.mp3")
-    client.text_to_speech(_words(asked), to=to, progress=_bar, **_modelled(asked, params))
-
-
-def _do_transcribe(client: OpenAIMini, asked: Any, params: Any) -> None:
-    do = client.translate_audio if asked.command == "translate" else client.transcribe_audio
-    result = do(asked.words[0], **_modelled(asked, params))
-    _tell(asked, result, result.text)
-
-
-def _do_moderate(client: OpenAIMini, asked: Any, params: Any) -> None:
-    result = client.moderation(_words(asked), **_modelled(asked, params))
-    flagged = [name for name, value in (result.results[0].categories or {}).items() if value]
-    _tell(asked, result, "flagged: " + ", ".join(flagged) if flagged else "not flagged")
-
-
-def _do_upload(client: OpenAIMini, asked: Any, params: Any) -> None:
-    result = client.upload_file(asked.words[0], progress=_bar, **params)
-    _tell(asked, result, result.id)
-
-
-def _do_download(client: OpenAIMini, asked: Any, params: Any) -> None:
-    to = asked.output or (asked.words[1] if len(asked.words) > 1 else sys.stdout.buffer)
-    client.download_file(asked.words[0], to, progress=_bar, **params)
-
-
-def _do_models(client: OpenAIMini, asked: Any, params: Any) -> None:
-    models = client.list_models()
-    _tell(asked, models, "\n".join(models))
-
-
-def _do_health(client: OpenAIMini, asked: Any, params: Any) -> None:
-    health = client.health()
-    _tell(asked, health, health)
-    if not health["ok"]:
-        raise OpenAIError("not healthy")
-
-
-def _do_request(client: OpenAIMini, asked: Any, params: Any) -> None:
-    method, path = asked.words[:2]
-    result = client.request(method, path, json=params or None)
-    if isinstance(result, bytes):
-        sys.stdout.buffer.write(result)
-    else:
-        _tell(asked, result, result)
-
-
-def _modelled(asked: Any, params: dict[str, Any]) -> dict[str, Any]:
-    return {"model": asked.model, **params} if asked.model else params
-
-
-_COMMANDS = {
-    "chat": _do_chat, "embed": _do_embed, "image": _do_image, "speak": _do_speak,
-    "transcribe": _do_transcribe, "translate": _do_transcribe, "moderate": _do_moderate,
-    "upload": _do_upload, "download": _do_download, "models": _do_models, "health": _do_health,
-    "request": _do_request,
-}  # fmt: skip
 
 if __name__ == "__main__":
     sys.exit(main())
