@@ -409,36 +409,39 @@ def iter_sse(chunks: Iterable[bytes], max_event_bytes: int = MAX_EVENT_BYTES) ->
     Raises APIResponseError where an event is larger than `max_event_bytes`.
     """
     name, last_id, retry, size = "", "", None, 0
-    data: list[bytes] = []
-    for line in _sse_lines(chunks, max_event_bytes):
-        if line[:6] == b"data: ":  # by far the most
-            data.append(line[6:])
-        elif not line:
-            if data:
-                text = (data[0] if len(data) == 1 else b"\n".join(data)).decode("utf-8", "replace")
-                yield ServerSentEvent(name or "message", text, last_id, retry)
-                data = []
-            name, retry, size = "", None, 0
-        elif line[:1] == b":":
-            continue  # a comment is part of no event
-        else:
-            field, _, value = line.partition(b":")
-            value = value[1:] if value[:1] == b" " else value
-            if field == b"data":
-                data.append(value)
-            elif field == b"event":
-                name = value.decode("utf-8", "replace")
-            elif field == b"id" and b"\0" not in value:
-                last_id = value.decode("utf-8", "replace")
-            elif field == b"retry" and value.isdigit() and len(value) <= 640:  # ASCII digits only
-                retry = int(value)  # which may refuse more than 640
-        size += len(line)
-        if size > max_event_bytes:
-            raise _event_too_large(max_event_bytes)
+    data: list[str] = []
+    for lines in _sse_lines(chunks, max_event_bytes):
+        for line in lines:
+            if line[:6] == "data: ":  # by far the most
+                data.append(line[6:])
+            elif not line:
+                if data:
+                    yield ServerSentEvent(name or "message", "\n".join(data), last_id, retry)
+                    data = []
+                name, retry, size = "", None, 0
+            elif line[0] == ":":
+                continue  # a comment is part of no event
+            else:
+                field, _, value = line.partition(":")
+                value = value[1:] if value[:1] == " " else value
+                if field == "data":
+                    data.append(value)
+                elif field == "event":
+                    name = value
+                elif field == "id" and "\0" not in value:
+                    last_id = value
+                elif field == "retry" and re.fullmatch("[0-9]{1,640}", value):
+                    retry = int(value)  # which may refuse more digits
+            size += len(line)
+            if size > max_event_bytes:
+                raise _event_too_large(max_event_bytes)
 
 
-def _sse_lines(chunks: Iterable[bytes], max_line_bytes: int) -> Iterator[bytes]:
-    """Yield the lines in `chunks`, ended by LF, CR or CRLF and by nothing else."""
+def _sse_lines(chunks: Iterable[bytes], max_line_bytes: int) -> Iterator[list[str]]:
+    """Yield the lines in `chunks`, ended by LF, CR or CRLF and by nothing else, all that are there.
+
+    Decoded at once: a line end is never part of another character in UTF-8, broken or not.
+    """
     partial = bytearray()  # the unfinished line: grows in place, so that no byte is copied twice
     after_cr, at_start = False, True
     for chunk in filter(None, map(bytes, chunks)):
@@ -447,21 +450,19 @@ def _sse_lines(chunks: Iterable[bytes], max_line_bytes: int) -> Iterator[bytes]:
         after_cr = chunk[-1:] == b"\r"
         if b"\r" in chunk:
             chunk = chunk.replace(b"\r\n", b"\n").replace(b"\r", b"\n")
-        lines = chunk.split(b"\n")
-        rest = lines.pop()
-        if lines:
-            if partial:
-                lines[0] = bytes(partial + lines[0])
-                partial = bytearray()
-            if at_start and lines[0][:3] == b"\xef\xbb\xbf":  # a byte order mark
-                lines[0] = lines[0][3:]
-            at_start = False
-            yield from lines
-        partial += rest
+        end = chunk.rfind(b"\n")
+        if end >= 0:
+            partial += chunk[:end]
+            text = partial.decode("utf-8", "replace")
+            if at_start and text[:1] == "\ufeff":  # a byte order mark
+                text = text[1:]
+            at_start, partial = False, bytearray()
+            yield text.split("\n")
+        partial += chunk[end + 1 :]
         if len(partial) > max_line_bytes:
             raise _event_too_large(max_line_bytes)
     if partial:  # dispatches no event, but ends a text
-        yield bytes(partial)
+        yield [partial.decode("utf-8", "replace")]
 
 
 def _event_too_large(limit: int) -> APIResponseError:
@@ -2423,8 +2424,8 @@ class StreamedResponse(Response):
         return (decode(piece) for piece in self.iter_bytes())
 
     def iter_lines(self) -> Iterator[str]:
-        for line in _sse_lines(self.iter_bytes(), MAX_BODY_BYTES):
-            yield line.decode("utf-8", "replace")
+        for lines in _sse_lines(self.iter_bytes(), MAX_BODY_BYTES):
+            yield from lines
 
     def read(self) -> bytes:
         self.content = self.content or self._attempt.content()
@@ -2652,9 +2653,8 @@ class OpenAIMini:
                     error = caught
                 if not isinstance(error, _ANOTHER_SERVER_MAY_DO):
                     break
-            assert error is not None  # noqa: S101 (the loop returns, or leaves one)
             self._end_call(call, error)
-            raise error
+            raise error or OpenAIError  # the loop returns, or leaves one
         finally:
             error = None  # it knows this frame: a cycle would keep all that the caller has here
 
@@ -2707,7 +2707,7 @@ class OpenAIMini:
         wait_s = error.retry_after
         if wait_s is None:  # full jitter: callers that failed together do not come back together
             backoff = self.initial_retry_delay * self.backoff_factor ** min(call.attempts - 1, 64)
-            wait_s = random.uniform(0, min(backoff, self.max_retry_delay))
+            wait_s = random.uniform(0, min(backoff, self.max_retry_delay))  # nosec B311
         over = wait_s > self.max_retry_delay or time.monotonic() + wait_s >= call.ends_at
         return None if over else wait_s
 
