@@ -12059,10 +12059,9 @@ def readme_vendored(folder, *versions: str) -> None:
         vendor = folder / "app" / ("vendor" + version.replace(".", "_"))
         vendor.mkdir(parents=True)
         (vendor / "__init__.py").write_text("")
-        marked = source.replace(
-            '__version__ = "%s"' % openai_mini.__version__, '__version__ = "%s"' % version
+        (vendor / "openai_mini.py").write_text(
+            source.replace('"%s"' % openai_mini.__version__, '"%s"' % version), encoding="utf-8"
         )
-        (vendor / "openai_mini.py").write_text(marked, encoding="utf-8")
     (folder / "app" / "__init__.py").write_text("")
     (folder / "app" / "use.py").write_text(README_USE)
 
@@ -12099,7 +12098,9 @@ def test_copies_of_two_versions_live_side_by_side_in_another_package(tmp_path, z
 
 
 def test_importing_the_module_loads_nothing_that_it_may_not_need():
-    code = "import sys; before = set(sys.modules); import openai_mini; print(set(sys.modules) - before)"
+    code = (
+        "import sys; known = set(sys.modules); import openai_mini; print(set(sys.modules) - known)"
+    )
     folder = os.path.dirname(os.path.abspath(openai_mini.__file__))
     done = subprocess.run(
         [sys.executable, "-c", code], cwd=folder, stdout=subprocess.PIPE, timeout=60,
