@@ -630,6 +630,9 @@ class CircuitBreaker:
 
     def _admit(self) -> int | None:
         """Let a call go and return its generation, or None."""
+        generation = self.opened
+        if self._state == "closed":  # read second: had it opened in between, it would say so
+            return generation
         if self._state == "open":
             self._mailbox.ask(self._state_now)  # on_change, which may raise, is told of it first
         return self._mailbox.ask(self._let_go)  # type: ignore[no-any-return]
@@ -906,8 +909,10 @@ class RequestQueue:
 
     def _grant_first(self) -> bool:
         """Grant a slot to the first in line, if there is one to grant and nothing is in the way."""
+        if not (self._callers or self._jobs) or len(self._held) >= self.max_concurrent:
+            return False
         lines = [line for line in (self._callers, self._jobs if self._idle else []) if line]
-        if not lines or len(self._held) >= self.max_concurrent:
+        if not lines:
             return False
         line, now = min(lines), self._clock()
         slot = self._idle[-1] if line is self._jobs else line[0][2]
@@ -2743,10 +2748,9 @@ class OpenAIMini:
                 owner.on_event(told)
             except Exception:  # a listener's trouble is not the caller's
                 _logger().exception("on_event raised")
-        if owner._log:
+        if owner._log and event != "request":  # a line for each attempt, when it is over
             fields = {name: value for name, value in told.items() if name != "event"}
-            line = " ".join("%s=%s" % field for field in fields.items())
-            (owner._log.info if event != "request" else owner._log.debug)("%s %s", event, line)
+            owner._log.info("%s %s", event, " ".join("%s=%s" % field for field in fields.items()))
 
     def _notice_circuit(self, call: _Call) -> None:
         state = self._breaker._state
