@@ -70,12 +70,15 @@ def _after_fork() -> None:
     """In a child: the other threads are gone, and with them who held a lock or ran an import.
 
     A module whose import another thread had begun stays locked for ever in the child, so it is
-    forgotten with all below it, and imported anew. What this thread itself imports goes on.
+    forgotten with all below it, and imported anew. What this thread itself imports goes on. A lock
+    that is nobody's is forgotten too: a thread may just have been about to take it.
     """
     locks = getattr(sys.modules.get("_frozen_importlib"), "_module_locks", {})
     for name, reference in list(locks.items()):
-        if getattr(reference(), "owner", None) not in (None, _thread.get_ident()):
-            del locks[name]
+        owner = getattr(reference(), "owner", None)
+        if owner != _thread.get_ident():
+            locks.pop(name, None)
+        if owner not in (None, _thread.get_ident()):
             for other in [other for other in sys.modules if (other + ".").startswith(name + ".")]:
                 del sys.modules[other]
     for thing in list(_fork_survivors[0]):
