@@ -388,10 +388,10 @@ def _check_number(name: str, value: Any, least: float, most: float = float("inf"
 class ServerSentEvent:
     """One event: `.event` (its type), `.data`, `.id` (the last one set), `.retry` (ms, or None)."""
 
-    __slots__ = ("event", "data", "id", "retry")
+    event, retry = "message", None  # type: Any
 
-    def __init__(self, event: str, data: str, id: str = "", retry: int | None = None) -> None:
-        self.event, self.data, self.id, self.retry = event, data, id, retry
+    def __init__(self, data: str, id: str = "") -> None:
+        self.data, self.id = data, id
 
     def __repr__(self) -> str:
         return "ServerSentEvent(event=%r, data=%r)" % (self.event, self.data)
@@ -411,39 +411,62 @@ def iter_sse(chunks: Iterable[bytes], max_event_bytes: int = MAX_EVENT_BYTES) ->
 
     Raises APIResponseError where an event is larger than `max_event_bytes`.
     """
-    name, last_id, retry, size = "", "", None, 0
-    data: list[str] = []
-    for lines in _sse_lines(chunks, max_event_bytes):
-        for line in lines:
-            if line[:6] == "data: ":  # by far the most
-                data.append(line[6:])
-            elif not line:
-                if data:
-                    yield ServerSentEvent(name or "message", "\n".join(data), last_id, retry)
-                    data = []
-                name, retry, size = "", None, 0
-            elif line[0] == ":":
-                continue  # a comment is part of no event
+    block = _Block(max_event_bytes)
+    for text in _sse_lines(chunks, max_event_bytes):
+        *ended, unfinished = text.split("\n\n")
+        for lines in ended:
+            one_line = lines[:6] == "data: " and "\n" not in lines  # as of by far the most
+            if one_line and not block.size and len(lines) <= max_event_bytes:
+                yield ServerSentEvent(lines[6:], block.last_id)
             else:
-                field, _, value = line.partition(":")
-                value = value[1:] if value[:1] == " " else value
-                if field == "data":
-                    data.append(value)
-                elif field == "event":
-                    name = value
-                elif field == "id" and "\0" not in value:
-                    last_id = value
-                elif field == "retry" and re.fullmatch("[0-9]{1,640}", value):
-                    retry = int(value)  # which may refuse more digits
-            size += len(line)
-            if size > max_event_bytes:
-                raise _event_too_large(max_event_bytes)
+                yield from filter(None, map(block.take, [*lines.split("\n"), ""]))
+        yield from filter(None, map(block.take, unfinished.split("\n")[:-1]))
 
 
-def _sse_lines(chunks: Iterable[bytes], max_line_bytes: int) -> Iterator[list[str]]:
-    """Yield the lines in `chunks`, ended by LF, CR or CRLF and by nothing else, all that are there.
+class _Block:
+    """The lines of an event as far as they have come. `last_id` outlives it, as the standard has
+    it; `size` counts its characters, without comments, which are part of no event."""
 
-    Decoded at once: a line end is never part of another character in UTF-8, broken or not.
+    def __init__(self, max_event_bytes: int) -> None:
+        self.limit, self.last_id = max_event_bytes, ""
+        self._begin()
+
+    def _begin(self) -> None:
+        self.size, self.data, self.fields = 0, [], {}  # type: Any
+
+    def take(self, line: str) -> ServerSentEvent | None:
+        """Take a line; a blank one ends the event, and returns it where there is data."""
+        if line[:1] == ":":
+            return None
+        self.size += len(line)
+        if self.size > self.limit:
+            raise _event_too_large(self.limit)
+        if line:
+            self._take_field(*line.partition(":")[::2])
+            return None
+        event = ServerSentEvent("\n".join(self.data), self.last_id) if self.data else None
+        if event and self.fields:
+            vars(event).update(self.fields)
+        self._begin()
+        return event
+
+    def _take_field(self, field: str, value: str) -> None:
+        value = value[1:] if value[:1] == " " else value
+        if field == "data":
+            self.data.append(value)
+        elif field == "event":
+            self.fields["event"] = value or "message"
+        elif field == "id" and "\0" not in value:
+            self.last_id = value
+        elif field == "retry" and re.fullmatch("[0-9]{1,640}", value):
+            self.fields["retry"] = int(value)  # which may refuse more digits
+
+
+def _sse_lines(chunks: Iterable[bytes], max_line_bytes: int) -> Iterator[str]:
+    """Yield the lines in `chunks`, all whole ones that are there, as a text of lines ended by LF.
+
+    In the chunks LF, CR or CRLF ends a line, and nothing else. Decoded at once: a line end is never
+    part of another character in UTF-8, broken or not.
     """
     partial = bytearray()  # the unfinished line: grows in place, so that no byte is copied twice
     after_cr, at_start = False, True
@@ -453,19 +476,19 @@ def _sse_lines(chunks: Iterable[bytes], max_line_bytes: int) -> Iterator[list[st
         after_cr = chunk[-1:] == b"\r"
         if b"\r" in chunk:
             chunk = chunk.replace(b"\r\n", b"\n").replace(b"\r", b"\n")
-        end = chunk.rfind(b"\n")
-        if end >= 0:
+        end = chunk.rfind(b"\n") + 1
+        if end:
             partial += chunk[:end]
             text = partial.decode("utf-8", "replace")
             if at_start and text[:1] == "\ufeff":  # a byte order mark
                 text = text[1:]
             at_start, partial = False, bytearray()
-            yield text.split("\n")
-        partial += chunk[end + 1 :]
+            yield text
+        partial += chunk[end:]
         if len(partial) > max_line_bytes:
             raise _event_too_large(max_line_bytes)
     if partial:  # dispatches no event, but ends a text
-        yield [partial.decode("utf-8", "replace")]
+        yield partial.decode("utf-8", "replace")
 
 
 def _event_too_large(limit: int) -> APIResponseError:
@@ -2432,8 +2455,8 @@ class StreamedResponse(Response):
         return (decode(piece) for piece in self.iter_bytes())
 
     def iter_lines(self) -> Iterator[str]:
-        for lines in _sse_lines(self.iter_bytes(), MAX_BODY_BYTES):
-            yield from lines
+        for text in _sse_lines(self.iter_bytes(), MAX_BODY_BYTES):
+            yield from text.split("\n")[: text.count("\n") or 1]
 
     def read(self) -> bytes:
         self.content = self.content or self._attempt.content()
