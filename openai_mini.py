@@ -48,7 +48,8 @@ class _Late:
 
 
 base64, codecs, collections, heapq = map(_Late, "base64 codecs collections heapq".split())
-inspect, json, mimetypes, os, random = map(_Late, "inspect json mimetypes os random".split())
+inspect, itertools, json = map(_Late, "inspect itertools json".split())
+mimetypes, os, random = map(_Late, "mimetypes os random".split())
 re, requests, socket, tempfile, zlib = map(_Late, "re requests socket tempfile zlib".split())
 threading, url_parse, urllib3 = map(_Late, "threading urllib.parse urllib3".split())
 
@@ -388,10 +389,8 @@ def _check_number(name: str, value: Any, least: float, most: float = float("inf"
 class ServerSentEvent:
     """One event: `.event` (its type), `.data`, `.id` (the last one set), `.retry` (ms, or None)."""
 
-    event, retry = "message", None  # type: Any
-
-    def __init__(self, data: str, id: str = "") -> None:
-        self.data, self.id = data, id
+    event, data, id = "message", "", ""  # until set: most events have no more than data
+    retry: int | None = None
 
     def __repr__(self) -> str:
         return "ServerSentEvent(event=%r, data=%r)" % (self.event, self.data)
@@ -413,14 +412,7 @@ def iter_sse(chunks: Iterable[bytes], max_event_bytes: int = MAX_EVENT_BYTES) ->
     """
     block = _Block(max_event_bytes)
     for text in _sse_lines(chunks, max_event_bytes):
-        *ended, unfinished = text.split("\n\n")
-        for lines in ended:
-            one_line = lines[:6] == "data: " and "\n" not in lines  # as of by far the most
-            if one_line and not block.size and len(lines) <= max_event_bytes:
-                yield ServerSentEvent(lines[6:], block.last_id)
-            else:
-                yield from filter(None, map(block.take, [*lines.split("\n"), ""]))
-        yield from filter(None, map(block.take, unfinished.split("\n")[:-1]))
+        yield from block.events(text)
 
 
 class _Block:
@@ -432,9 +424,26 @@ class _Block:
         self._begin()
 
     def _begin(self) -> None:
-        self.size, self.data, self.fields = 0, [], {}  # type: Any
+        self.size = 0
+        self.data: list[str] = []
+        self.fields: dict[str, Any] = {}  # its name and its retry
 
-    def take(self, line: str) -> ServerSentEvent | None:
+    def events(self, text: str) -> Iterator[ServerSentEvent]:
+        """Yield the events that end in `text`, which is lines ended by LF."""
+        *ended, unfinished = text.split("\n\n")
+        for lines in ended:
+            one_line = lines[:6] == "data: " and "\n" not in lines  # as of by far the most
+            if one_line and not self.size and len(lines) <= self.limit:
+                event = ServerSentEvent()
+                event.data = lines[6:]
+                if self.last_id:
+                    event.id = self.last_id
+                yield event
+            else:
+                yield from filter(None, map(self._take, [*lines.split("\n"), ""]))
+        yield from filter(None, map(self._take, unfinished.split("\n")[:-1]))
+
+    def _take(self, line: str) -> ServerSentEvent | None:
         """Take a line; a blank one ends the event, and returns it where there is data."""
         if line[:1] == ":":
             return None
@@ -444,11 +453,10 @@ class _Block:
         if line:
             self._take_field(*line.partition(":")[::2])
             return None
-        event = ServerSentEvent("\n".join(self.data), self.last_id) if self.data else None
-        if event and self.fields:
-            vars(event).update(self.fields)
+        event, data, fields = ServerSentEvent(), self.data, self.fields
         self._begin()
-        return event
+        vars(event).update(fields, data="\n".join(data), id=self.last_id)
+        return event if data else None
 
     def _take_field(self, field: str, value: str) -> None:
         value = value[1:] if value[:1] == " " else value
@@ -1130,18 +1138,6 @@ class Result(dict):  # type: ignore[type-arg]
         return paths
 
 
-class Chunk(Result):
-    """A piece of a stream: a Result whose `.content` is always a str, '' where it has no text."""
-
-    @property
-    def content(self) -> str:
-        text = self.get("delta") if self.get("type") == "response.output_text.delta" else None
-        for choice in self.get("choices") or ():
-            if not choice.get("index"):
-                text = (choice.get("delta") or choice.get("message") or {}).get("content")
-        return text if isinstance(text, str) else ""
-
-
 class Transcript(Result):
     """A transcription: `.text`, which is also its `str()`."""
 
@@ -1364,7 +1360,7 @@ class _Assembly:
         self.kind = ""  # 'chat', or 'family' once an event of one has come
         self.done = False
 
-    def add(self, chunk: Chunk, event: str) -> Chunk:
+    def add(self, chunk: Result, event: str = "message") -> Result:
         """Take a chunk in and return it; an APIResponseError where it has not the shape of one."""
         self.last_at = time.monotonic()
         if not self.count:
@@ -1372,20 +1368,22 @@ class _Assembly:
         self.count += 1
         try:
             if "choices" in chunk:
-                self.kind = "chat"
+                self.kind, text = "chat", ""
                 for choice in chunk["choices"] or ():
-                    self._add_choice(choice)
+                    text = self._add_choice(choice) or text
             else:
-                self._add_event(chunk, chunk.get("type") or event)
+                text = self._add_event(chunk, chunk.get("type") or event)
             if "usage" in chunk and isinstance(chunk["usage"], dict):
                 self.usage = chunk["usage"]
+            chunk.__dict__["content"] = text  # a Result's own way to set one sets a key
             return chunk
         except (ArithmeticError, AttributeError, LookupError, TypeError, ValueError):
             pass  # it is not what a chunk is, and the error would not say so
         what = _plain(chunk.to_json(None), 200)
         raise APIResponseError("a chunk has a shape that none should have: " + what)
 
-    def _add_choice(self, choice: dict[str, Any]) -> None:
+    def _add_choice(self, choice: dict[str, Any]) -> str:
+        """Take in what a chunk has of a choice; returns the text of the first one."""
         get = dict.get  # a Result's own would be looked for by its __getattr__ each time
         index = get(choice, "index") or 0
         known = self.parts.get(index)
@@ -1396,19 +1394,23 @@ class _Assembly:
         if get(choice, "finish_reason"):
             known["finish_reason"] = choice["finish_reason"]
         delta = get(choice, "delta") or get(choice, "message") or {}
-        if len(delta) == 1 and "content" in delta:  # by far the most: the short way through _merge
-            text, piece = known["message"]["content"], delta["content"]
-            if text.__class__ is _Text and piece.__class__ is str:
-                text.add(piece)
-                return
-        _merge(known["message"], delta)
+        piece, text = get(delta, "content"), known["message"]["content"]
+        if len(delta) == 1 and piece.__class__ is str and text.__class__ is _Text:
+            text.add(piece)  # by far the most: the short way through _merge
+        else:
+            _merge(known["message"], delta)
+        return piece if piece.__class__ is str and not index else ""
 
-    def _add_event(self, chunk: Chunk, kind: str) -> None:
-        self.text.add(chunk.content)
+    def _add_event(self, chunk: Result, kind: str) -> str:
         if kind in _LAST_EVENTS:
             self.done, self.usage = True, (chunk.get("response") or {}).get("usage")
         if kind.startswith(_FAMILIES):
             self.kind = "family"
+        text = chunk.get("delta") if chunk.get("type") == "response.output_text.delta" else None
+        if not isinstance(text, str):
+            return ""
+        self.text.add(text)
+        return text
 
     @property
     def whole(self) -> bool:
@@ -1476,29 +1478,45 @@ def _pieces(attempt: _Attempt, so_far: _Assembly) -> Iterator[bytes]:
         yield piece
 
 
-def _chunks(attempt: _Attempt, so_far: _Assembly) -> Iterator[Chunk]:
+def _chunks(attempt: _Attempt, so_far: _Assembly) -> Iterator[Result]:
     """Yield the chunks of an answer; end where it is whole."""
     if attempt.content_type == "application/json":
         so_far.done = True
-        yield so_far.add(Chunk(attempt.parse("object", attempt.content())), "")
+        yield so_far.add(attempt.parse("object", attempt.content()))
         return
     attempt.expect_events()
-    scan = _decoder().scan_once
-    for event in iter_sse(_pieces(attempt, so_far)):
-        data, name = event.data, event.event
-        if data[:6] == "[DONE]":
-            so_far.done = True
-            return
-        try:
-            value, end = scan(data, 0)
-        except (StopIteration, ValueError, RecursionError):
-            value, end = None, 0
-        if value.__class__ is not Result or end != len(data) and not data[end:].isspace():
-            value = Result(message=data) if name == "error" else _parse_json(data, True)
-        value.__class__ = Chunk
-        if "error" in value or name == "error" or "type" in value and value["type"] == "error":
-            attempt.raise_error(value, "error" in (name, value.type))
-        yield so_far.add(value, name)
+    scan, block = _decoder().scan_once, _Block(MAX_EVENT_BYTES)
+    for text in _sse_lines(_pieces(attempt, so_far), MAX_EVENT_BYTES):
+        at = 0
+        while text[at : at + 7] == "data: {" and not block.size:  # by far the most: a short way
+            try:
+                chunk, end = scan(text, at + 6)
+            except (StopIteration, ValueError, RecursionError):
+                break
+            if text[end : end + 2] != "\n\n" or "choices" not in chunk or "error" in chunk:
+                break
+            yield so_far.add(chunk)
+            at = end + 2
+        for event in block.events(text[at:]):
+            if event.data[:6] == "[DONE]":
+                so_far.done = True
+                return
+            yield so_far.add(_chunk_of(event, attempt), event.event)
+
+
+def _chunk_of(event: ServerSentEvent, attempt: _Attempt) -> Result:
+    """The chunk that an event holds; raises the error that it tells of."""
+    is_error = event.event == "error"
+    try:
+        chunk: Result = _parse_json(event.data, True)
+    except APIResponseError:
+        if not is_error:
+            raise
+        chunk = Result(message=event.data)
+    is_error = is_error or chunk.get("type") == "error"
+    if is_error or "error" in chunk:
+        attempt.raise_error(chunk, is_error)
+    return chunk
 
 
 def _of_what_has_come(name: str) -> Any:
@@ -1522,8 +1540,7 @@ class Stream:
     def __init__(self, attempt: _Attempt) -> None:
         self.response, self._attempt = attempt.response, attempt
         self._so_far = _Assembly(attempt.call.started_at)
-        self._chunks = _chunks(attempt, self._so_far)
-        self._first: list[Chunk] = []
+        self._chunks: Iterator[Result] = _chunks(attempt, self._so_far)
         self._closed = False
         _survive_fork(self)
 
@@ -1534,9 +1551,7 @@ class Stream:
     def __iter__(self) -> Stream:
         return self
 
-    def __next__(self) -> Chunk:
-        if self._first:
-            return self._first.pop()
+    def __next__(self) -> Result:
         try:
             return next(self._chunks)
         except StopIteration:
@@ -1551,7 +1566,8 @@ class Stream:
     def _begin(self) -> Stream:
         """Wait for the first chunk: up to here the call may be tried again."""
         try:
-            self._first += [chunk for chunk in [next(self._chunks, None)] if chunk is not None]
+            first = [chunk for chunk in [next(self._chunks, None)] if chunk is not None]
+            self._chunks = itertools.chain(first, self._chunks)
         except OpenAIError as error:
             self._explained(error)
             raise
@@ -1566,7 +1582,7 @@ class Stream:
 
     def close(self) -> None:
         """End the request now; a reader in another thread wakes up. May be called again."""
-        self._closed, self._first, self._chunks = True, [], iter(())
+        self._closed, self._chunks = True, iter(())
         self._attempt.end(None, abandoned=True)
 
     def __enter__(self) -> Stream:

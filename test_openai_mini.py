@@ -10055,10 +10055,7 @@ def test_a_gzip_bomb_stops_at_a_limit_that_has_a_name(
     server, monkeypatch, status, kind, limit, block
 ):
     """1 MiB on the wire is 1 GiB; the limits are lowered so that this is quick."""
-    if limit == "MAX_EVENT_BYTES":
-        monkeypatch.setattr(openai_mini.iter_sse, "__defaults__", (1 << 20,))
-    else:
-        monkeypatch.setattr(openai_mini, limit, 4 << 20)
+    monkeypatch.setattr(openai_mini, limit, (1 if limit == "MAX_EVENT_BYTES" else 4) << 20)
     bomb = list(safety_bomb(block, 1024))
     assert sum(map(len, bomb)) < 5 << 20
     server.default = Answer(
