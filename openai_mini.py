@@ -3348,9 +3348,10 @@ def _vector(embedding: Any) -> list[float]:
     if isinstance(embedding, str):
         import array
 
-        embedding = array.array("f", _from_base64(embedding))
+        numbers = array.array("f", _from_base64(embedding))
         if sys.byteorder == "big":
-            embedding.byteswap()
+            numbers.byteswap()
+        return numbers.tolist()
     return list(map(float, embedding))
 
 
