@@ -592,8 +592,8 @@ class CircuitBreaker:
         _survive_fork(self)
 
     def _after_fork(self) -> None:
-        self._changes, news = collections.deque(), _Mailbox()  # what on_change is to be told of
-        self._mailbox = _Mailbox(lambda: news.post(self._tell))
+        self._changes, self._news = collections.deque(), _Mailbox()  # what on_change is told of
+        self._mailbox = _Mailbox(self._pass_on_news)
         self._local = threading.local()  # .allowed: generations of the calls this thread may make
         self._probing = False
 
@@ -674,6 +674,10 @@ class CircuitBreaker:
     def _settle(self, generation: int, succeeded: bool | None) -> None:
         """Count what a call came to; None is neither success nor failure. Safe in a finalizer."""
         self._mailbox.post(self._count, generation, succeeded)
+
+    def _pass_on_news(self) -> None:
+        if self._changes:
+            self._news.post(self._tell)
 
     def _tell(self) -> None:
         while self._changes:
@@ -780,23 +784,27 @@ class _Slot:
 
     def wait(self, arrive: Callable[[_Slot], None]) -> bool:
         """Arrive and wait; whether the slot was granted."""
-        queue, self.state, self.lock = self.queue, "waiting", _thread.allocate_lock()
+        self.state, self.lock = "waiting", _thread.allocate_lock()
         self.lock.acquire()  # wake() releases it
-        end = queue._clock() + self.timeout
         try:
-            queue._mailbox.post(arrive, self)
-            while self.state == "waiting":
-                now = queue._clock()
-                if now >= end:
-                    advice = "Raise max_concurrent_requests= or the timeout, or send less at once."
-                    raise QueueTimeoutError("no slot came free in %.3g s" % self.timeout, advice)
-                until = min(end, self.wakes_at) if self.wakes_at > now else end
-                self.lock.acquire(True, min(until - now, threading.TIMEOUT_MAX))
-                queue._mailbox.post(queue._grant)
+            self.queue._mailbox.post(arrive, self)
+            if self.state == "waiting":
+                self._wait_until_woken(self.queue._clock)
         except BaseException:
             self.release()  # also where the turn came in the meantime
             raise
         return self.state == "granted"
+
+    def _wait_until_woken(self, clock: Any) -> None:
+        end = clock() + self.timeout
+        while self.state == "waiting":
+            now = clock()
+            if now >= end:
+                advice = "Raise max_concurrent_requests= or the timeout, or send less at once."
+                raise QueueTimeoutError("no slot came free in %.3g s" % self.timeout, advice)
+            until = min(end, self.wakes_at) if self.wakes_at > now else end
+            self.lock.acquire(True, min(until - now, threading.TIMEOUT_MAX))
+            self.queue._mailbox.post(self.queue._grant)
 
     def wake(self, state: str) -> None:
         """Set the state and wake who waits, and sees what it is by then. Runs in the mailbox."""
@@ -904,6 +912,9 @@ class RequestQueue:
         self._grant()
 
     def _arrive(self, slot: _Slot) -> None:
+        free = len(self._held) < self.max_concurrent and not self._callers and not self._jobs
+        if free and self._clock() >= self._opens_at:
+            return self._start(slot)  # by far the most: without standing in line
         self._stand(self._callers, slot.priority, slot)
         if slot.state == "waiting" and len(self._callers) > self.size:
             self._leave(slot)
@@ -948,9 +959,9 @@ class RequestQueue:
         lines = [line for line in (self._callers, self._jobs if self._idle else []) if line]
         if not lines:
             return False
-        line, now = min(lines), self._clock()
+        line = min(lines)
         slot = self._idle[-1] if line is self._jobs else line[0][2]
-        if now < self._opens_at:
+        if self._clock() < self._opens_at:
             if slot.wakes_at != self._opens_at:
                 slot.wakes_at = self._opens_at
                 slot.wake("waiting")
@@ -958,12 +969,16 @@ class RequestQueue:
         _, _, *item = heapq.heappop(line)
         if line is self._jobs:
             self._idle.pop().job = item
+        self._start(slot)
+        return True
+
+    def _start(self, slot: _Slot) -> None:
         self._held.add(id(slot))
         slot.wake("granted")
-        self._starts.append(now)
-        if len(self._starts) == self.per_minute:
-            self._pause_until(self._starts[0] + 60.0)
-        return True
+        if self.per_minute:
+            self._starts.append(self._clock())
+            if len(self._starts) == self.per_minute:
+                self._pause_until(self._starts[0] + 60.0)
 
     def _pause_until(self, moment: float) -> None:
         self._opens_at = max(self._opens_at, moment)
@@ -2234,8 +2249,7 @@ class _Attempt:
         connect, read = call.timeout
         self.limits = _Limits(connect, read, call.ends_at)
         if client._queue is not None:
-            waits = (read, call.ends_at - time.monotonic())
-            longest = min(wait for wait in waits if wait is not None)
+            longest = min(read or float("inf"), call.ends_at - time.monotonic())
             self.slot = client._queue.slot(call.priority, longest)
             self.slot.acquire()
         if client._breaker is not None:
