@@ -445,13 +445,12 @@ class _Block:
 
     def _take(self, line: str) -> ServerSentEvent | None:
         """Take a line; a blank one ends the event, and returns it where there is data."""
-        if line[:1] == ":":
-            return None
-        self.size += len(line)
-        if self.size > self.limit:
-            raise _event_too_large(self.limit)
-        if line:
+        if line and line[0] != ":":
+            self.size += len(line)
+            if self.size > self.limit:
+                raise _event_too_large(self.limit)
             self._take_field(*line.partition(":")[::2])
+        if line or not self.size:
             return None
         event, data, fields = ServerSentEvent(), self.data, self.fields
         self._begin()
