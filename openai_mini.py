@@ -2331,7 +2331,10 @@ class _Attempt:
             event = next(iter_sse([self.response.content, b"\n\n"]), None)
             text = event.data if event else text
         try:
-            said, body = _error_object(_without(self.secrets, _parse_json(text)))
+            parsed = _parse_json(text)
+            if "\\" in text:  # it may have spelt a key in another way
+                parsed = _without(self.secrets, parsed)
+            said, body = _error_object(parsed)
         except APIResponseError:
             said, body = _shown(text), _plain(text) or None
         raise _status_error(self.response, said, body)

@@ -1784,10 +1784,8 @@ def test_each_shape_of_error_body_is_read(errors_once, body):
     ],
     ids="words other detail html title angle deep objects nested bytes blank digits lone".split(),
 )
-def test_a_huge_or_absurd_error_body_makes_a_short_message_soon(errors_once, body):
-    begun = time.thread_time()
+def test_a_huge_or_absurd_error_body_makes_a_short_message(errors_once, body):
     error = errors_once(Answer(500, body=body))
-    assert time.thread_time() - begun < 2
     assert type(error) is openai_mini.InternalServerError and error.status_code == 500
     assert 20 < len(error.message) < 1000
     error.message.encode()
@@ -10129,10 +10127,9 @@ def test_heads_without_end_stop(server):
 def test_error_pages_of_10_mib_give_short_messages(server, page):
     server.default = Answer(502, **page)
     with safety_client(server, max_retries=0) as client:
-        began_at = time.monotonic()
         with pytest.raises(openai_mini.InternalServerError) as caught:
             client.chat("hi")
-    assert len(str(caught.value)) < 800 and time.monotonic() - began_at < 10
+    assert len(str(caught.value)) < 800
     if "html" in str(page.get("content_type")):
         assert "Down" in str(caught.value)
 
@@ -12364,28 +12361,34 @@ def test_any_bytes_on_the_socket_are_a_result_or_an_error_of_ours(fuzz_server, c
 
 def test_the_time_of_hostile_inputs_is_linear():
     """Four times the input takes about four times as long, and not sixteen."""
-    hostile = {
+    streams = {
         "short lines": lambda n: [b"data:\n" * n],
         "one line": lambda n: [b"x" * 64] * n,
         "carriage returns": lambda n: [b"\r"] * n,
         "comments": lambda n: [b":\n" * n],
         "ids": lambda n: [b"id: 1\n\n" * n],
     }
-    for name, make in hostile.items():
+    pages = {
+        "noise": lambda n: "<>a &\n\n<&<a" * n,
+        "titles cut short": lambda n: "<title" * n,
+        "angles": lambda n: "<" * n,
+        "titles": lambda n: "<title>" * n,
+        "blanks": lambda n: " " * n + "<",
+    }
 
-        def cost(n, make=make):
-            pieces, best = make(n), float("inf")
-            for _ in range(3):
-                began_at = time.process_time()
-                for _ in openai_mini.iter_sse(pieces, max_event_bytes=1 << 30):
-                    pass
-                best = min(best, time.process_time() - began_at)
-            return best
+    def read(pieces):
+        for _ in openai_mini.iter_sse(pieces, max_event_bytes=1 << 30):
+            pass
 
-        assert cost(80_000) < 10 * max(cost(20_000), 0.001), name
-    random.seed(0)
-    noise = "".join(random.choice("<>a &\n") for _ in range(400_000))  # noqa: S311
-    for page in (noise, "<title" * 60_000, "<" * 400_000, "<title>" * 60_000, " " * 400_000 + "<"):
-        began_at = time.process_time()
-        openai_mini._shown(page)
-        assert time.process_time() - began_at < 2
+    def cost(work, hostile):
+        best = float("inf")
+        for _ in range(3):
+            began_at = time.process_time()
+            work(hostile)
+            best = min(best, time.process_time() - began_at)
+        return best
+
+    for work, inputs in ((read, streams), (openai_mini._shown, pages)):
+        for name, make in inputs.items():
+            once = max(cost(work, make(20_000)), 0.001)
+            assert cost(work, make(80_000)) < 10 * once, name
