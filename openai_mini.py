@@ -2228,6 +2228,7 @@ class _Attempt:
         self.stream: _Assembly | None = None  # once a stream is the caller's
         self.secrets: list[str] = []
         self.response: Any = None
+        self.sent_bytes = 0
         self._ended = _thread.allocate_lock()  # taken by the one end() that counts
 
     def run(self) -> Any:
@@ -2284,13 +2285,11 @@ class _Attempt:
             self._raise_status()
 
     def _note_answer(self) -> None:
-        stats = self.call.owner._shared.stats
-        if self.request.body:
-            stats.add(stats.counts, bytes_sent=len(self.request.body))
+        self.sent_bytes += len(self.request.body or b"")
         headers = self.response.headers.items()
         limits = {name: value for name, value in headers if name.lower().startswith("x-ratelimit-")}
         if limits:
-            stats.rate_limit = limits
+            self.call.owner._shared.stats.rate_limit = limits
 
     def _tell(self, error: BaseException | None, state: str | None = None) -> None:
         """Tell on_event and the log of an answer: at its end, of a stream at its first event."""
@@ -2444,7 +2443,8 @@ class _Attempt:
         client, call = self.client, self.call
         if self.body is not None:
             stats = call.owner._shared.stats
-            stats.add(stats.counts, bytes_received=self.body.received)
+            counts = {"bytes_sent": self.sent_bytes, "bytes_received": self.body.received}
+            stats.add(stats.counts, **counts)
             (self.body.close if error or abandoned else self.body.release)()
         ours = error is None or isinstance(error, OpenAIError)  # the caller's own say nothing
         self._speak(_speaks_for_service(error) if ours and not abandoned else None)
