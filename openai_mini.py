@@ -1964,24 +1964,21 @@ class _Body:
     def _undo_chunks(self, data: bytes) -> bytes:
         """RFC 9112, section 7.1. `_left` is what the chunk still has to come, with its line end."""
         data, at = self._rest + data, self._left
-        out = [data[: max(at - 2, 0)]]
+        out, head, size = [data[: max(at - 2, 0)]], b"", 0
         while at < len(data):
-            end = data.find(b"\n", at)
-            if end < 0:
+            start = data.find(b"\n", at) + 1
+            if not start:
                 break
-            head = data[at:end]
-            try:
-                size = int(head.split(b";")[0] if b";" in head else head, 16)
-            except ValueError:
-                size = -1
-            if size < 0:
-                raise _broken("broken in its transfer coding")
+            if data[at:start] != head:  # else the chunk is as long as the one before, as most are
+                head = data[at:start]
+                size = _chunk_size(head)
             if not size:  # the last chunk: trailers, if any, end with an empty line
-                trailers = data[end + 1 :]
+                trailers = data[start:]
                 self.ended = trailers[:2] == b"\r\n" or b"\r\n\r\n" in trailers
                 break
-            out.append(data[end + 1 : end + 1 + size])
-            at = end + 3 + size
+            at = start + size
+            out.append(data[start:at])
+            at += 2  # the end of its line
         self._left, self._rest = max(at - len(data), 0), data[at:]
         if len(self._rest) > 65536 and not self.ended:
             raise _broken("broken in its transfer coding")
@@ -2030,6 +2027,16 @@ class _Body:
             self._raw.close()
         except (OSError, RuntimeError, AttributeError):
             pass  # another thread reads it, and sees the end now
+
+
+def _chunk_size(head: bytes) -> int:
+    try:
+        size = int(head.split(b";")[0], 16)
+    except ValueError:
+        size = -1
+    if size < 0:
+        raise _broken("broken in its transfer coding")
+    return size
 
 
 def _broken(how: str) -> APIResponseError:
