@@ -1402,9 +1402,9 @@ class _Assembly:
         index = get(choice, "index") or 0
         known = self.parts.get(index)
         if known is None:
-            message = {"role": "assistant", "content": None}
-            known = {"index": int(index), "message": message, "finish_reason": None}
-            self.parts[known["index"]] = known
+            new: dict[str, Any] = {"index": int(index), "finish_reason": None}  # "0" is 0 too
+            new["message"] = {"role": "assistant", "content": None}
+            known = self.parts.setdefault(new["index"], new)
         if get(choice, "finish_reason"):
             known["finish_reason"] = choice["finish_reason"]
         delta = get(choice, "delta") or get(choice, "message") or {}
@@ -1413,7 +1413,7 @@ class _Assembly:
             text.add(piece)  # by far the most: the short way through _merge
         else:
             _merge(known["message"], delta)
-        return piece if piece.__class__ is str and not index else ""
+        return piece if piece.__class__ is str and not known["index"] else ""
 
     def _add_event(self, chunk: Result, kind: str) -> str:
         if kind in _LAST_EVENTS:
@@ -3479,7 +3479,7 @@ def _tool_message(functions: dict[str, Any], call: Any) -> dict[str, Any]:
 # The official package's shape by rule: the attribute path is the URL path, the verb the method. A
 # segment in the plural has an id, named after its singular; one in the singular has none. Ids come
 # by keyword, the last one also by position. What is left is the query of a GET or DELETE and the
-# body of a POST; a file in it makes it a form. The tables: what this gets wrong of openai 3.52.0.
+# body of a POST; a file in it makes it a form. The tables: what this gets wrong of openai 3.57.0.
 
 
 def _table(*rows: str) -> dict[str, str]:
