@@ -802,7 +802,8 @@ class _Slot:
                 advice = "Raise max_concurrent_requests= or the timeout, or send less at once."
                 raise QueueTimeoutError("no slot came free in %.3g s" % self.timeout, advice)
             until = min(end, self.wakes_at) if self.wakes_at > now else end
-            self.lock.acquire(True, min(until - now, threading.TIMEOUT_MAX))
+            # By the second: Python loses a Ctrl-C that comes just before a thread begins to wait.
+            self.lock.acquire(True, min(until - now, 1.0))
             self.queue._mailbox.post(self.queue._grant)
 
     def wake(self, state: str) -> None:
