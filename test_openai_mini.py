@@ -1516,8 +1516,8 @@ SSE_UNHELD = {  # what may come for ever without an event: each line is short, o
 
 @pytest.mark.parametrize("start, again", list(SSE_UNHELD.values()), ids=list(SSE_UNHELD))
 def test_what_makes_no_event_takes_no_memory(start, again):
-    """Refused at the limit or passed over, but not kept: 400 KB under a limit of 8 KB."""
-    pieces = itertools.chain([start], itertools.repeat(again * 10, 400))
+    """Refused at the limit or passed over, but not kept: 100 KB under a limit of 8 KB."""
+    pieces = itertools.chain([start], itertools.repeat(again * 10, 100))
     tracemalloc.start()
     try:
         before = tracemalloc.get_traced_memory()[0]
@@ -1526,7 +1526,7 @@ def test_what_makes_no_event_takes_no_memory(start, again):
         peak = tracemalloc.get_traced_memory()[1] - before
     finally:
         tracemalloc.stop()
-    assert peak < 200000
+    assert peak < 50000
 
 
 def test_a_retry_is_read_however_many_digits_it_has():
@@ -1550,12 +1550,12 @@ SSE_LONG = {
     "one line with a CR last": (b"data: ", b"x" * 512, b"\r\r", 512, 1 << 20),
     "many data lines in small pieces": (b"", b"data: " + b"x" * 57 + b"\n", b"\n", 512, 1 << 20),
     "a comment in small pieces": (b": ", b"x" * 512, b"\n\n", 512, 1 << 20),
-    "many events in one piece": (b"", b"data: 12345678\n\n", b"", 1 << 30, 1 << 18),
-    "many CR events in one piece": (b"", b"data: 12345678\r\r", b"", 1 << 30, 1 << 18),
-    "many data lines in one piece": (b"", b"data: 123456789\n", b"\n", 1 << 30, 1 << 18),
-    "one CR far from all LF": (b"\r", b"data: 12345678\n\n", b"", 1 << 30, 1 << 18),
-    "one LF far from all CR": (b"\n", b"data: 12345678\r\r", b"", 1 << 30, 1 << 18),
-    "blank lines in one piece": (b"", b"\n", b"", 1 << 30, 1 << 18),
+    "many events in one piece": (b"", b"data: 12345678\n\n", b"", 1 << 30, 1 << 16),
+    "many CR events in one piece": (b"", b"data: 12345678\r\r", b"", 1 << 30, 1 << 16),
+    "many data lines in one piece": (b"", b"data: 123456789\n", b"\n", 1 << 30, 1 << 16),
+    "one CR far from all LF": (b"\r", b"data: 12345678\n\n", b"", 1 << 30, 1 << 16),
+    "one LF far from all CR": (b"\n", b"data: 12345678\r\r", b"", 1 << 30, 1 << 16),
+    "blank lines in one piece": (b"", b"\n", b"", 1 << 30, 1 << 16),
     "colons": (b"data: ", b":" * 512, b"\n\n", 512, 1 << 20),
 }
 
@@ -1769,8 +1769,8 @@ def test_each_shape_of_error_body_is_read(errors_once, body):
     "body",
     [
         json.dumps({"error": {"message": "w " * (5 << 20)}}).encode(),
-        json.dumps({"error": {"code": "c", "data": ["w"] * (1 << 20)}}).encode(),
-        json.dumps({"detail": [{"loc": ["a"], "msg": "m"}] * (1 << 17)}).encode(),
+        json.dumps({"error": {"code": "c", "data": ["w"] * (1 << 18)}}).encode(),
+        json.dumps({"detail": [{"loc": ["a"], "msg": "m"}] * (1 << 15)}).encode(),
         b"<html><p>" + b"w " * (5 << 20),
         b"<title" * (10 << 17),
         b"<" * (10 << 20),
@@ -10122,7 +10122,7 @@ def test_heads_without_end_stop(server):
         },
         {"json": {"error": {"message": "m" * (10 << 20)}}},
         {"body": "<" * (10 << 20)},
-        {"json": {"detail": [{"msg": "x" * 100, "loc": ["a"] * 1000}] * 2000}},
+        {"json": {"detail": [{"msg": "x" * 100, "loc": ["a"] * 1000}] * 500}},
         {"body": " " * (10 << 20)},
         {"body": b"\xff" * (10 << 20)},
         {"json": ["x"] * (1 << 20)},
@@ -12396,5 +12396,5 @@ def test_the_time_of_hostile_inputs_is_linear():
 
     for work, inputs in ((read, streams), (openai_mini._shown, pages)):
         for name, make in inputs.items():
-            once = max(cost(work, make(20_000)), 0.001)
-            assert cost(work, make(80_000)) < 10 * once, name
+            once = max(cost(work, make(10_000)), 0.001)
+            assert cost(work, make(40_000)) < 10 * once, name
