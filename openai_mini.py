@@ -1586,13 +1586,13 @@ class Stream:
         except OpenAIError as error:
             self._explained(error)
             raise
-        self._attempt.stream = self._so_far
+        self._attempt.stream, self._attempt.handed_over = self._so_far, True
         return self
 
     def _explained(self, error: BaseException) -> BaseException:
         if isinstance(error, OpenAIError):
-            attempt, error.partial = self._attempt, self.message
-            error._place(attempt.where, attempt.number, attempt.secrets, self.response)
+            error.partial = self.message
+            self._attempt.place(error)
         return error
 
     def close(self) -> None:
@@ -1627,12 +1627,15 @@ class _File:
     """One file to upload: a path, bytes, a binary file from where it stands, or
     (name, any of these[, content type])."""
 
+    _opened: Any = None  # by us, so that we close it
+
     def __init__(self, file: Any, name: str | None = None) -> None:
         pair = isinstance(file, tuple) and len(file) in (2, 3)
         given, file, *kinds = file if pair else (None, file)
         name = name or given
         if isinstance(file, (str, os.PathLike)) and "\0" not in str(file):
             name, file = name or os.path.basename(file), open(file, "rb", buffering=0)
+            self._opened = file
         elif isinstance(file, (bytes, bytearray, memoryview)):
             name, file = name or "file." + _extension(bytes(file[:16])), io.BytesIO(file)
         if not hasattr(file, "read") or getattr(file, "closed", False):
@@ -1651,6 +1654,10 @@ class _File:
         self.size = file.seek(0, 2) - self.start
         if not self.size:
             raise ValidationError("the file %r is empty: nothing was sent" % self.name)
+
+    def __del__(self) -> None:
+        if self._opened is not None:
+            self._opened.close()
 
     def __iter__(self) -> Iterator[Any]:
         """Its bytes from the start, as many as were announced."""
@@ -1936,12 +1943,7 @@ class _Body:
 
     def read_all(self, limit: int) -> bytes:
         """The whole body; an APIResponseError where it is over `limit` bytes."""
-        whole = io.BytesIO()
-        for piece in self.pieces():
-            whole.write(piece)
-            if whole.tell() > limit:
-                raise APIResponseError("the answer is larger than %d bytes" % limit)
-        return whole.getvalue()
+        return b"".join(_at_most(limit, self.pieces()))
 
     def _next(self) -> bytes:
         while not self.ended:
@@ -2028,6 +2030,16 @@ class _Body:
             self._raw.close()
         except (OSError, RuntimeError, AttributeError):
             pass  # another thread reads it, and sees the end now
+
+
+def _at_most(limit: int, pieces: Iterable[bytes]) -> Iterator[bytes]:
+    """Yield `pieces`; an APIResponseError where they come to more than `limit` bytes."""
+    size = 0
+    for piece in pieces:
+        size += len(piece)
+        if size > limit:
+            raise APIResponseError("the answer is larger than %d bytes" % limit)
+        yield piece
 
 
 def _chunk_size(head: bytes) -> int:
@@ -2234,6 +2246,7 @@ class _Attempt:
         self.usage: Any = None
         self.body: Any = None
         self.stream: _Assembly | None = None  # once a stream is the caller's
+        self.handed_over = False  # what the caller has got calls end()
         self.secrets: list[str] = []
         self.response: Any = None
         self.sent_bytes = 0
@@ -2247,7 +2260,7 @@ class _Attempt:
         except BaseException as error:
             self.end(error)
             raise
-        if self.stream is None and not isinstance(result, StreamedResponse):
+        if not self.handed_over:
             self.end(None)
         return result
 
@@ -2284,8 +2297,9 @@ class _Attempt:
             if failure is not None:
                 raise failure  # here, where what a library said, with its URL, is not the context
             self.body = _Body(raw, self.limits)
-            url = request.origin + self.call.path
+            url = request.origin + request.target.split("?")[0]
             self.response = Response(raw.status, raw.headers, request.method, url)
+            self.response.retries_taken = self.number - 1
             self._note_answer()
             if not 300 <= raw.status < 400 or not self._follow(raw.headers.get("location")):
                 break
@@ -2379,12 +2393,7 @@ class _Attempt:
             elif kind != "stream":
                 kind = "json" if re.fullmatch(r"application/(\S+\+)?json", kind) else "bytes"
         if kind == "stream":
-            stream = Stream(self)._begin()
-            stats = call.owner._shared.stats
-            stats.add(stats.streams, started=1)
-            self._speak(True)
-            self._tell(None, "streaming")
-            return stream
+            return self.open_stream()
         if call.sink and call.sink != (None, None):
             return self._download(*call.sink)
         content = self.content()
@@ -2393,10 +2402,25 @@ class _Attempt:
         if call.cache_key and isinstance(result, Result):
             self.client._remember(call, content)
         if call.raw:
-            self.response.content, self.response.retries_taken = content, call.attempts - 1
-            self.response._parse = lambda content: self.parse(kind, content)
+            self.response.content, self.response._parse = content, self.parser(kind)
             return self.response
         return result
+
+    def open_stream(self) -> Stream:
+        """The answer as a Stream, which is the caller's from its first chunk on."""
+        stream = Stream(self)._begin()
+        stats = self.call.owner._shared.stats
+        stats.add(stats.streams, started=1)
+        self._speak(True)
+        self._tell(None, "streaming")
+        return stream
+
+    def parser(self, kind: str = "") -> Callable[[bytes], Any]:
+        return lambda content: self.parse(kind or self.call.read, content)
+
+    def place(self, error: OpenAIError) -> None:
+        """Have the error say where it happened and how often it was tried."""
+        error._place(self.where, self.number, self.secrets, self.response)
 
     def parse(self, kind: str, content: bytes) -> Any:
         """What the caller gets for a body, by the kind of the answer."""
@@ -2406,8 +2430,8 @@ class _Attempt:
             return binary
         if kind == "text":
             return content.decode("utf-8", "replace")
-        if kind == "transcript" and content.lstrip()[:1] != b"{":
-            data: Any = Result(text=content.decode("utf-8", "replace"))
+        if kind == "transcript":
+            data: Any = self._transcript(content)
         else:
             data = _parse_json(content, kind != "json") if content or kind != "json" else Result()
         if not isinstance(data, Result):
@@ -2423,6 +2447,16 @@ class _Attempt:
             result._fetch = lambda query: _next_page(self.client, self.call, query)
         return result
 
+    def _transcript(self, content: bytes) -> Result:
+        """JSON, or one of the text formats, which may begin with a brace too."""
+        if content.lstrip()[:1] == b"{":
+            try:
+                return _parse_json(content, True)  # type: ignore[no-any-return]
+            except APIResponseError:
+                if self.content_type[:5] != "text/":
+                    raise
+        return Result(text=content.decode("utf-8", "replace"))
+
     def _download(self, to: Any, progress: Any) -> Any:
         """The body into a path, whole or not at all, or into an open file; returns its size."""
         pieces = self.body.pieces()
@@ -2430,7 +2464,7 @@ class _Attempt:
             total = self.response.headers.get("content-length") or ""
             pieces = _watched(pieces, progress, int(total) if total.isdigit() else None)
         if to is None:
-            return self.parse("bytes", b"".join(pieces))
+            return self.parse("bytes", b"".join(_at_most(MAX_BODY_BYTES, pieces)))
         if isinstance(to, (str, os.PathLike)):
             return _write_whole(to, pieces)
         count = 0
@@ -2460,9 +2494,9 @@ class _Attempt:
             client._queue.pause(min(error.retry_after, client.max_retry_delay))
         if self.slot is not None:
             self.slot.release()
-        if self.stream is not None:
-            call.owner._end_call(call, error, abandoned, self.stream)
-        elif not abandoned:
+        if self.handed_over:
+            call.owner._end_call(call, error, abandoned, self.stream, self.usage)
+        if self.stream is None and not abandoned:
             self._tell(error)
 
     def forget(self) -> None:
@@ -2485,31 +2519,48 @@ class StreamedResponse(Response):
 
     def __init__(self, attempt: _Attempt) -> None:
         self.__dict__.update(attempt.response.__dict__)
-        self._attempt = attempt
+        self._attempt, self._parse = attempt, attempt.parser()
+        attempt.handed_over = True
 
     def iter_bytes(self, chunk_size: int | None = None) -> Iterator[bytes]:
-        return self._attempt.body.pieces()  # type: ignore[no-any-return]
+        """Yield the body as it arrives, or in pieces of `chunk_size` bytes."""
+        pieces = self._pieces()
+        return pieces if chunk_size is None else _in_pieces_of(chunk_size, pieces)
+
+    def _pieces(self) -> Iterator[bytes]:
+        try:
+            yield from self._attempt.body.pieces()
+        except OpenAIError as error:
+            self._attempt.end(error)
+            self._attempt.place(error)
+            raise
 
     def iter_text(self, chunk_size: int | None = None) -> Iterator[str]:
         decode = codecs.getincrementaldecoder("utf-8")("replace").decode
-        return (decode(piece) for piece in self.iter_bytes())
+        return (decode(piece) for piece in self.iter_bytes(chunk_size))
 
     def iter_lines(self) -> Iterator[str]:
-        for text in _sse_lines(self.iter_bytes(), MAX_BODY_BYTES):
+        for text in _sse_lines(self._pieces(), MAX_BODY_BYTES):
             yield from text.split("\n")[: text.count("\n") or 1]
 
     def read(self) -> bytes:
-        self.content = self.content or self._attempt.content()
+        self.content = self.content or b"".join(_at_most(MAX_BODY_BYTES, self._pieces()))
         return self.content
+
+    def text(self) -> str:  # a method in the official package too
+        return self.read().decode("utf-8", "replace")
 
     def json(self) -> Any:
         return _parse_json(self.read())
 
     def parse(self) -> Any:
-        return self._attempt.parse(self._attempt.call.read, self.read())
+        """What the call would return: of a stream its chunks as they arrive."""
+        if self._attempt.call.read == "stream":
+            return self._attempt.open_stream()
+        return self._parse(self.read())
 
     def stream_to_file(self, file: Any) -> None:
-        _write_whole(file, self.iter_bytes())
+        _write_whole(file, self._pieces())
 
     def close(self) -> None:
         self._attempt.end(None)
@@ -2519,6 +2570,20 @@ class StreamedResponse(Response):
 
     def __exit__(self, *exc_info: Any) -> None:
         self.close()
+
+    def __del__(self) -> None:
+        self._attempt.end(None, abandoned=True)
+
+
+def _in_pieces_of(size: int, pieces: Iterable[bytes]) -> Iterator[bytes]:
+    rest = bytearray()
+    for piece in pieces:
+        rest += piece
+        while len(rest) >= size:
+            yield bytes(rest[:size])
+            del rest[:size]
+    if rest:
+        yield bytes(rest)
 
 
 class _Shared:
@@ -2748,10 +2813,10 @@ class OpenAIMini:
                 except OpenAIError as error:
                     if last is None or not isinstance(error, CircuitOpenError):
                         last = error  # else what opened the circuit says more
-                        last._place(attempt.where, call.attempts, attempt.secrets, attempt.response)
+                        attempt.place(last)
                     wait_s = self._wait_before_retry(call, error)
                 else:
-                    if attempt.stream is None:
+                    if not attempt.handed_over:
                         call.owner._end_call(call, None, usage=attempt.usage)
                     return result
                 if wait_s is None:
@@ -2816,7 +2881,8 @@ class OpenAIMini:
                 _logger().exception("on_event raised")
         if owner._log and event != "request":  # a line for each attempt, when it is over
             fields = {name: value for name, value in told.items() if name != "event"}
-            owner._log.info("%s %s", event, " ".join("%s=%s" % field for field in fields.items()))
+            owner._log.info("%s %s", event, " ".join(
+                "%s=%s" % (name, _plain(str(value), 200)) for name, value in fields.items()))
 
     def _notice_circuit(self, call: _Call) -> None:
         state = self._breaker._state
@@ -3065,8 +3131,8 @@ class OpenAIMini:
         began_at, params = time.monotonic(), {"max_retries": 0, **params}
         try:
             told["models"] = len(self.list_models(**params))
-        except OpenAIError as error:
-            told["error"] = str(error)
+        except Exception as error:  # of a callable api_key= too
+            told["error"] = str(error) or repr(error)
         told.update(ok=told["error"] is None, latency_s=time.monotonic() - began_at)
         return {**told, "circuit": self._breaker and self._breaker.state}
 
@@ -3167,7 +3233,8 @@ class OpenAIMini:
         return [*super().__dir__(), *_TOP_LEVEL, *_OFFICIAL_VERBS]
 
 
-OpenAI = Client = OpenAIMini
+OpenAI = OpenAIMini  # a chained assignment would be no type to mypy
+Client = OpenAIMini
 
 _OFFICIAL_VERBS = ("get", "post", "put", "patch", "delete")
 _OPTIONS_READ_AS_THEY_ARE = (
@@ -3250,6 +3317,8 @@ def _pairs_in(value: Any, name: str = "") -> list[tuple[str, Any]]:
     """Query or form fields as the official client has them: a[]=1, a[]=2, b[c]=true; no None."""
     if value is None or value is NOT_GIVEN:
         return []
+    if isinstance(value, float) and not abs(value) < float("inf"):
+        raise ValidationError("%s= is %r: no request can hold that" % (name, value))
     if isinstance(value, _File) or _is_file(value) and not isinstance(value, list):
         return [(name, value if isinstance(value, _File) else _File(value))]
     if hasattr(value, "items"):
@@ -3660,10 +3729,13 @@ class _Resource:
         call.raw = self._raw
         result = self._client._run(call)
         if call.raw and isinstance(result, Stream):
-            result.response._parse = lambda content: result
-            return result.response
-        if isinstance(schema, type) and isinstance(result, Result):
-            return _with_parsed(schema, result)
+            return _RawStream(result)
+        if isinstance(schema, type):
+            if call.raw:
+                read = result._parse
+                result._parse = lambda content: _with_parsed(schema, read(content))
+            elif isinstance(result, Result):
+                return _with_parsed(schema, result)
         return result
 
     def __dir__(self) -> list[str]:
@@ -3673,12 +3745,22 @@ class _Resource:
         return "<openai_mini client.%s>" % ".".join(self._path)
 
 
+class _RawStream(Response):
+    """A stream's answer; the Stream, which is its parse(), does not know it, so that both go at
+    once when they are dropped."""
+
+    def __init__(self, stream: Stream) -> None:
+        self.__dict__.update(stream.response.__dict__)
+        self._parse = lambda content: stream
+
+
 def _with_parsed(schema: Any, result: Result) -> Result:
     """Set `.parsed` of a chat's messages or a Responses answer's texts; `result` has the first."""
-    texts = [(one["message"], Result(choices=[one])) for one in result.get("choices") or ()]
-    parts = [part for item in result.get("output") or () for part in item.get("content") or ()]
+    choices = [one for one in _dicts(result.get("choices")) if _dicts([one.get("message")])]
+    texts = [(one["message"], Result(choices=[one])) for one in choices]
+    parts = [part for item in _dicts(result.get("output")) for part in _dicts(item.get("content"))]
     parts = [part for part in parts if part.get("type") == "output_text"]
-    texts += [(part, Result(content=part["text"])) for part in parts]
+    texts += [(part, Result(content=part.get("text"))) for part in parts]
     for holder, text in reversed(texts):
         holder._parsed = result._parsed = _parsed(schema, text)
     return result

@@ -8460,6 +8460,80 @@ def test_a_streaming_response_is_read_as_it_arrives(server, client, tmp_path):
     assert client.stats()["queue"]["running"] == 0
 
 
+def test_a_streaming_response_has_the_official_methods(server, client):
+    server.default = Answer(body="abcde")
+    ask = client.files.with_streaming_response.content
+    with ask("f") as response:
+        assert response.text() == "abcde" and response.read() == b"abcde"
+    with ask("f") as response:
+        assert list(response.iter_bytes(2)) == [b"ab", b"cd", b"e"]
+    server.default = Answer(sse=chunks("a", "b"))
+    ask = client.chat.completions.with_streaming_response.create
+    with ask(model="m", messages=[], stream=True) as response:
+        assert "".join(chunk.content for chunk in response.parse()) == "ab"
+    stats = client.stats()
+    assert (stats["succeeded"], stats["streams"]["completed"]) == (3, 1)
+
+
+def test_a_streaming_response_cut_short_is_a_failure_that_says_where(server):
+    breaker = openai_mini.CircuitBreaker(failure_threshold=1)
+    client = openai_mini.OpenAIMini("k", base_url=server.url, circuit_breaker=breaker)
+    server.default = Answer(body="abcde", cut=3)
+    with client.files.with_streaming_response.content("f") as response:
+        with pytest.raises(openai_mini.APIResponseError, match="GET /files/f/content: .*1 attempt"):
+            response.read()
+    stats = client.stats()
+    assert (stats["succeeded"], stats["failed"], stats["queue"]["running"]) == (0, 1, 0)
+    assert breaker.state == "open"
+    client.close()
+
+
+def test_a_dropped_streaming_or_raw_answer_gives_slot_and_probe_back_at_once(server):
+    clock = FakeClock()
+    breaker = openai_mini.CircuitBreaker(failure_threshold=1, clock=clock)
+    client = openai_mini.OpenAIMini(
+        "k", base_url=server.url, circuit_breaker=breaker, max_concurrent_requests=1, max_retries=0
+    )
+    breaker.failure()
+    clock.now += 100
+    server.default = Answer(sse=chunks("a"), hold_after=1, wait=threading.Event())
+    gc.disable()
+    try:
+        for kind in ("with_streaming_response", "with_raw_response"):
+            ask = getattr(client.chat.completions, kind).create
+            answer = ask(model="m", messages=[], stream=True, timeout=5)
+            del answer
+            assert client.stats()["queue"]["running"] == 0
+    finally:
+        gc.enable()
+    assert client.stats()["abandoned"] == 2
+    client.close()
+
+
+def test_parse_works_on_a_raw_answer_too(server, client):
+    class Place:
+        __name__ = "Place"
+
+        @classmethod
+        def model_json_schema(cls):
+            return {"type": "object", "properties": {"city": {"type": "string"}}}
+
+        @classmethod
+        def model_validate_json(cls, text):
+            return json.loads(text)["city"]
+
+    server.default = resources_chat_of('{"city": "Paris"}')
+    ask = client.chat.completions.with_raw_response.parse
+    answer = ask(model="m", messages=[], response_format=Place).parse()
+    assert answer.choices[0].message.parsed == answer.parsed == "Paris"
+
+
+@pytest.mark.parametrize("choices", [[None], [{"message": None}], "x", [{"message": "m"}]], ids=str)
+def test_parsing_reads_past_choices_of_any_shape(server, client, choices):
+    server.default = Answer(json={"choices": choices, "output": ["x", {"content": [1]}]})
+    assert client.chat("hi", schema={"type": "object"}).parsed is None
+
+
 def test_a_streaming_response_that_is_left_early_gives_its_slot_back(server, client):
     server.default = Answer(pieces=[b"x" * 100, b"y"], hold_after=1, wait=threading.Event())
     for _ in range(12):  # more than there are slots
