@@ -2950,6 +2950,22 @@ def test_a_finalizer_may_give_a_slot_back_while_the_queue_is_at_work():
     assert queue_is_empty(queue)
 
 
+def test_who_comes_after_a_pause_does_not_overtake_who_has_waited():
+    """The pause is over, and nobody has been woken yet."""
+    clock = FakeClock()
+    queue = queue_of(1, clock=clock)
+    queue.pause(100)
+    keep = threading.Event()
+    first = QueueCaller(queue, keep=keep)
+    assert queue_waits(queue, 1)
+    clock.advance(101)
+    with pytest.raises(openai_mini.QueueTimeoutError):
+        queue.slot(timeout=0).acquire()
+    keep.set()
+    first.join(10)
+    assert first.error is None and queue_is_empty(queue)
+
+
 def test_ctrl_c_while_waiting_leaves_no_slot():
     queue, order = queue_of(1), []
     slot = queue.slot().acquire()
@@ -5408,6 +5424,25 @@ def test_with_n_over_1_each_choice_is_kept_apart(server, client):
     assert [choice.index for choice in stream.choices] == [0, 1]
     assert [choice.message.content for choice in stream.choices] == ["ab", "xy"]
     assert [choice.finish_reason for choice in stream.choices] == ["stop", "length"]
+
+
+@pytest.mark.parametrize(
+    "pieces",
+    [
+        [b"event: error\n", b'data: {"choices": [], "message": "overloaded"}\n\n'],
+        [b'data: {"choices": [], "error": {"message": "overloaded"}}\n\n'],
+    ],
+    ids=["named in the piece before", "beside choices"],
+)
+def test_an_error_is_raised_though_it_looks_like_a_chunk(server, client, pieces):
+    first = ("data: %s\n\n" % json.dumps(stream_delta({"content": "a"}))).encode()
+    server.default = Answer(
+        pieces=[first, *pieces, b"data: [DONE]\n\n"], pause=0.02, content_type="text/event-stream"
+    )
+    stream = client.stream_chat("hi")
+    with pytest.raises(openai_mini.InternalServerError, match="overloaded") as caught:
+        list(stream)
+    assert caught.value.partial.content == "a"
 
 
 def test_an_index_sent_as_text_is_that_index(server, client):
