@@ -2110,8 +2110,9 @@ _ANOTHER_SERVER_MAY_DO = (
     StreamInterruptedError,
 )  # fmt: skip
 _SECRET_HEADERS = ("authorization", "api-key", "x-api-key", "cookie", "proxy-authorization")
-_OF_A_DEPLOYMENT = (  # of the model that the body names (Azure OpenAI's REST reference)
-    "/chat/completions", "/completions", "/embeddings", "/audio/speech", "/images/generations",
+_OF_A_DEPLOYMENT = (  # as the official client has it; all else is below /openai itself
+    "/chat/completions", "/completions", "/embeddings", "/audio/speech", "/audio/transcriptions",
+    "/audio/translations", "/images/generations", "/images/edits",
 )  # fmt: skip
 _CACHED_PATHS = ("/chat/completions", "/completions", "/embeddings", "/moderations", "/responses")
 # Of one embeddings request: its inputs, and the characters that 300,000 tokens have at the least.
@@ -2155,12 +2156,20 @@ class _Call:
         self.id = os.urandom(8).hex()
         self.started_at = time.monotonic()
         self.__dict__.update(more)
+        to = self.sink[0] if self.sink else None
+        is_path = to is None or isinstance(to, (str, os.PathLike))
+        if not is_path and (not hasattr(to, "write") or isinstance(to, io.TextIOBase)):
+            raise ValidationError("to=%r: a path or a file open for bytes is needed" % (to,))
+        if not hasattr(self.options.get("extra_headers") or {}, "items"):
+            raise ValidationError("extra_headers= is no dict: %r" % self.options["extra_headers"])
+        if not isinstance(self.options.get("extra_body") or {}, dict):
+            raise ValidationError("extra_body= is no dict: %r" % (self.options["extra_body"],))
 
     def resolve(self, client: OpenAIMini) -> None:
         """Check the options of the call; what it leaves open is as the client has it."""
         for name in ("timeout", "deadline", "max_retries", "priority"):
             given = self.options.get(name)
-            value = getattr(client, name) if given is None else given
+            value = getattr(client, name) if given is None or given is NOT_GIVEN else given
             setattr(self, name, _checked_option(name, value))
         self.ends_at = float("inf") if self.deadline is None else self.started_at + self.deadline
         self.attempts = 0
@@ -2639,6 +2648,9 @@ class OpenAIMini:
         on_event: Callable[[dict[str, Any]], Any] | None = None,
     ) -> None:  # fmt: skip
         options = {name: value for name, value in locals().items() if name != "self"}
+        defaults = type(self).__init__.__kwdefaults__ or {}
+        for name in [name for name, value in options.items() if value is NOT_GIVEN]:
+            options[name] = defaults.get(name)
         self._configure(options, None)
 
     def _configure(self, options: dict[str, Any], parent: OpenAIMini | None) -> None:
@@ -2659,7 +2671,7 @@ class OpenAIMini:
             if not good:
                 raise ValidationError("%s= cannot be %r" % (name, options[name]))
         given = options["fallback"] or ()
-        self._fallbacks = [given] if isinstance(given, OpenAIMini) else list(given)
+        self._fallbacks = list(given) if isinstance(given, (list, tuple)) else [given]
         if not all(isinstance(client, OpenAIMini) for client in self._fallbacks):
             raise ValidationError("fallback=%r: a client or a list of clients is needed" % (given,))
         self.organization = options["organization"] or environ("OPENAI_ORG_ID")
@@ -2904,12 +2916,16 @@ class OpenAIMini:
             body.update(call.options.get("extra_body") or {})
             call.model = body.get("model")
         request.method, request.origin, request.verify = call.method, self._origin, self.verify
-        query = [*self._query, *_pairs_in(call.query), *_pairs_in(call.options.get("extra_query"))]
+        query = [*self._query, *_query(call.query), *_query(call.options.get("extra_query"))]
         path = call.path if call.path[:1] == "/" else "/" + call.path
-        if self.api_version and self._base.endswith("/openai") and path in _OF_A_DEPLOYMENT:
-            if isinstance(body, dict) and body.get("model"):  # Azure, with no deployment named
-                path = "/deployments/" + _path_id("model", body["model"]) + path
-        request.target = self._base[len(self._origin) :] + path
+        base = self._base[len(self._origin) :]
+        if self.api_version:  # Azure: a deployment is in base_url=, or named after the model
+            openai, deployments, _ = base.partition("/openai/deployments/")
+            if deployments and path not in _OF_A_DEPLOYMENT:
+                base = openai + "/openai"
+            elif base.endswith("/openai") and path in _OF_A_DEPLOYMENT and call.model:
+                path = "/deployments/" + _path_id("model", call.model) + path
+        request.target = base + path
         if query:
             request.target += ("&" if "?" in path else "?") + url_parse.urlencode(query)
         headers = dict(self._headers)
@@ -3013,6 +3029,7 @@ class OpenAIMini:
         call = _Call("POST", path, read, params)
         params["model"] = params.get("model") or model
         params.update(call.options.get("extra_body") or {})
+        call.model = params["model"]
         call.form = _Form(_pairs_in(params), (), progress)
         result: Result = self._run(call)
         return result
@@ -3156,7 +3173,8 @@ class OpenAIMini:
             if not result.tool_calls:
                 result["messages"] = messages
                 return result
-            messages += [_tool_message(functions, call) for call in result.tool_calls]
+            calls = result.tool_calls if isinstance(result.tool_calls, list) else []
+            messages += [_tool_message(functions, call) for call in calls]
         what = "the model still calls tools after %d requests: raise max_rounds=" % max_rounds
         raise ToolLoopError(what, messages=messages)
 
@@ -3176,12 +3194,16 @@ class OpenAIMini:
         call = _Call(method.upper(), path, "stream" if stream else "auto", options)
         if options or not method.isalpha() or not method.isascii():
             raise ValidationError("request() knows no %s" % (", ".join(options) or repr(method)))
+        if json is not None and (data is not None or files is not None):
+            raise ValidationError("request() takes json= or data= and files=, not both")
         call.json, call.query = json, params or {}
         if files is not None or isinstance(data, dict):
             pairs = files.items() if hasattr(files, "items") else files or ()
             call.form = _Form(_pairs_in(data), [(name, _File(file)) for name, file in pairs])
         elif data is not None:
             call.content = data.encode() if isinstance(data, str) else data
+            if not isinstance(call.content, (bytes, bytearray)):
+                raise ValidationError("data=%.80r: a dict, bytes or a str is needed" % (data,))
         return self._run(call)
 
     def _verb(
@@ -3262,6 +3284,9 @@ def AzureOpenAI(
     options.setdefault("base_url", place)
     key = azure_ad_token_provider or api_key or environ("AZURE_OPENAI_API_KEY")
     token = environ("AZURE_OPENAI_AD_TOKEN")  # what a callable returns goes as a bearer
+    if not key and not token:  # OPENAI_API_KEY is nothing for Azure to know
+        what = "no key for Azure: pass api_key= or azure_ad_token_provider=, or set "
+        raise AuthenticationError(what + "AZURE_OPENAI_API_KEY or AZURE_OPENAI_AD_TOKEN")
     return OpenAIMini(key or (token and token.strip), api_version=version, **options)
 
 
@@ -3289,6 +3314,8 @@ def _checked_key(name: str, key: Any) -> Any:
 def _checked_option(name: str, value: Any) -> Any:
     """A number that the caller gave for `name`, once it is known to be one; a timeout as a pair."""
     if name == "timeout":
+        if hasattr(value, "connect") and hasattr(value, "read"):  # as httpx.Timeout
+            value = (value.connect, value.read)
         pair = value if isinstance(value, (tuple, list)) else (value, value)
         if len(pair) != 2:
             raise ValidationError("timeout=%r: seconds, or (connect, read)" % (value,))
@@ -3328,6 +3355,15 @@ def _pairs_in(value: Any, name: str = "") -> list[tuple[str, Any]]:
     else:
         return [(name, str(value).lower() if isinstance(value, bool) else str(value))]
     return [pair for key, item in inner for pair in _pairs_in(item, key)]
+
+
+def _query(value: Any) -> list[tuple[str, Any]]:
+    """The pairs of a query: of a dict, a list of pairs, or a str, as requests takes them."""
+    if isinstance(value, str):
+        return list(url_parse.parse_qsl(value.lstrip("?"), keep_blank_values=True))
+    if isinstance(value, (list, tuple)):
+        return [pair for key, item in value for pair in _pairs_in(item, str(key))]
+    return _pairs_in(value)
 
 
 def _path_id(name: str, value: Any) -> str:
@@ -3501,8 +3537,12 @@ def _described_tool(tool: Any) -> tuple[dict[str, Any], Any]:
     schema, function = tool if isinstance(tool, tuple) else (None, tool)
     if schema and "function" in schema:
         return schema, function
-    described = {"name": function.__name__, "description": inspect.getdoc(function) or ""}
-    described["parameters"] = schema or _schema_of(function)
+    try:
+        described = {"name": function.__name__, "description": inspect.getdoc(function) or ""}
+        described["parameters"] = schema or _schema_of(function)
+    except (AttributeError, NameError, TypeError, ValueError) as error:
+        what = "the tool %r cannot be described (%s): pass (tool object, function)"
+        raise ValidationError(what % (function, error)) from None
     return {"type": "function", "function": described}, function
 
 
@@ -3642,6 +3682,7 @@ def _resolve(path: tuple[str, ...], args: tuple[Any, ...], given: dict[str, Any]
     if method != "POST":
         call.query.update(given)
     elif template in ("/audio/voices", "/videos") or any(map(_is_file, given.values())):
+        call.model = given.get("model")
         pairs = _pairs_in({**given, **(call.options.get("extra_body") or {})})
         call.form = _Form(sorted(pairs, key=lambda pair: isinstance(pair[1], _File)), ())
     elif path[:2] == ("beta", "agents") and given:  # Python cannot name `async`: they say `async_`
@@ -3887,13 +3928,19 @@ class _EchoAnswer(io.BytesIO):
 
 def _fetch(url: Any) -> bytes:
     """What is at a URL that an answer named; nothing of ours is sent there."""
+    where = "GET an image from %s" % (url_parse.urlsplit(str(url)).hostname or "nowhere")
+    options = {"stream": True, "timeout": (10, 600), "auth": lambda prepared: prepared}  # no netrc
     try:
-        with requests.get(url, stream=True, timeout=(10, 600)) as answer:
-            answer.raise_for_status()
-            return b"".join(answer.iter_content(BLOCK_BYTES))
+        with requests.get(url, **options) as answer:
+            if answer.ok:
+                return b"".join(_at_most(MAX_BODY_BYTES, answer.iter_content(BLOCK_BYTES)))
+            response = Response(answer.status_code, answer.headers, "GET", "")
+            problem: OpenAIError = _status_error(response, "", None)
     except (OSError, ValueError) as error:
-        problem = _wire_error(error, _Limits(10, 600, float("inf")))
-    raise APIConnectionError("an image could not be fetched: " + problem._what)
+        said = _wire_error(error, _Limits(10, 600, float("inf")))._what
+        said = said.replace(str(url), "its URL")  # which may be signed, and so be a secret
+        problem = APIConnectionError("an image could not be fetched: " + said)
+    raise problem._place(where, 1)
 
 
 # ------------------------------------------------------------------------------------------------

@@ -7159,6 +7159,14 @@ def test_images_sent_as_urls_are_saved_and_the_key_stays_here(server, client, tm
         assert os.listdir(str(tmp_path)) == [os.path.basename(path)]
 
 
+def test_an_image_that_is_gone_is_told_with_its_status_and_without_its_signed_url(server, client):
+    url = server.origin + "/image.png?sig=SIGNED"
+    server.script(Answer(json={"data": [{"url": url}]}), Answer(404))
+    with pytest.raises(openai_mini.NotFoundError, match="GET an image from 127.0.0.1: 404") as gone:
+        client.generate_image("x").save(".")
+    assert "SIGNED" not in str(gone.value)
+
+
 @pytest.mark.parametrize("url", ["file:///etc/hostname", "ftp://127.0.0.1/x", "", "http://"])
 def test_an_image_url_that_is_no_web_address_is_an_error_of_ours(server, client, tmp_path, url):
     server.script(Answer(json={"data": [{"url": url}]}))
@@ -8545,6 +8553,74 @@ def test_a_dropped_streaming_or_raw_answer_gives_slot_and_probe_back_at_once(ser
     client.close()
 
 
+@pytest.mark.parametrize(
+    "call, names",
+    [
+        (lambda c: c.text_to_speech("x", to=io.StringIO()), "to="),
+        (lambda c: c.download_file("f", to=5), "to="),
+        (lambda c: c.request("POST", "/x", json={}, files={"f": b"x"}), "json="),
+        (lambda c: c.request("POST", "/x", data=[("a", "1")]), "data="),
+        (lambda c: c.request("POST", "/x", data=io.BytesIO(b"x")), "data="),
+        (lambda c: c.chat("hi", extra_headers=["a"]), "extra_headers="),
+        (lambda c: c.chat("hi", extra_body=[1]), "extra_body="),
+        (lambda c: c.translate_audio(b"abc", temperature=float("nan")), "temperature"),
+        (lambda c: c.run_tools("hi", [functools.partial(len)]), "cannot be described"),
+    ],
+)
+def test_what_cannot_be_sent_is_refused_before_anything_is(server, client, call, names):
+    with pytest.raises(openai_mini.ValidationError, match=names):
+        call(client)
+    assert server.requests == []
+
+
+def test_a_query_may_be_pairs_or_text_as_with_requests(server, client):
+    for params in ([("a", 1), ("a", 2)], "?a=1&a=2", {"a": "1"}):
+        client.request("GET", "/x", params=params)
+    sent = [request.target.partition("?")[2] for request in server.requests]
+    assert sent == ["a=1&a=2", "a=1&a=2", "a=1"]
+
+
+def test_not_given_leaves_an_option_as_it_is(server):
+    options = dict.fromkeys(["timeout", "max_retries", "organization"], openai_mini.NOT_GIVEN)
+    client = openai_mini.OpenAIMini("k", base_url=server.url, **options)
+    assert (client.timeout, client.max_retries) == ((10, 600), 3)
+    assert client.chat("hi", timeout=openai_mini.NOT_GIVEN).content == "hello"
+    timeout = types.SimpleNamespace(connect=1.0, read=2.0)  # has the shape of httpx.Timeout
+    assert client.with_options(timeout=timeout).timeout == (1.0, 2.0)
+    client.close()
+
+
+def test_health_raises_nothing_also_where_the_key_cannot_be_had(server):
+    def key():
+        raise RuntimeError("no vault")
+
+    told = openai_mini.OpenAIMini(key, base_url=server.url).health()
+    assert told["ok"] is False and "no vault" in told["error"]
+
+
+def test_a_transcript_as_text_may_begin_with_a_brace(server, client):
+    server.default = Answer(body="{music} hello", content_type="text/plain")
+    assert str(client.transcribe_audio(b"x", response_format="text")) == "{music} hello"
+    server.default = Answer(body='{"text": "hi"}', content_type="text/plain")
+    assert client.transcribe_audio(b"x").text == "hi"
+
+
+def test_a_file_that_was_opened_for_an_upload_is_closed(server, client, tmp_path):
+    path = tmp_path / "data.jsonl"
+    path.write_bytes(b"{}")
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        client.upload_file(path)
+        gc.collect()
+
+
+def test_an_answer_in_memory_is_limited_with_progress_too(server, client, monkeypatch):
+    monkeypatch.setattr(openai_mini, "MAX_BODY_BYTES", 1000)
+    server.default = Answer(body=b"x" * 5000)
+    with pytest.raises(openai_mini.APIResponseError, match="larger than 1000"):
+        client.download_file("f", progress=lambda done, total: None)
+
+
 def test_parse_works_on_a_raw_answer_too(server, client):
     class Place:
         __name__ = "Place"
@@ -8677,6 +8753,34 @@ def test_an_azure_client_without_a_deployment_takes_it_from_the_model(server, mo
     token = openai_mini.AzureOpenAI(azure_ad_token_provider=lambda: "token")
     token.files.list()
     assert server.requests[-1].headers["authorization"] == "Bearer token"
+
+
+def test_an_azure_client_asks_below_openai_itself_for_what_is_of_no_deployment(server, monkeypatch):
+    """And for forms too at the deployment, which without a name is the model."""
+    monkeypatch.setenv("AZURE_OPENAI_ENDPOINT", server.origin)
+    monkeypatch.setenv("OPENAI_API_VERSION", "v1")
+    server.default = Answer(json={"data": [], "text": ""})
+    for named in (None, "dep"):
+        client = openai_mini.AzureOpenAI(api_key="k", azure_deployment=named)
+        client.list_models()
+        client.upload_file(b"x")
+        client.responses.create(model="m", input="hi")
+        client.transcribe_audio(b"x", model="m")
+        client.images.edit(model="m", image=b"x", prompt="p")
+        client.close()
+        assert [request.path for request in server.requests[-5:]] == [
+            "/openai/models", "/openai/files", "/openai/responses",
+            "/openai/deployments/%s/audio/transcriptions" % (named or "m"),
+            "/openai/deployments/%s/images/edits" % (named or "m"),
+        ]  # fmt: skip
+
+
+def test_an_azure_client_never_sends_the_key_of_openai(monkeypatch):
+    monkeypatch.setenv("OPENAI_API_KEY", "sk-openai")
+    monkeypatch.delenv("AZURE_OPENAI_API_KEY", raising=False)
+    monkeypatch.delenv("AZURE_OPENAI_AD_TOKEN", raising=False)
+    with pytest.raises(openai_mini.AuthenticationError, match="AZURE_OPENAI_API_KEY"):
+        openai_mini.AzureOpenAI(azure_endpoint="http://127.0.0.1:9", api_version="v")
 
 
 def test_an_azure_client_needs_an_endpoint_and_a_version():
