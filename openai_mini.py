@@ -1054,6 +1054,7 @@ class Response:
     answer also `.content`, `.text`, `.json()`, and `.parse()`: what the call would return."""
 
     content, retries_taken = b"", 0
+    _told: Any = ()  # where, how often and with which secrets it was asked for
 
     def __init__(self, status_code: int, headers: Any, method: str, url: str) -> None:
         self.status_code, self.headers, self.method, self.url = status_code, headers, method, url
@@ -1072,7 +1073,14 @@ class Response:
         return "<Response [%d]>" % self.status_code
 
     def __getstate__(self) -> dict[str, Any]:
-        return {name: value for name, value in self.__dict__.items() if name != "_parse"}
+        return {name: value for name, value in self.__dict__.items() if name[0] != "_"}
+
+    def placed(self, error: OpenAIError) -> OpenAIError:
+        """An error about what is in the answer, with where and how often it was asked for."""
+        if self._told:
+            where, attempts, secrets = self._told
+            error._place(where, attempts, secrets, self)
+        return error
 
 
 def _dicts(value: Any) -> list[Any]:
@@ -2309,6 +2317,7 @@ class _Attempt:
             url = request.origin + request.target.split("?")[0]
             self.response = Response(raw.status, raw.headers, request.method, url)
             self.response.retries_taken = self.number - 1
+            self.response._told = (self.where, self.number, self.secrets)
             self._note_answer()
             if not 300 <= raw.status < 400 or not self._follow(raw.headers.get("location")):
                 break
@@ -2726,16 +2735,17 @@ class OpenAIMini:
         self._shared.stats.mailbox = _Mailbox()
 
     def _set_base_url(self, base_url: Any) -> None:
-        self.base_url, self._echo = str(base_url), str(base_url) == "echo:"
+        given, self._echo = str(base_url), str(base_url) == "echo:"
         try:
-            url = url_parse.urlsplit("http://echo/" if self._echo else self.base_url.strip())
+            url = url_parse.urlsplit("http://echo/" if self._echo else given.strip())
             url.port  # noqa: B018 (the look-up checks it)
         except ValueError as error:
-            raise ValidationError("base_url=%r is no URL: %s" % (self.base_url, error)) from None
+            raise ValidationError("base_url=%r is no URL: %s" % (given, error)) from None
         if url.scheme not in ("http", "https") or not url.hostname:
-            raise ValidationError("base_url=%r is no http:// or https:// URL" % self.base_url)
+            raise ValidationError("base_url=%r is no http:// or https:// URL" % given)
         if url.username is not None or url.password is not None:
             raise ValidationError("base_url= holds a user or a password: pass api_key= instead")
+        self._base_url = given
         self._origin = "%s://%s" % (url.scheme, url.netloc)
         self._base = self._origin + url.path.rstrip("/")
         self._default_host = self._origin == DEFAULT_HOST
@@ -2751,6 +2761,21 @@ class OpenAIMini:
             "OpenAI-Project": self.project,
         }  # fmt: skip
         return _merged_headers(headers, self.default_headers)
+
+    @property
+    def api_key(self) -> Any:
+        """The key, or what returns it; may be set, as in the official package."""
+        return self._key
+
+    @api_key.setter
+    def api_key(self, key: Any) -> None:
+        self._key = _checked_key("api_key", key)
+        self._options = {**self._options, "api_key": key}
+
+    @property
+    def base_url(self) -> str:
+        """The server as it was given. For another one: with_options(base_url=)."""
+        return self._base_url
 
     def with_options(self, **options: Any) -> OpenAIMini:
         """A copy with other constructor arguments. It shares session, queue, breaker, statistics;
@@ -3449,7 +3474,8 @@ def _found_in(answer: Any, what: str, find: Callable[[], Any]) -> Any:
         return find()
     except (AttributeError, IndexError, KeyError, TypeError, ValueError):
         said = "the answer has no %s: %s" % (what, _plain(json.dumps(answer), 100))
-        raise APIResponseError(said) from None
+        error = APIResponseError(said)
+    raise answer._response.placed(error)
 
 
 def _embedding_part(inputs: list[Any]) -> list[Any]:
@@ -3802,8 +3828,11 @@ def _with_parsed(schema: Any, result: Result) -> Result:
     parts = [part for item in _dicts(result.get("output")) for part in _dicts(item.get("content"))]
     parts = [part for part in parts if part.get("type") == "output_text"]
     texts += [(part, Result(content=part.get("text"))) for part in parts]
-    for holder, text in reversed(texts):
-        holder._parsed = result._parsed = _parsed(schema, text)
+    try:
+        for holder, text in reversed(texts):
+            holder._parsed = result._parsed = _parsed(schema, text)
+    except APIResponseError as error:
+        raise result._response.placed(error) from None
     return result
 
 
@@ -3852,11 +3881,15 @@ def __getattr__(name: str) -> Any:
 
 
 def _echo_chat(asked: dict[str, Any]) -> Any:
-    """The last user message, whole or as the bytes of an event stream."""
-    messages = asked.get("messages") or ()
-    said = [message.get("content") for message in messages if message.get("role") == "user"][-1:]
-    parts = said[0] if said and isinstance(said[0], list) else [{"text": text} for text in said]
-    text = " ".join(part.get("text") or "" for part in parts)
+    """The last user message, whole or as the bytes of an event stream; a schema's least answer."""
+    users = [one for one in _dicts(asked.get("messages")) if one.get("role") == "user"]
+    content = users[-1].get("content") if users else ""
+    texts = [part.get("text") or "" for part in _dicts(content)]
+    text = content if isinstance(content, str) else " ".join(texts)
+    form = asked.get("response_format") or {}
+    if form.get("type") == "json_schema":
+        schema = form["json_schema"]["schema"]
+        text = json.dumps(_echo_by_schema(schema, schema.get("$defs")))
     count = len(text.split())
     usage = {"prompt_tokens": count, "completion_tokens": count, "total_tokens": 2 * count}
     if not asked.get("stream"):
@@ -3871,12 +3904,27 @@ def _echo_chat(asked: dict[str, Any]) -> Any:
     return "".join([*lines, "data: [DONE]\n\n"]).encode()
 
 
+def _echo_by_schema(schema: dict[str, Any], defs: Any) -> Any:
+    """The least that a JSON schema allows, where it has no limits."""
+    if "$ref" in schema:
+        return _echo_by_schema(defs[schema["$ref"].split("/")[-1]], defs)
+    if "anyOf" in schema:
+        return _echo_by_schema(schema["anyOf"][0], defs)
+    if schema.get("type") == "object":
+        properties = schema.get("properties", {}).items()
+        return {name: _echo_by_schema(one, defs) for name, one in properties}
+    least = {"string": "echo", "integer": 0, "number": 0.0, "boolean": False, "array": []}
+    return schema["enum"][0] if "enum" in schema else least.get(schema.get("type", ""))
+
+
 def _echo_embeddings(asked: dict[str, Any]) -> Any:
     """Unit vectors, the same for the same text."""
     import hashlib
 
-    data = []
-    for index, one in enumerate(asked["input"]):
+    data, inputs = [], asked["input"]
+    if isinstance(inputs, str) or isinstance(inputs[0], int):
+        inputs = [inputs]
+    for index, one in enumerate(inputs):
         numbers = [byte - 127.5 for byte in hashlib.sha256(json.dumps(one).encode()).digest()]
         length = sum(number * number for number in numbers) ** 0.5
         data.append({"index": index, "embedding": [number / length for number in numbers]})
@@ -3904,14 +3952,18 @@ class _Echo:
         body, name = request.body, request.target.split("?")[0].split("/")[-1]
         asked = json.loads(body) if isinstance(body, bytes) and body[:1] == b"{" else {}
         answer = _ECHO_ANSWERS.get(name, {"object": "echo", "echo": asked})
-        answer = answer(asked) if callable(answer) else answer
-        kind = "application/octet-stream"
+        status, kind = 200, "application/octet-stream"
+        try:
+            answer = answer(asked) if callable(answer) else answer
+        except (AttributeError, LookupError, TypeError) as error:
+            status, answer = 400, {"error": {"message": "not what can be echoed: %r" % error}}
         if isinstance(answer, dict):
             answer = {"id": "echo", "created": 0, "model": asked.get("model"), **answer}
             answer, kind = json.dumps(answer).encode(), "application/json"
         elif answer[:5] == b"data:":
             kind = "text/event-stream"
         raw = _EchoAnswer(answer)
+        raw.status = status
         raw.headers = {"content-type": kind, "x-request-id": "echo"}
         return raw
 
@@ -4006,6 +4058,9 @@ def main(argv: list[str] | None = None) -> int:
       openai-mini --base-url http://localhost:11434/v1 -m llama3 "Hello"
       openai-mini --offline "Hello"
     """
+    for name in ("stdin", "stdout", "stderr"):
+        if getattr(sys, name) is None:  # it was closed
+            setattr(sys, name, open(os.devnull, "r+"))
     try:
         _run_command(_parser().parse_intermixed_args(argv))
         sys.stdout.flush()
@@ -4060,6 +4115,10 @@ def _arguments(command: str, names: list[str], asked: Any) -> dict[str, Any]:
         given = {"params" if words[:1] in (["GET"], ["DELETE"]) else "json": given or None}
     elif names and names[0] not in ("file", "file_id"):
         words, takes = [text for text in [_text(words)] if text], "a text"
+    elif not words and names[:1] == ["file"] and not sys.stdin.isatty():
+        words = ["-"]
+    if asked.output and command not in ("image", "speak", "download"):
+        _usage_error("-o is for image, speak and download; %s writes to a > file" % command)
     if len(words) != len(names):
         _usage_error("%s takes %s, not %s" % (command, takes, " ".join(words) or "nothing"))
     arguments = dict(zip(names, words))
@@ -4085,6 +4144,8 @@ def _given(asked: Any) -> dict[str, Any]:
         name, equals, value = pair.partition("=")
         if not name or not equals:
             _usage_error("-p %s: KEY=VALUE is needed" % pair)
+        if name in ("to", "progress"):
+            _usage_error("-p %s: that is no parameter of a request; -o names a file" % pair)
         try:
             given[name] = json.loads(value)
         except ValueError:
@@ -4133,13 +4194,14 @@ def _print_stream(stream: Stream) -> None:
 
 
 def _print(value: Any) -> None:
-    """A line for each item of a list; text as it is, bytes too, all else as JSON."""
-    for item in value if isinstance(value, list) else [value]:
+    """A line for each item of a list or a stream; text as it is, bytes too, all else as JSON."""
+    for item in value if isinstance(value, (list, Stream)) else [value]:
         if isinstance(item, bytes) and not sys.stdout.isatty():
             sys.stdout.buffer.write(item)
             continue
         text = item.decode("utf-8", "replace") if isinstance(item, bytes) else item
-        _say((text if isinstance(text, str) else json.dumps(text, ensure_ascii=False)) + "\n")
+        ascii_only = "utf" not in (sys.stdout.encoding or "utf-8").lower()
+        _say((text if isinstance(text, str) else json.dumps(text, ensure_ascii=ascii_only)) + "\n")
 
 
 def _say(text: str) -> None:

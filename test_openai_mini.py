@@ -8553,6 +8553,47 @@ def test_a_dropped_streaming_or_raw_answer_gives_slot_and_probe_back_at_once(ser
     client.close()
 
 
+def test_an_error_about_what_is_in_an_answer_says_where_and_how_often(server, client):
+    server.default = Answer(json={"data": [], "key": "sk-test"}, headers={"x-request-id": "req_9"})
+    with pytest.raises(openai_mini.APIResponseError, match="POST /embeddings: .*1 att") as caught:
+        client.embedding(["x"])
+    assert caught.value.request_id == "req_9" and caught.value.response.status_code == 200
+    assert "sk-test" not in str(caught.value) + repr(pickle.loads(pickle.dumps(caught.value)))
+    server.default = resources_chat_of("no JSON")
+    with pytest.raises(openai_mini.APIResponseError, match="POST /chat/completions: "):
+        client.chat("hi", schema={"type": "object"})
+
+
+def test_the_key_may_be_set_later_as_in_the_official_package(server):
+    client = openai_mini.OpenAIMini("old", base_url=server.url)
+    client.api_key = "new"
+    client.chat("hi")
+    pickle.loads(pickle.dumps(client)).chat("hi")
+    sent = [request.headers["authorization"] for request in server.requests]
+    assert sent == ["Bearer new"] * 2 and client.api_key == "new"
+    with pytest.raises(openai_mini.ValidationError):
+        client.api_key = "a\nb"
+    with pytest.raises(AttributeError):
+        client.base_url = "http://127.0.0.1:9"
+    client.close()
+
+
+def test_offline_answers_by_a_schema_and_refuses_what_cannot_be_echoed():
+    client = openai_mini.OpenAIMini(base_url="echo:", max_retries=0)
+    point = {"type": "object", "properties": {"x": {"type": "integer"}}}
+    schema = {
+        "type": "object", "$defs": {"point": point},
+        "properties": {"at": {"$ref": "#/$defs/point"}, "kind": {"enum": ["a", "b"]},
+                       "name": {"anyOf": [{"type": "string"}, {"type": "null"}]}},
+    }  # fmt: skip
+    assert client.chat("hi", schema=schema).parsed == {"at": {"x": 0}, "kind": "a", "name": "echo"}
+    assert len(client.embeddings.create(model="m", input="hello").data) == 1
+    assert len(client.embeddings.create(model="m", input=[1, 2]).data) == 1
+    with pytest.raises(openai_mini.BadRequestError):
+        client.embeddings.create(model="m")
+    assert client.chat([{"role": "user", "content": ["a", "b"]}]).content == ""
+
+
 @pytest.mark.parametrize(
     "call, names",
     [
