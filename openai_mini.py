@@ -129,9 +129,7 @@ class OpenAIError(Exception):
     is_rate_limit_error = property(lambda self: isinstance(self, RateLimitError))
     is_transient_error = property(lambda self: self._transient)  # the same may well succeed later
 
-    def _place(
-        self, where: str, attempts: int, secrets: Any = (), response: Any = None
-    ) -> OpenAIError:
+    def _place(self, where: str, attempts: int, secrets: Any = (), response: Any = None) -> None:
         """Say where it happened and how often it was tried; take out the keys that were echoed, and
         the errors of libraries, in which the URL or the key may stand."""
         self.response = self.response or response
@@ -143,7 +141,6 @@ class OpenAIError(Exception):
             told = (where, self._what.rstrip(". "), tried if isinstance(self, APIError) else "")
             self.args = (_plain("%s: %s%s. " % told + self._advice, 2000),)
         self.__cause__ = self.__context__ = None
-        return self
 
 
 class APIError(OpenAIError):
@@ -231,26 +228,26 @@ class ValidationError(OpenAIError, ValueError):
     """An argument is wrong; nothing was sent."""
 
 
-_SERVER = "The trouble is the server's: try again later."
-_STATUSES: dict[int, tuple[Any, str, str]] = {  # what happened, and what to do next
+_STATUSES: dict[int, tuple[type[APIStatusError], str, str]] = {  # what happened, what to do next
     300: (APIStatusError, "a redirect that is not followed", "Set base_url= to where it leads."),
     400: (BadRequestError, "the request was refused", ""),
     401: (AuthenticationError, "the API key was not accepted", "Check api_key= or OPENAI_API_KEY."),
     403: (PermissionDeniedError, "permission denied", "Check the key, organization= and project=."),
     404: (NotFoundError, "not found", "Check base_url= and the path."),
-    408: (APIStatusError, "the server gave up waiting", _SERVER),
+    408: (APIStatusError, "the server gave up waiting", "Try again later."),
     409: (ConflictError, "conflict", "Read the object again before you change it."),
     413: (APIStatusError, "the request is too large", "Send less at once."),
     422: (UnprocessableEntityError, "the request was refused", ""),
     429: (RateLimitError, "rate limit reached", "Try again later, or lower requests_per_minute=."),
-    500: (InternalServerError, "the server failed", _SERVER),
+    500: (InternalServerError, "the server failed", "The trouble is the server's: try later."),
 }
 # An error in a stream or under status 200 has no status of its own: its code or type says it.
 _ERROR_CODES = {
-    400: "invalid_request_error invalid_prompt context_length_exceeded content_filter",
-    401: "authentication_error invalid_api_key", 403: "permission_error permission_denied",
-    404: "not_found_error model_not_found", 529: "overloaded_error",
-    429: "rate_limit_error rate_limit_exceeded insufficient_quota requests tokens",
+    "invalid_request_error": 400, "invalid_prompt": 400, "context_length_exceeded": 400,
+    "content_filter": 400, "authentication_error": 401, "invalid_api_key": 401,
+    "permission_error": 403, "permission_denied": 403, "not_found_error": 404,
+    "model_not_found": 404, "rate_limit_error": 429, "rate_limit_exceeded": 429,
+    "insufficient_quota": 429, "requests": 429, "tokens": 429, "overloaded_error": 529,
 }  # fmt: skip
 _NO_MODEL = "model.*(exist|found|name)|(unknown|invalid) model"  # in words of which server ever
 MAX_MESSAGE_CHARS = 500  # of a server's own words in a message: error pages can be MBs
@@ -296,10 +293,8 @@ def _error_object(data: Any) -> tuple[str, Any]:
     ('no', {'message': 'no', 'code': 'x'})
     """
     data = data[0] if isinstance(data, list) and data else data
-    inner = data
-    if isinstance(data, dict):
-        found = map(data.get, ("error", "errors", "detail"))
-        inner = next((one for one in found if one and isinstance(one, (str, dict, list))), data)
+    found = map((data if isinstance(data, dict) else {}).get, ("error", "errors", "detail"))
+    inner = next((one for one in found if one and isinstance(one, (str, dict, list))), data)
     return _said(data if isinstance(inner, str) else inner), inner
 
 
@@ -310,7 +305,7 @@ def _status_error(response: Response, said: str, body: Any) -> APIStatusError:
     if status < 300:
         status = _status_of(code, kind, inner.get("status"))
     known = 300 if status < 400 else min(status, 500)
-    cls, name, advice = _STATUSES.get(known) or (APIStatusError, *_STATUSES[400][1:])
+    cls, name, advice = _STATUSES.get(known, (APIStatusError, "the request was refused", ""))
     retry_after, spent = _retry_after(response.headers), "insufficient_quota" in (code, kind)
     if spent:
         advice = "The quota is used up: waiting does not help, look at the account's billing."
@@ -320,23 +315,19 @@ def _status_error(response: Response, said: str, body: Any) -> APIStatusError:
         advice = "Try again in %.3g s, or lower requests_per_minute=." % retry_after
     asked = (response.headers.get("x-should-retry") or "").strip().lower()
     transient = not spent and (status in (408, 409, 429) or status >= 500)
-    error: APIStatusError = cls(
+    return cls(
         "%d %s%s" % (status, name, ": " + _plain(said) if said else ""), advice,
         code=code, type=kind, param=inner.get("param"), body=body, response=response,
         status_code=status, retry_after=retry_after, request_id=response.request_id,
         _transient=asked == "true" if asked in ("true", "false") else transient,
     )  # fmt: skip
-    return error
 
 
 def _status_of(*words: Any) -> int:
     """The status that an error's code or type stands for; 500 where they say nothing known."""
     for word in map(str, words):
-        if len(word) == 3 and word.isdigit() and "400" <= word < "600":
-            return int(word)
-        for status, codes in _ERROR_CODES.items():
-            if word in codes.split():
-                return status
+        if word in _ERROR_CODES or re.fullmatch("[45][0-9][0-9]", word):
+            return _ERROR_CODES.get(word) or int(word)
     return 500
 
 
@@ -346,11 +337,10 @@ def _retry_after(headers: Any) -> float | None:
         value = (headers.get(name) or "").strip()[:64]
         if value.isascii() and value.replace(".", "", 1).isdigit():
             return float(value) * unit
-    import email.utils
+    from email.utils import mktime_tz, parsedate_tz
 
     try:
-        date: Any = email.utils.parsedate_tz(value)
-        return max(0.0, email.utils.mktime_tz((*date[:9], date[9] or 0)) - time.time())
+        return max(0.0, mktime_tz(parsedate_tz(value)) - time.time())  # type: ignore[arg-type]
     except (TypeError, ValueError, LookupError, OverflowError):
         return None  # a header that nobody can read asks for nothing
 
@@ -373,7 +363,7 @@ def _without(secrets: Iterable[str], value: Any, depth: int = 0) -> Any:
 def _check_number(name: str, value: Any, least: float, most: float = float("inf")) -> None:
     """Refuse what is no number from `least` to `most`."""
     good = isinstance(value, (int, float)) and not isinstance(value, bool)
-    if not good or not least <= value <= most:
+    if not (good and least <= value <= most):
         limit = "from %g to %g" % (least, most) if most < float("inf") else "of at least %g" % least
         raise ValidationError("%s= is %r: a number %s is needed" % (name, value, limit))
 
