@@ -1565,20 +1565,17 @@ class _File:
 
     def __init__(self, file: Any, name: str | None = None) -> None:
         pair = isinstance(file, tuple) and len(file) in (2, 3)
-        given, file, *kinds = file if pair else (None, file)
-        name = name or given
+        given, file, kind = (*file, None)[:3] if pair else (None, file, None)
         if isinstance(file, (str, os.PathLike)) and "\0" not in str(file):
-            name, file = name or os.path.basename(file), open(file, "rb", buffering=0)
+            file = open(file, "rb", buffering=0)
         elif isinstance(file, (bytes, bytearray, memoryview)):
-            name, file = name or "file." + _extension(bytes(file[:16])), io.BytesIO(file)
-        if not hasattr(file, "read") or getattr(file, "closed", False):
-            raise ValidationError("a path, bytes or an open file is needed, not %r" % (file,))
-        if isinstance(file.read(0), str):
-            raise ValidationError("%r is open as text: open it with mode 'rb'" % (file,))
-        named = getattr(file, "name", None)
-        self.name = name or (os.path.basename(named) if isinstance(named, str) else "upload")
-        kind = "".join(kinds) or mimetypes.guess_type(self.name)[0]
-        self.type = kind or "application/octet-stream"
+            given, file = given or "file." + _extension(bytes(file[:16])), io.BytesIO(file)
+        usable = hasattr(file, "read") and not getattr(file, "closed", False)
+        if not usable or isinstance(file.read(0), str):
+            raise ValidationError("a path, bytes or a file open in 'rb' is needed: %r" % (file,))
+        own = getattr(file, "name", None)  # a number, of a file from a descriptor
+        self.name = name or given or (os.path.basename(own) if isinstance(own, str) else "upload")
+        self.type = kind or mimetypes.guess_type(self.name)[0] or "application/octet-stream"
         if not getattr(file, "seekable", lambda: True)():
             pipe, file = file, tempfile.TemporaryFile()  # to know its length, and to rewind
             file.writelines(iter(lambda: pipe.read(BLOCK_BYTES), b""))
