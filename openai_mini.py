@@ -1658,14 +1658,13 @@ class _Limits:
     alive = False  # whether the connection is a new one, or has begun to answer
 
     def __init__(self, connect: float | None, read: float | None, ends_at: float) -> None:
-        self.connect, self.read, self.ends_at = connect, read, ends_at
+        self.connect, self.read, self.ends_at = connect, read or float("inf"), ends_at
         self.handled = sys.exc_info()[1]  # by the caller: no cause of what happens in here
         self.begin_wait()
 
     def begin_wait(self, most: float | None = None) -> None:
         """From now on silence counts."""
-        for_ever = float("inf")
-        self.silent_until = time.monotonic() + min(self.read or for_ever, most or for_ever)
+        self.silent_until = time.monotonic() + min(self.read, most or self.read)
 
     def left(self) -> float | None:
         """Seconds that the next wait may take; raises socket.timeout where none are left."""
@@ -1678,28 +1677,23 @@ class _Limits:
 def _connection_class(base: Any, local: Any) -> Any:
     """urllib3's connection class `base`, which asks `local.limits`, those of the attempt that the
     thread makes, before each wait, and passes over informational answers."""
-    from http.client import HTTPResponse
-    from socket import SocketIO
 
-    class Reader(SocketIO):
-        limits: _Limits
-
+    class Reader(socket.SocketIO):  # type: ignore[misc, name-defined]
         def readinto(self, buffer: Any) -> Any:
-            self._sock.settimeout(self.limits.left())  # type: ignore[attr-defined]
+            self._sock.settimeout(self.limits.left())
             count = super().readinto(buffer)
             self.limits.alive |= bool(count)
             return count
 
-    class Answer(HTTPResponse):
+    class Answer(base.response_class):  # type: ignore[misc]
         def __init__(self, *args: Any, **kwargs: Any) -> None:
             super().__init__(*args, **kwargs)
-            raw: Any = self.fp.detach()  # a SocketIO, whichever kind of socket is behind it
+            raw = self.fp.raw  # a SocketIO, whichever kind of socket is behind it
             raw.__class__, raw.limits = Reader, local.limits
-            self.fp: Any = io.BufferedReader(raw)
 
         def _read_status(self) -> Any:
             """A 103 is passed over as http.client passes over a 100 (RFC 9110, section 15.2)."""
-            version, status, reason = super()._read_status()  # type: ignore[misc]
+            version, status, reason = super()._read_status()
             return version, 100 if 101 < status < 200 else status, reason
 
     class Connection(base):  # type: ignore[misc]
@@ -1754,20 +1748,19 @@ class _Pools:
                     raise  # else a pooled connection had died: that is no attempt
 
     def _make_route(self, origin: str, verify: Any) -> Any:
-        settings, tls = _settings(requests.Session(), origin, verify), origin.startswith("https:")
+        settings = _settings(requests.Session(), origin, verify)
+        proxy = requests.utils.select_proxy(origin, settings["proxies"])
         tcp, names = socket.IPPROTO_TCP, ("TCP_KEEPIDLE", "TCP_KEEPINTVL")  # not on every system
         alive = [(tcp, getattr(socket, name), 60) for name in names if hasattr(socket, name)]
         alive += [(tcp, socket.TCP_NODELAY, 1), (socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)]
-        options: dict[str, Any] = {"socket_options": alive}
-        if tls:
-            options["ssl_context"] = _ssl_context(settings["verify"])
-        proxy = requests.utils.select_proxy(origin, settings["proxies"])
+        context = _ssl_context(settings["verify"]) if origin.startswith("https:") else None
+        options = {"socket_options": alive, "ssl_context": context}
         manager, prefix, headers = urllib3.PoolManager(maxsize=self.size, **options), "", {}
         if proxy:
             proxy = requests.utils.prepend_scheme_if_needed(proxy, "http")
             adapter = requests.adapters.HTTPAdapter(1, self.size)
             manager = adapter.proxy_manager_for(proxy, **options)
-            if not tls and not proxy.lower().startswith("socks"):  # these two go through a tunnel
+            if not context and not proxy.lower().startswith("socks"):  # these go through a tunnel
                 prefix, headers = origin, adapter.proxy_headers(proxy)
         pool = manager.connection_from_url(origin)
         pool.ConnectionCls = _connection_class(pool.ConnectionCls, self._local)
@@ -1782,23 +1775,20 @@ class _Pools:
 def _settings(session: Any, url: str, verify: Any) -> Any:
     """Proxies and certificates for `url` by the session and the environment. `verify` wins over the
     session's, that over the environment's, and only False turns verification off."""
-    if verify is None and session.verify is not True:
-        verify = session.verify
+    verify = session.verify if verify is None else verify
     settings = session.merge_environment_settings(url, {}, True, verify, None)
-    settings["verify"] = settings["verify"] is not False and (settings["verify"] or True)
+    settings["verify"] = settings["verify"] or settings["verify"] is not False
     return settings
 
 
 def _ssl_context(verify: Any) -> Any:
     """One context for all connections: the certificates are read once."""
-    context = urllib3.util.ssl_.create_urllib3_context()
-    if verify is False:
-        context.check_hostname, context.verify_mode = False, 0
-        return context
+    context = urllib3.util.ssl_.create_urllib3_context(cert_reqs=None if verify else 0)
     bundle = requests.certs.where() if verify is True else verify
-    if not os.path.exists(bundle):
+    if bundle and not os.path.exists(bundle):
         raise ValidationError("no certificates at %r: see verify= and REQUESTS_CA_BUNDLE" % bundle)
-    context.load_verify_locations(**{"capath" if os.path.isdir(bundle) else "cafile": bundle})
+    if bundle:
+        context.load_verify_locations(**{"capath" if os.path.isdir(bundle) else "cafile": bundle})
     return context
 
 
@@ -1857,9 +1847,11 @@ class _Body:
         """The next bytes, as soon as there are any; b'' at the end."""
         try:
             return self._next() if self._inflated is None else next(self._inflated, b"")
-        except (OSError, ValueError) as error:  # a ValueError: another thread has closed it
+        except OSError as error:
             error.__context__ = None  # of whoever reads here while he handles something else
             raise _wire_error(error, self._limits) from None
+        except (ValueError, zlib.error):  # the former also where another thread has closed it
+            raise _broken("broken in its coding") from None
 
     def pieces(self) -> Iterator[bytes]:
         """Yield the rest of the body; each piece renews the time."""
@@ -1896,29 +1888,23 @@ class _Body:
         return b""
 
     def _undo_chunks(self, data: bytes) -> bytes:
-        """RFC 9112, section 7.1. `_left` is what the chunk still has to come, with its line end."""
-        data, at = self._rest + data, self._left
+        """RFC 9112, section 7.1; a ValueError where it is broken. `_left` is what the chunk still
+        has to come, with its line end."""
+        data, at, size = self._rest + data, self._left, 1
         out = [data[: max(at - 2, 0)]]
-        while at < len(data):
+        while at < len(data) and size > 0:
             end = data.find(b"\n", at)
             if end < 0:
                 break
-            head = data[at:end]
-            try:
-                size = int(head.split(b";")[0] if b";" in head else head, 16)
-            except ValueError:
-                size = -1
-            if size < 0:
-                raise _broken("broken in its transfer coding")
-            if not size:  # the last chunk: trailers, if any, end with an empty line
-                trailers = data[end + 1 :]
-                self.ended = trailers[:2] == b"\r\n" or b"\r\n\r\n" in trailers
-                break
-            out.append(data[end + 1 : end + 1 + size])
-            at = end + 3 + size
+            size = int(data[at:end].split(b";")[0], 16)
+            if size > 0:
+                out.append(data[end + 1 : end + 1 + size])
+                at = end + 3 + size
         self._left, self._rest = max(at - len(data), 0), data[at:]
-        if len(self._rest) > 65536 and not self.ended:
-            raise _broken("broken in its transfer coding")
+        if not size:  # the last chunk: trailers, if any, end with an empty line
+            self.ended = b"\n\r\n" in self._rest
+        if size < 0 or len(self._rest) > 65536 and not self.ended:
+            raise ValueError("no head of a chunk")
         return b"".join(out)
 
     def _inflate(self, coding: str) -> Iterator[bytes]:
@@ -1929,12 +1915,9 @@ class _Body:
         for data in iter(self._next, b""):
             while data:
                 if unzip is None or unzip.eof:
-                    deflate = 15 if data[0] & 15 == 8 else -15
-                    unzip = zlib.decompressobj(deflate if coding == "deflate" else 31)
-                try:
-                    piece = unzip.decompress(data, 1 << 20)  # a bomb grows a thousandfold
-                except zlib.error:
-                    raise _broken("broken in its content coding") from None
+                    headed = coding == "gzip" or data[0] & 15 == 8
+                    unzip = zlib.decompressobj(47 if headed else -15)  # 47: gzip or zlib
+                piece = unzip.decompress(data, 1 << 20)  # a bomb grows a thousandfold
                 data = unzip.unconsumed_tail or unzip.unused_data
                 if piece:
                     yield piece
@@ -1951,10 +1934,9 @@ class _Body:
     def close(self) -> None:
         """End the connection now; a reader in another thread wakes up."""
         try:
-            if self._socket is not None:
-                socket.socket.shutdown(self._socket, socket.SHUT_RDWR)
-        except OSError:
-            pass  # it is down already
+            socket.socket.shutdown(self._socket, socket.SHUT_RDWR)
+        except (OSError, TypeError):
+            pass  # it is down already, or of another kind
         self.drop()
 
     def drop(self) -> None:
@@ -1970,15 +1952,15 @@ def _broken(how: str) -> APIResponseError:
     return APIResponseError("the body of the answer is " + how, "Try again.", _transient=True)
 
 
-_TROUBLES = [  # by words in the names of what was raised; the last one fits all
+_TROUBLES = [  # by the names of what was raised; the last one fits all
     ("deadline", APITimeoutError, "the deadline has passed", "Raise deadline=, or ask for less."),
     ("argument", ValidationError, "the request cannot be sent: {said}", ""),
     ("Cert", APIConnectionError, "the server's certificate is not trusted: {said}",
      "If the server is yours, pass verify='path/to/its/certificate.pem'."),
     ("ConnectTimeout", APITimeoutError, "no connection in {connect:.3g} s", "Check base_url=."),
-    ("timeout Timeout", APITimeoutError, "no answer in {read:.3g} s", "Raise timeout=."),
+    ("timeout|Timeout", APITimeoutError, "no answer in {read:.3g} s", "Raise timeout=."),
     ("Proxy", APIConnectionError, "the proxy failed: {said}", "Check HTTPS_PROXY and NO_PROXY."),
-    ("Refused gaierror", APIConnectionError, "{said}", "Check base_url=, and the server."),
+    ("Refused|gaierror", APIConnectionError, "{said}", "Check base_url=, and the server."),
     ("", APIConnectionError, "the connection broke: {said}", "Try again."),
 ]  # fmt: skip
 
@@ -1995,9 +1977,8 @@ def _wire_error(error: BaseException, limits: _Limits) -> OpenAIError:
         kinds = "argument"
     reasons = [cause.strerror for cause in causes if getattr(cause, "strerror", None)]
     said = _plain(reasons[-1] if reasons else str(causes[-1]), 200)
-    row = next(row for row in _TROUBLES if any(name in kinds for name in row[0].split(" ")))
-    names, cls, what, advice = row
-    what = what.format(said=said, connect=limits.connect or 0, read=limits.read or 0)
+    names, cls, what, advice = next(row for row in _TROUBLES if re.search(row[0], kinds))
+    what = what.format(said=said, connect=limits.connect or 0, read=limits.read)
     flags = {"_transient": names not in ("argument", "Cert"), "_may_be_done": "timeout" in names}
     return cls(what, advice, **flags)
 
