@@ -1749,19 +1749,21 @@ class _Pools:
 
     def _make_route(self, origin: str, verify: Any) -> Any:
         settings = _settings(requests.Session(), origin, verify)
-        proxy = requests.utils.select_proxy(origin, settings["proxies"])
+        proxy = requests.utils.select_proxy(origin, settings["proxies"]) or ""
+        proxy = proxy and requests.utils.prepend_scheme_if_needed(proxy, "http")
         tcp, names = socket.IPPROTO_TCP, ("TCP_KEEPIDLE", "TCP_KEEPINTVL")  # not on every system
         alive = [(tcp, getattr(socket, name), 60) for name in names if hasattr(socket, name)]
         alive += [(tcp, socket.TCP_NODELAY, 1), (socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)]
-        context = _ssl_context(settings["verify"]) if origin.startswith("https:") else None
+        context = _ssl_context(settings["verify"]) if "https:" in origin + proxy else None
         options = {"socket_options": alive, "ssl_context": context}
         manager, prefix, headers = urllib3.PoolManager(maxsize=self.size, **options), "", {}
         if proxy:
-            proxy = requests.utils.prepend_scheme_if_needed(proxy, "http")
             adapter = requests.adapters.HTTPAdapter(1, self.size)
+            if not proxy.startswith("socks"):
+                options["proxy_ssl_context"] = context
+                if origin.startswith("http:"):  # else there is a tunnel
+                    prefix, headers = origin, adapter.proxy_headers(proxy)
             manager = adapter.proxy_manager_for(proxy, **options)
-            if not context and not proxy.lower().startswith("socks"):  # these go through a tunnel
-                prefix, headers = origin, adapter.proxy_headers(proxy)
         pool = manager.connection_from_url(origin)
         pool.ConnectionCls = _connection_class(pool.ConnectionCls, self._local)
         return pool, prefix, headers
