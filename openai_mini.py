@@ -130,9 +130,7 @@ class OpenAIError(Exception):
     is_rate_limit_error = property(lambda self: isinstance(self, RateLimitError))
     is_transient_error = property(lambda self: self._transient)  # the same may well succeed later
 
-    def _place(
-        self, where: str, attempts: int, secrets: Any = (), response: Any = None
-    ) -> OpenAIError:
+    def _place(self, where: str, attempts: int, secrets: Any = (), response: Any = None) -> None:
         """Say where it happened and how often it was tried; take out the keys that were echoed, and
         the errors of libraries, in which the URL or the key may stand."""
         self.response = self.response or response
@@ -144,7 +142,6 @@ class OpenAIError(Exception):
             told = (where, self._what.rstrip(". "), tried if isinstance(self, APIError) else "")
             self.args = (_plain("%s: %s%s. " % told + self._advice, 2000),)
         self.__cause__ = self.__context__ = None
-        return self
 
 
 class APIError(OpenAIError):
@@ -232,26 +229,26 @@ class ValidationError(OpenAIError, ValueError):
     """An argument is wrong; nothing was sent."""
 
 
-_SERVER = "The trouble is the server's: try again later."
-_STATUSES: dict[int, tuple[Any, str, str]] = {  # what happened, and what to do next
+_STATUSES: dict[int, tuple[type[APIStatusError], str, str]] = {  # what happened, what to do next
     300: (APIStatusError, "a redirect that is not followed", "Set base_url= to where it leads."),
     400: (BadRequestError, "the request was refused", ""),
     401: (AuthenticationError, "the API key was not accepted", "Check api_key= or OPENAI_API_KEY."),
     403: (PermissionDeniedError, "permission denied", "Check the key, organization= and project=."),
     404: (NotFoundError, "not found", "Check base_url= and the path."),
-    408: (APIStatusError, "the server gave up waiting", _SERVER),
+    408: (APIStatusError, "the server gave up waiting", "Try again later."),
     409: (ConflictError, "conflict", "Read the object again before you change it."),
     413: (APIStatusError, "the request is too large", "Send less at once."),
     422: (UnprocessableEntityError, "the request was refused", ""),
     429: (RateLimitError, "rate limit reached", "Try again later, or lower requests_per_minute=."),
-    500: (InternalServerError, "the server failed", _SERVER),
+    500: (InternalServerError, "the server failed", "The trouble is the server's: try later."),
 }
 # An error in a stream or under status 200 has no status of its own: its code or type says it.
 _ERROR_CODES = {
-    400: "invalid_request_error invalid_prompt context_length_exceeded content_filter",
-    401: "authentication_error invalid_api_key", 403: "permission_error permission_denied",
-    404: "not_found_error model_not_found", 529: "overloaded_error",
-    429: "rate_limit_error rate_limit_exceeded insufficient_quota requests tokens",
+    "invalid_request_error": 400, "invalid_prompt": 400, "context_length_exceeded": 400,
+    "content_filter": 400, "authentication_error": 401, "invalid_api_key": 401,
+    "permission_error": 403, "permission_denied": 403, "not_found_error": 404,
+    "model_not_found": 404, "rate_limit_error": 429, "rate_limit_exceeded": 429,
+    "insufficient_quota": 429, "requests": 429, "tokens": 429, "overloaded_error": 529,
 }  # fmt: skip
 _NO_MODEL = "model.*(exist|found|name)|(unknown|invalid) model"  # in words of which server ever
 MAX_MESSAGE_CHARS = 500  # of a server's own words in a message: error pages can be MBs
@@ -297,10 +294,8 @@ def _error_object(data: Any) -> tuple[str, Any]:
     ('no', {'message': 'no', 'code': 'x'})
     """
     data = data[0] if isinstance(data, list) and data else data
-    inner = data
-    if isinstance(data, dict):
-        found = map(data.get, ("error", "errors", "detail"))
-        inner = next((one for one in found if one and isinstance(one, (str, dict, list))), data)
+    found = map((data if isinstance(data, dict) else {}).get, ("error", "errors", "detail"))
+    inner = next((one for one in found if one and isinstance(one, (str, dict, list))), data)
     return _said(data if isinstance(inner, str) else inner), inner
 
 
@@ -311,7 +306,7 @@ def _status_error(response: Response, said: str, body: Any) -> APIStatusError:
     if status < 300:
         status = _status_of(code, kind, inner.get("status"))
     known = 300 if status < 400 else min(status, 500)
-    cls, name, advice = _STATUSES.get(known) or (APIStatusError, *_STATUSES[400][1:])
+    cls, name, advice = _STATUSES.get(known, (APIStatusError, "the request was refused", ""))
     retry_after, spent = _retry_after(response.headers), "insufficient_quota" in (code, kind)
     if spent:
         advice = "The quota is used up: waiting does not help, look at the account's billing."
@@ -321,23 +316,19 @@ def _status_error(response: Response, said: str, body: Any) -> APIStatusError:
         advice = "Try again in %.3g s, or lower requests_per_minute=." % retry_after
     asked = (response.headers.get("x-should-retry") or "").strip().lower()
     transient = not spent and (status in (408, 409, 429) or status >= 500)
-    error: APIStatusError = cls(
+    return cls(
         "%d %s%s" % (status, name, ": " + _plain(said) if said else ""), advice,
         code=code, type=kind, param=inner.get("param"), body=body, response=response,
         status_code=status, retry_after=retry_after, request_id=response.request_id,
         _transient=asked == "true" if asked in ("true", "false") else transient,
     )  # fmt: skip
-    return error
 
 
 def _status_of(*words: Any) -> int:
     """The status that an error's code or type stands for; 500 where they say nothing known."""
     for word in map(str, words):
-        if len(word) == 3 and word.isdigit() and "400" <= word < "600":
-            return int(word)
-        for status, codes in _ERROR_CODES.items():
-            if word in codes.split():
-                return status
+        if word in _ERROR_CODES or re.fullmatch("[45][0-9][0-9]", word):
+            return _ERROR_CODES.get(word) or int(word)
     return 500
 
 
@@ -347,11 +338,10 @@ def _retry_after(headers: Any) -> float | None:
         value = (headers.get(name) or "").strip()[:64]
         if value.isascii() and value.replace(".", "", 1).isdigit():
             return float(value) * unit
-    import email.utils
+    from email.utils import mktime_tz, parsedate_tz
 
     try:
-        date: Any = email.utils.parsedate_tz(value)
-        return max(0.0, email.utils.mktime_tz((*date[:9], date[9] or 0)) - time.time())
+        return max(0.0, mktime_tz(parsedate_tz(value)) - time.time())  # type: ignore[arg-type]
     except (TypeError, ValueError, LookupError, OverflowError):
         return None  # a header that nobody can read asks for nothing
 
@@ -374,7 +364,7 @@ def _without(secrets: Iterable[str], value: Any, depth: int = 0) -> Any:
 def _check_number(name: str, value: Any, least: float, most: float = float("inf")) -> None:
     """Refuse what is no number from `least` to `most`."""
     good = isinstance(value, (int, float)) and not isinstance(value, bool)
-    if not good or not least <= value <= most:
+    if not (good and least <= value <= most):
         limit = "from %g to %g" % (least, most) if most < float("inf") else "of at least %g" % least
         raise ValidationError("%s= is %r: a number %s is needed" % (name, value, limit))
 
@@ -1639,21 +1629,17 @@ class _File:
 
     def __init__(self, file: Any, name: str | None = None) -> None:
         pair = isinstance(file, tuple) and len(file) in (2, 3)
-        given, file, *kinds = file if pair else (None, file)
-        name = name or given
+        given, file, kind = (*file, None)[:3] if pair else (None, file, None)
         if isinstance(file, (str, os.PathLike)) and "\0" not in str(file):
-            name, file = name or os.path.basename(file), open(file, "rb", buffering=0)
-            self._opened = file
+            file = self._opened = open(file, "rb", buffering=0)
         elif isinstance(file, (bytes, bytearray, memoryview)):
-            name, file = name or "file." + _extension(bytes(file[:16])), io.BytesIO(file)
-        if not hasattr(file, "read") or getattr(file, "closed", False):
-            raise ValidationError("a path, bytes or an open file is needed, not %r" % (file,))
-        if isinstance(file.read(0), str):
-            raise ValidationError("%r is open as text: open it with mode 'rb'" % (file,))
-        named = getattr(file, "name", None)
-        self.name = name or (os.path.basename(named) if isinstance(named, str) else "upload")
-        kind = "".join(kinds) or mimetypes.guess_type(self.name)[0]
-        self.type = kind or "application/octet-stream"
+            given, file = given or "file." + _extension(bytes(file[:16])), io.BytesIO(file)
+        usable = hasattr(file, "read") and not getattr(file, "closed", False)
+        if not usable or isinstance(file.read(0), str):
+            raise ValidationError("a path, bytes or a file open in 'rb' is needed: %r" % (file,))
+        own = getattr(file, "name", None)  # a number, of a file from a descriptor
+        self.name = name or given or (os.path.basename(own) if isinstance(own, str) else "upload")
+        self.type = kind or mimetypes.guess_type(self.name)[0] or "application/octet-stream"
         if not getattr(file, "seekable", lambda: True)():
             pipe, file = file, tempfile.TemporaryFile()  # to know its length, and to rewind
             file.writelines(iter(lambda: pipe.read(BLOCK_BYTES), b""))
@@ -1740,14 +1726,13 @@ class _Limits:
     alive = False  # whether the connection is a new one, or has begun to answer
 
     def __init__(self, connect: float | None, read: float | None, ends_at: float) -> None:
-        self.connect, self.read, self.ends_at = connect, read, ends_at
+        self.connect, self.read, self.ends_at = connect, read or float("inf"), ends_at
         self.handled = sys.exc_info()[1]  # by the caller: no cause of what happens in here
         self.begin_wait()
 
     def begin_wait(self, most: float | None = None) -> None:
         """From now on silence counts."""
-        for_ever = float("inf")
-        self.silent_until = time.monotonic() + min(self.read or for_ever, most or for_ever)
+        self.silent_until = time.monotonic() + min(self.read, most or self.read)
 
     def left(self) -> float | None:
         """Seconds that the next wait may take; raises socket.timeout where none are left."""
@@ -1760,28 +1745,23 @@ class _Limits:
 def _connection_class(base: Any, local: Any) -> Any:
     """urllib3's connection class `base`, which asks `local.limits`, those of the attempt that the
     thread makes, before each wait, and passes over informational answers."""
-    from http.client import HTTPResponse
-    from socket import SocketIO
 
-    class Reader(SocketIO):
-        limits: _Limits
-
+    class Reader(socket.SocketIO):  # type: ignore[misc, name-defined]
         def readinto(self, buffer: Any) -> Any:
-            self._sock.settimeout(self.limits.left())  # type: ignore[attr-defined]
+            self._sock.settimeout(self.limits.left())
             count = super().readinto(buffer)
             self.limits.alive |= bool(count)
             return count
 
-    class Answer(HTTPResponse):
+    class Answer(base.response_class):  # type: ignore[misc]
         def __init__(self, *args: Any, **kwargs: Any) -> None:
             super().__init__(*args, **kwargs)
-            raw: Any = self.fp.detach()  # a SocketIO, whichever kind of socket is behind it
+            raw = self.fp.raw  # a SocketIO, whichever kind of socket is behind it
             raw.__class__, raw.limits = Reader, local.limits
-            self.fp: Any = io.BufferedReader(raw)
 
         def _read_status(self) -> Any:
             """A 103 is passed over as http.client passes over a 100 (RFC 9110, section 15.2)."""
-            version, status, reason = super()._read_status()  # type: ignore[misc]
+            version, status, reason = super()._read_status()
             return version, 100 if 101 < status < 200 else status, reason
 
     class Connection(base):  # type: ignore[misc]
@@ -1836,21 +1816,22 @@ class _Pools:
                     raise  # else a pooled connection had died: that is no attempt
 
     def _make_route(self, origin: str, verify: Any) -> Any:
-        settings, tls = _settings(requests.Session(), origin, verify), origin.startswith("https:")
+        settings = _settings(requests.Session(), origin, verify)
+        proxy = requests.utils.select_proxy(origin, settings["proxies"]) or ""
+        proxy = proxy and requests.utils.prepend_scheme_if_needed(proxy, "http")
         tcp, names = socket.IPPROTO_TCP, ("TCP_KEEPIDLE", "TCP_KEEPINTVL")  # not on every system
         alive = [(tcp, getattr(socket, name), 60) for name in names if hasattr(socket, name)]
         alive += [(tcp, socket.TCP_NODELAY, 1), (socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)]
-        options: dict[str, Any] = {"socket_options": alive}
-        if tls:
-            options["ssl_context"] = _ssl_context(settings["verify"])
-        proxy = requests.utils.select_proxy(origin, settings["proxies"])
+        context = _ssl_context(settings["verify"]) if "https:" in origin + proxy else None
+        options = {"socket_options": alive, "ssl_context": context}
         manager, prefix, headers = urllib3.PoolManager(maxsize=self.size, **options), "", {}
         if proxy:
-            proxy = requests.utils.prepend_scheme_if_needed(proxy, "http")
             adapter = requests.adapters.HTTPAdapter(1, self.size)
+            if not proxy.startswith("socks"):
+                options["proxy_ssl_context"] = context
+                if origin.startswith("http:"):  # else there is a tunnel
+                    prefix, headers = origin, adapter.proxy_headers(proxy)
             manager = adapter.proxy_manager_for(proxy, **options)
-            if not tls and not proxy.lower().startswith("socks"):  # these two go through a tunnel
-                prefix, headers = origin, adapter.proxy_headers(proxy)
         pool = manager.connection_from_url(origin)
         pool.ConnectionCls = _connection_class(pool.ConnectionCls, self._local)
         return pool, prefix, headers
@@ -1864,23 +1845,20 @@ class _Pools:
 def _settings(session: Any, url: str, verify: Any) -> Any:
     """Proxies and certificates for `url` by the session and the environment. `verify` wins over the
     session's, that over the environment's, and only False turns verification off."""
-    if verify is None and session.verify is not True:
-        verify = session.verify
+    verify = session.verify if verify is None else verify
     settings = session.merge_environment_settings(url, {}, True, verify, None)
-    settings["verify"] = settings["verify"] is not False and (settings["verify"] or True)
+    settings["verify"] = settings["verify"] or settings["verify"] is not False
     return settings
 
 
 def _ssl_context(verify: Any) -> Any:
     """One context for all connections: the certificates are read once."""
-    context = urllib3.util.ssl_.create_urllib3_context()
-    if verify is False:
-        context.check_hostname, context.verify_mode = False, 0
-        return context
+    context = urllib3.util.ssl_.create_urllib3_context(cert_reqs=None if verify else 0)
     bundle = requests.certs.where() if verify is True else verify
-    if not os.path.exists(bundle):
+    if bundle and not os.path.exists(bundle):
         raise ValidationError("no certificates at %r: see verify= and REQUESTS_CA_BUNDLE" % bundle)
-    context.load_verify_locations(**{"capath" if os.path.isdir(bundle) else "cafile": bundle})
+    if bundle:
+        context.load_verify_locations(**{"capath" if os.path.isdir(bundle) else "cafile": bundle})
     return context
 
 
@@ -1939,9 +1917,11 @@ class _Body:
         """The next bytes, as soon as there are any; b'' at the end."""
         try:
             return self._next() if self._inflated is None else next(self._inflated, b"")
-        except (OSError, ValueError) as error:  # a ValueError: another thread has closed it
+        except OSError as error:
             error.__context__ = None  # of whoever reads here while he handles something else
             raise _wire_error(error, self._limits) from None
+        except (ValueError, zlib.error):  # the former also where another thread has closed it
+            raise _broken("broken in its coding") from None
 
     def pieces(self) -> Iterator[bytes]:
         """Yield the rest of the body; each piece renews the time."""
@@ -1973,26 +1953,26 @@ class _Body:
         return b""
 
     def _undo_chunks(self, data: bytes) -> bytes:
-        """RFC 9112, section 7.1. `_left` is what the chunk still has to come, with its line end."""
-        data, at = self._rest + data, self._left
-        out, head, size = [data[: max(at - 2, 0)]], b"", 0
-        while at < len(data):
+        """RFC 9112, section 7.1; a ValueError where it is broken. `_left` is what the chunk still
+        has to come, with its line end."""
+        data, at, head, size = self._rest + data, self._left, b"", 1
+        out = [data[: max(at - 2, 0)]]
+        while at < len(data) and size > 0:
             start = data.find(b"\n", at) + 1
             if not start:
                 break
             if data[at:start] != head:  # else the chunk is as long as the one before, as most are
                 head = data[at:start]
-                size = _chunk_size(head)
-            if not size:  # the last chunk: trailers, if any, end with an empty line
-                trailers = data[start:]
-                self.ended = trailers[:2] == b"\r\n" or b"\r\n\r\n" in trailers
-                break
-            at = start + size
-            out.append(data[start:at])
-            at += 2  # the end of its line
+                size = int(head.split(b";")[0], 16)
+            if size > 0:
+                at = start + size
+                out.append(data[start:at])
+                at += 2  # the end of its line
         self._left, self._rest = max(at - len(data), 0), data[at:]
-        if len(self._rest) > 65536 and not self.ended:
-            raise _broken("broken in its transfer coding")
+        if not size:  # the last chunk: trailers, if any, end with an empty line
+            self.ended = b"\n\r\n" in self._rest
+        if size < 0 or len(self._rest) > 65536 and not self.ended:
+            raise ValueError("no head of a chunk")
         return b"".join(out)
 
     def _inflate(self, coding: str) -> Iterator[bytes]:
@@ -2003,12 +1983,9 @@ class _Body:
         for data in iter(self._next, b""):
             while data:
                 if unzip is None or unzip.eof:
-                    deflate = 15 if data[0] & 15 == 8 else -15
-                    unzip = zlib.decompressobj(deflate if coding == "deflate" else 31)
-                try:
-                    piece = unzip.decompress(data, 1 << 20)  # a bomb grows a thousandfold
-                except zlib.error:
-                    raise _broken("broken in its content coding") from None
+                    headed = coding == "gzip" or data[0] & 15 == 8
+                    unzip = zlib.decompressobj(47 if headed else -15)  # 47: gzip or zlib
+                piece = unzip.decompress(data, 1 << 20)  # a bomb grows a thousandfold
                 data = unzip.unconsumed_tail or unzip.unused_data
                 if piece:
                     yield piece
@@ -2025,10 +2002,9 @@ class _Body:
     def close(self) -> None:
         """End the connection now; a reader in another thread wakes up."""
         try:
-            if self._socket is not None:
-                socket.socket.shutdown(self._socket, socket.SHUT_RDWR)
-        except OSError:
-            pass  # it is down already
+            socket.socket.shutdown(self._socket, socket.SHUT_RDWR)
+        except (OSError, TypeError):
+            pass  # it is down already, or of another kind
         self.drop()
 
     def drop(self) -> None:
@@ -2050,29 +2026,19 @@ def _at_most(limit: int, pieces: Iterable[bytes]) -> Iterator[bytes]:
         yield piece
 
 
-def _chunk_size(head: bytes) -> int:
-    try:
-        size = int(head.split(b";")[0], 16)
-    except ValueError:
-        size = -1
-    if size < 0:
-        raise _broken("broken in its transfer coding")
-    return size
-
-
 def _broken(how: str) -> APIResponseError:
     return APIResponseError("the body of the answer is " + how, "Try again.", _transient=True)
 
 
-_TROUBLES = [  # by words in the names of what was raised; the last one fits all
+_TROUBLES = [  # by the names of what was raised; the last one fits all
     ("deadline", APITimeoutError, "the deadline has passed", "Raise deadline=, or ask for less."),
     ("argument", ValidationError, "the request cannot be sent: {said}", ""),
     ("Cert", APIConnectionError, "the server's certificate is not trusted: {said}",
      "If the server is yours, pass verify='path/to/its/certificate.pem'."),
     ("ConnectTimeout", APITimeoutError, "no connection in {connect:.3g} s", "Check base_url=."),
-    ("timeout Timeout", APITimeoutError, "no answer in {read:.3g} s", "Raise timeout=."),
+    ("timeout|Timeout", APITimeoutError, "no answer in {read:.3g} s", "Raise timeout=."),
     ("Proxy", APIConnectionError, "the proxy failed: {said}", "Check HTTPS_PROXY and NO_PROXY."),
-    ("Refused gaierror", APIConnectionError, "{said}", "Check base_url=, and the server."),
+    ("Refused|gaierror", APIConnectionError, "{said}", "Check base_url=, and the server."),
     ("", APIConnectionError, "the connection broke: {said}", "Try again."),
 ]  # fmt: skip
 
@@ -2089,9 +2055,8 @@ def _wire_error(error: BaseException, limits: _Limits) -> OpenAIError:
         kinds = "argument"
     reasons = [cause.strerror for cause in causes if getattr(cause, "strerror", None)]
     said = _plain(reasons[-1] if reasons else str(causes[-1]), 200)
-    row = next(row for row in _TROUBLES if any(name in kinds for name in row[0].split(" ")))
-    names, cls, what, advice = row
-    what = what.format(said=said, connect=limits.connect or 0, read=limits.read or 0)
+    names, cls, what, advice = next(row for row in _TROUBLES if re.search(row[0], kinds))
+    what = what.format(said=said, connect=limits.connect or 0, read=limits.read)
     flags = {"_transient": names not in ("argument", "Cert"), "_may_be_done": "timeout" in names}
     return cls(what, advice, **flags)
 
@@ -3992,7 +3957,8 @@ def _fetch(url: Any) -> bytes:
         said = _wire_error(error, _Limits(10, 600, float("inf")))._what
         said = said.replace(str(url), "its URL")  # which may be signed, and so be a secret
         problem = APIConnectionError("an image could not be fetched: " + said)
-    raise problem._place(where, 1)
+    problem._place(where, 1)
+    raise problem
 
 
 # ------------------------------------------------------------------------------------------------
