@@ -3946,9 +3946,8 @@ class _EchoAnswer(io.BytesIO):
 def _fetch(url: Any) -> bytes:
     """What is at a URL that an answer named; nothing of ours is sent there."""
     where = "GET an image from %s" % (url_parse.urlsplit(str(url)).hostname or "nowhere")
-    options = {"stream": True, "timeout": (10, 600), "auth": lambda prepared: prepared}  # no netrc
-    try:
-        with requests.get(url, **options) as answer:
+    try:  # an auth= that adds nothing keeps netrc's key out
+        with requests.get(url, stream=True, timeout=(10, 600), auth=lambda sent: sent) as answer:
             if answer.ok:
                 return b"".join(_at_most(MAX_BODY_BYTES, answer.iter_content(BLOCK_BYTES)))
             response = Response(answer.status_code, answer.headers, "GET", "")
