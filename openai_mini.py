@@ -407,7 +407,7 @@ def iter_sse(chunks: Iterable[bytes], max_event_bytes: int = MAX_EVENT_BYTES) ->
 
 class _Block:
     """The lines of an event as far as they have come. `last_id` outlives it, as the standard has
-    it; `size` counts its characters, without comments, which are part of no event."""
+    it; `size` counts its bytes, without comments, which are part of no event."""
 
     def __init__(self, max_event_bytes: int) -> None:
         self.limit, self.last_id = max_event_bytes, ""
@@ -423,7 +423,7 @@ class _Block:
         *ended, unfinished = text.split("\n\n")
         for lines in ended:
             one_line = lines[:6] == "data: " and "\n" not in lines  # as of by far the most
-            if one_line and not self.size and len(lines) <= self.limit:
+            if one_line and not self.size and len(lines) * 4 <= self.limit:  # bytes at the most
                 event = ServerSentEvent()
                 event.data = lines[6:]
                 if self.last_id:
@@ -436,7 +436,7 @@ class _Block:
     def _take(self, line: str) -> ServerSentEvent | None:
         """Take a line; a blank one ends the event, and returns it where there is data."""
         if line and line[0] != ":":
-            self.size += len(line)
+            self.size += len(line) if line.isascii() else len(line.encode())
             if self.size > self.limit:
                 raise _event_too_large(self.limit)
             self._take_field(*line.partition(":")[::2])
@@ -759,6 +759,7 @@ class _Slot:
     state = "new"
     wakes_at = 0.0  # to see whether time is still in the way, if it is the first in line
     job: Any = None  # that it was granted for, if it is a worker's: (future, work)
+    may_be_refused = True  # not within a job, which has been taken on
 
     def __init__(self, queue: RequestQueue, priority: int, timeout: float | None) -> None:
         self.queue, self.priority = queue, priority
@@ -859,7 +860,10 @@ class RequestQueue:
         """A context manager that waits for a slot, `timeout` seconds at most, and gives it back.
 
         In a job, the first is the slot that the job has already."""
-        return self._local.__dict__.pop("slot", None) or _Slot(self, priority, timeout)
+        _check_number("priority", priority, float("-inf"))
+        slot: _Slot = self._local.__dict__.pop("slot", None) or _Slot(self, priority, timeout)
+        slot.may_be_refused = "is_worker" not in self._local.__dict__
+        return slot
 
     def pause(self, seconds: float) -> None:
         """Start nothing for `seconds`, for whomever. What runs already goes on."""
@@ -873,6 +877,7 @@ class RequestQueue:
         """
         from concurrent.futures import Future
 
+        _check_number("priority", priority, float("-inf"))
         job: Any = (Future(), lambda: function(*args, **kw))
         if "is_worker" in self._local.__dict__:
             self._do(*job)
@@ -906,7 +911,7 @@ class RequestQueue:
         if free and self._clock() >= self._opens_at:
             return self._start(slot)  # by far the most: without standing in line
         self._stand(self._callers, slot.priority, slot)
-        if slot.state == "waiting" and len(self._callers) > self.size:
+        if slot.state == "waiting" and len(self._callers) > self.size and slot.may_be_refused:
             self._leave(slot)
             slot.wake("refused")
 
@@ -1364,9 +1369,9 @@ class _Assembly:
     """A streamed answer as far as it has come. It does not know the Stream, so that dropping that
     one drops it at once."""
 
-    def __init__(self, started_at: float) -> None:
+    def __init__(self, started_at: float, asked_for: int) -> None:
         self.started_at = self.first_at = self.last_at = started_at
-        self.count = 0
+        self.count, self.asked_for = 0, asked_for  # chunks that came; choices that have to
         self.parts: dict[int, dict[str, Any]] = {}  # choices by index
         self.text = _Text()  # of a Responses stream
         self.usage: Any = None
@@ -1429,7 +1434,7 @@ class _Assembly:
     def whole(self) -> bool:
         """Whether its end has come, however the transfer ends."""
         ended = [part["finish_reason"] for part in self.parts.values()]
-        return self.done or self.kind == "chat" and bool(ended) and all(ended)
+        return self.done or self.kind == "chat" and len(ended) >= self.asked_for and all(ended)
 
     @property
     def choices(self) -> list[Result]:
@@ -1552,7 +1557,7 @@ class Stream:
 
     def __init__(self, attempt: _Attempt) -> None:
         self.response, self._attempt = attempt.response, attempt
-        self._so_far = _Assembly(attempt.call.started_at)
+        self._so_far = _Assembly(attempt.call.started_at, attempt.call.choices)
         self._chunks: Iterator[Result] = _chunks(attempt, self._so_far)
         self._closed = False
         _survive_fork(self)
@@ -1573,6 +1578,8 @@ class Stream:
         except BaseException as error:
             if self._closed:  # by another thread, while this one waited
                 raise StopIteration from None
+            if isinstance(error, ValueError) and "generator already executing" in str(error):
+                raise ValidationError("another thread reads this stream: one may") from None
             self._attempt.end(self._explained(error))
             raise
 
@@ -1906,8 +1913,9 @@ class _Body:
         reader = getattr(self._fp, "fp", None) or self._fp
         self._receive = getattr(reader, "read1", None) or reader.read
         self._socket = getattr(getattr(reader, "raw", None), "_sock", None)
-        self._chunked = bool(getattr(self._fp, "chunked", False))
-        self._left: Any = 0 if self._chunked else getattr(self._fp, "length", None)
+        self._left: Any = getattr(self._fp, "length", None)  # 0 after HEAD and 204, chunked or not
+        self._chunked = bool(getattr(self._fp, "chunked", False)) and self._left != 0
+        self._left = 0 if self._chunked else self._left
         self._rest, self.received = b"", 0  # the head of a chunk as far as it has come
         self.ended = self._left == 0 and not self._chunked
         coding = (raw.headers.get("content-encoding") or "identity").strip().lower()
@@ -2118,6 +2126,8 @@ class _Call:
     cache_key: str | None = None
     model: Any = None  # what is asked for in the end
     owner: Any = None  # the client whose statistics and listener are told, of a fallback's too
+    choices = 1  # how many are asked for
+    ends_at = float("inf")
     attempts = read_timeouts = 0
     asked_key_again = False
 
@@ -2144,8 +2154,10 @@ class _Call:
             given = self.options.get(name)
             value = getattr(client, name) if given is None or given is NOT_GIVEN else given
             setattr(self, name, _checked_option(name, value))
-        self.ends_at = float("inf") if self.deadline is None else self.started_at + self.deadline
-        self.attempts = 0
+        if client is self.owner and self.deadline is not None:  # a fallback has what is left of it
+            self.ends_at = self.started_at + self.deadline
+        self.attempts = self.read_timeouts = 0
+        self.asked_key_again, self.cache_key = False, None
 
     timeout: Any
     deadline: Any
@@ -2316,7 +2328,11 @@ class _Attempt:
     def _follow(self, location: str | None) -> bool:
         """Go where the server says, within its origin; method and body stay what they are."""
         request = self.request
-        url = url_parse.urlsplit(url_parse.urljoin(request.origin + request.target, location or ""))
+        try:
+            to = url_parse.urljoin(request.origin + request.target, location or "")
+            url = url_parse.urlsplit(to)
+        except ValueError:
+            return False  # that is no URL
         moved = "%s://%s" % (url.scheme, url.netloc) == request.origin and location
         if not moved or self.response.status_code == 303 and request.method != "GET":
             return False
@@ -2519,8 +2535,10 @@ class StreamedResponse(Response):
             raise
 
     def iter_text(self, chunk_size: int | None = None) -> Iterator[str]:
-        decode = codecs.getincrementaldecoder("utf-8")("replace").decode
-        return (decode(piece) for piece in self.iter_bytes(chunk_size))
+        decoder = codecs.getincrementaldecoder("utf-8")("replace")
+        for piece in self.iter_bytes(chunk_size):
+            yield decoder.decode(piece)
+        yield decoder.decode(b"", final=True)
 
     def iter_lines(self) -> Iterator[str]:
         for text in _sse_lines(self._pieces(), MAX_BODY_BYTES):
@@ -2538,9 +2556,13 @@ class StreamedResponse(Response):
 
     def parse(self) -> Any:
         """What the call would return: of a stream its chunks as they arrive."""
-        if self._attempt.call.read == "stream":
-            return self._attempt.open_stream()
-        return self._parse(self.read())
+        try:
+            if self._attempt.call.read == "stream":
+                return self._attempt.open_stream()
+            return self._parse(self.read())
+        except BaseException as error:
+            self._attempt.end(error)
+            raise
 
     def stream_to_file(self, file: Any) -> None:
         _write_whole(file, self._pieces())
@@ -2574,7 +2596,7 @@ class _Shared:
 
     def __init__(self) -> None:
         self.stats = _Stats()
-        self.circuit = "closed"  # the state that was told last
+        self.circuits: dict[Any, str] = {}  # the state that was told last, by breaker
 
 
 class OpenAIMini:
@@ -2789,7 +2811,8 @@ class OpenAIMini:
                     return client._perform(call)
                 except BaseException as caught:
                     error = caught
-                if not isinstance(error, _ANOTHER_SERVER_MAY_DO):
+                late = time.monotonic() >= call.ends_at
+                if late or not isinstance(error, _ANOTHER_SERVER_MAY_DO):
                     break
             self._end_call(call, error)
             raise error or OpenAIError  # the loop returns, or leaves one
@@ -2888,8 +2911,8 @@ class OpenAIMini:
 
     def _notice_circuit(self, call: _Call) -> None:
         state = self._breaker._state
-        if state != self._shared.circuit:
-            self._shared.circuit = state
+        if state != self._shared.circuits.get(self._breaker, "closed"):
+            self._shared.circuits[self._breaker] = state
             self._emit("circuit", call, state=state)
 
     # How a request is built.
@@ -2904,7 +2927,8 @@ class OpenAIMini:
                     body["model"] = self._default_model(call.model_for)
                 self._befriend(call, body)
             body.update(call.options.get("extra_body") or {})
-            call.model = body.get("model")
+            call.model, choices = body.get("model"), body.get("n")
+            call.choices = choices if isinstance(choices, int) else 1
         request.method, request.origin, request.verify = call.method, self._origin, self.verify
         query = [*self._query, *_query(call.query), *_query(call.options.get("extra_query"))]
         path = call.path if call.path[:1] == "/" else "/" + call.path
@@ -2967,7 +2991,7 @@ class OpenAIMini:
             else:
                 request.headers["api-key"] = key
         secret = [v for name, v in request.headers.items() if name.lower() in _SECRET_HEADERS]
-        parts = {part for value in secret for part in (value, value.split(" ")[-1])}
+        parts = {part for value in secret for part in (value, value.split(" ")[-1]) if part}
         return sorted(parts, key=len, reverse=True)  # the longest first, as one may hold another
 
     # The cache.

@@ -12652,3 +12652,125 @@ def test_the_time_of_hostile_inputs_is_linear():
         for name, make in inputs.items():
             once = max(cost(work, make(10_000)), 0.001)
             assert cost(work, make(40_000)) < 10 * once, name
+
+
+# ------------------------------------------------------------------------------------------------
+# Found by trying to break it
+
+
+def test_a_choice_that_starts_late_is_waited_for(server):
+    """A stream of two is not whole where one of them has ended."""
+    server.script(Answer(sse=[chunk({"content": "A"}), chunk({}, "stop")], done=False))
+    with client_for(server, max_retries=0) as client:
+        with pytest.raises(openai_mini.StreamInterruptedError) as caught:
+            list(client.stream_chat("hi", n=2))
+        assert caught.value.partial.content == "A"
+
+
+def test_a_fallback_has_what_is_left_of_the_deadline(server):
+    with LoopbackServer() as second, client_for(second) as other:
+        go = threading.Event()
+        server.script(Answer(500, wait=go))
+        client = client_for(server, deadline=0.1, max_retries=0, fallback=other)
+        with client, pytest.raises(openai_mini.APITimeoutError):
+            client.chat("hi")
+        go.set()
+        assert len(second.requests) == 0
+
+
+def test_a_fallback_does_not_keep_its_answer_in_the_first_ones_cache(server, caplog):
+    with LoopbackServer() as second, client_for(second) as other:
+        server.script(Answer(503))
+        kept: dict = {}
+        with client_for(server, cache=kept, max_retries=0, fallback=other) as client:
+            assert client.chat("hi").content == "hello"
+        assert not kept and not caplog.records
+
+
+@pytest.mark.parametrize("priority", ["high", None, float("nan")])
+def test_a_wrong_priority_harms_no_other_caller(priority):
+    queue = openai_mini.RequestQueue(1)
+    go = threading.Event()
+    first = queue.submit(go.wait)
+    for stand in (lambda: queue.submit(len, "a", priority=priority), lambda: queue.slot(priority)):
+        with pytest.raises(openai_mini.ValidationError, match="priority"):
+            stand()
+    second = queue.submit(len, "ab")
+    go.set()
+    assert first.result(10) and second.result(10) == 2
+
+
+def test_a_job_is_not_refused_its_next_slot():
+    queue = openai_mini.RequestQueue(1, size=0)
+    took, go = threading.Event(), threading.Event()
+
+    def job():
+        with queue.slot():
+            pass
+        took.set()
+        go.wait(10)
+        with queue.slot():
+            return "done"
+
+    future = queue.submit(job)
+    assert took.wait(10)
+    with queue.slot():
+        go.set()
+        while not queue.waiting:
+            time.sleep(0.001)
+    assert future.result(10) == "done"
+
+
+@pytest.mark.parametrize("method, status", [("HEAD", 200), ("GET", 204)])
+def test_an_answer_without_a_body_ends_whatever_its_headers_say(server, method, status):
+    head = b"HTTP/1.1 %d X\r\nContent-Type: text/plain\r\nTransfer-Encoding: chunked\r\n\r\n"
+    server.script(Answer(raw=head % status))
+    with client_for(server, timeout=5, max_retries=0) as client:
+        client.request(method, "/models")
+
+
+def test_a_location_that_is_no_url_is_told_as_its_status(server):
+    server.script(Answer(302, headers={"Location": "http://[bad"}))
+    with client_for(server) as client, pytest.raises(openai_mini.APIStatusError) as caught:
+        client.chat("hi")
+    assert caught.value.status_code == 302
+
+
+def test_an_empty_authorization_is_no_secret(server):
+    server.script(Answer(400, json={"error": {"message": "bad thing"}}))
+    with client_for(server, default_headers={"Authorization": ""}) as client:
+        with pytest.raises(openai_mini.BadRequestError, match="bad thing"):
+            client.chat("hi")
+
+
+def test_an_error_in_a_parsed_streaming_response_is_a_failure(server):
+    server.script(Answer(sse=[{"error": {"message": "boom", "code": "server_error"}}]))
+    with client_for(server, max_retries=0) as client:
+        create = client.chat.completions.with_streaming_response.create
+        with pytest.raises(openai_mini.InternalServerError):
+            with create(model="m", messages=[{"role": "user", "content": "x"}], stream=True) as got:
+                list(got.parse())
+        assert client.stats()["succeeded"] == 0 and client.stats()["failed"] == 1
+
+
+def test_each_breaker_of_a_clients_copies_tells_its_own_changes(server):
+    told = []
+    with client_for(
+        server, max_retries=0, circuit_breaker=openai_mini.CircuitBreaker(failure_threshold=1),
+        on_event=lambda event: event["event"] == "circuit" and told.append(event["state"]),
+    ) as client:  # fmt: skip
+        copy = client.with_options(circuit_breaker=openai_mini.CircuitBreaker())
+        server.script(Answer(500))
+        for _ in range(2):
+            with pytest.raises(openai_mini.OpenAIError):
+                client.chat("hi")
+            assert copy.chat("hi").content == "hello"
+    assert told == ["open"]
+
+
+def test_the_limit_of_an_event_is_in_bytes_however_it_is_cut():
+    event = ("data: " + "\u20ac" * 20).encode()
+    for pieces in ([event + b"\n\n"], [event, b"\n\n"]):
+        with pytest.raises(openai_mini.APIResponseError):
+            list(openai_mini.iter_sse(pieces, 40))
+        assert [e.data for e in openai_mini.iter_sse(pieces, 66)] == ["\u20ac" * 20]
