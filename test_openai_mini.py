@@ -12716,7 +12716,7 @@ def test_a_job_is_not_refused_its_next_slot():
     assert took.wait(10)
     with queue.slot():
         go.set()
-        while not queue.waiting:
+        while not (queue.waiting or future.done()):
             time.sleep(0.001)
     assert future.result(10) == "done"
 
