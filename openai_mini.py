@@ -1644,6 +1644,8 @@ class _File:
         usable = hasattr(file, "read") and not getattr(file, "closed", False)
         if not usable or isinstance(file.read(0), str):
             raise ValidationError("a path, bytes or a file open in 'rb' is needed: %r" % (file,))
+        if not isinstance(name or given or "", str):
+            raise ValidationError("the name of a file is %r: a str is needed" % (name or given,))
         own = getattr(file, "name", None)  # a number, of a file from a descriptor
         self.name = name or given or (os.path.basename(own) if isinstance(own, str) else "upload")
         self.type = kind or mimetypes.guess_type(self.name)[0] or "application/octet-stream"
@@ -3072,6 +3074,8 @@ class OpenAIMini:
         Sent in parts of at most 2048 inputs, halved where the server says that it is too much.
         Raises APIResponseError where there are fewer vectors than inputs.
         """
+        if isinstance(input, (bytes, dict)) or not hasattr(input, "__iter__"):
+            raise ValidationError("input=%.80r: a str, or a list of them, is needed" % (input,))
         inputs = [input] if isinstance(input, str) else list(input)
         inputs = [inputs] if inputs and isinstance(inputs[0], int) else inputs  # tokens of one text
         vectors: list[list[float]] = []
@@ -3201,6 +3205,8 @@ class OpenAIMini:
         `data`: a form's fields with `files` (a dict of files), else bytes or a str. An absolute URL
         of another origin is refused with a ValidationError.
         """
+        if not isinstance(method, str) or not isinstance(path, str):
+            raise ValidationError("request(%.80r, %.80r): two str are needed" % (method, path))
         if re.match(r"([\w+.-]+:)?//", path):
             if not path.startswith(self._base + "/"):
                 raise ValidationError("%r is not below base_url=%r" % (path, self._base))
@@ -3503,6 +3509,9 @@ def _schema_parts(schema: Any) -> Any:
     """The response_format for `schema`: a JSON schema, or a class that has one."""
     if isinstance(schema, dict):
         name, strict = schema.get("title") or "answer", schema.get("additionalProperties") is False
+    elif not hasattr(schema, "model_json_schema"):
+        what = "schema=%.80r: a dict (a JSON schema) or a class with model_json_schema is needed"
+        raise ValidationError(what % (schema,))
     else:
         name, strict, schema = schema.__name__, True, schema.model_json_schema()
         schema = _strict(schema, schema.get("$defs"))
@@ -3839,6 +3848,8 @@ class _Chat(_Resource):
         schema, or a class with `model_json_schema` and `model_validate_json`; the answer is then
         also `.parsed`. Any other argument goes out as it is. Raises OpenAIError.
         """
+        if params.get("stream"):
+            raise ValidationError("chat() gives whole answers: for stream=True use stream_chat()")
         body = {"messages": _messages(messages), "model": model}
         if schema is not None:
             body["response_format"] = _schema_parts(schema)

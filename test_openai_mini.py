@@ -12774,3 +12774,62 @@ def test_the_limit_of_an_event_is_in_bytes_however_it_is_cut():
         with pytest.raises(openai_mini.APIResponseError):
             list(openai_mini.iter_sse(pieces, 40))
         assert [e.data for e in openai_mini.iter_sse(pieces, 66)] == ["\u20ac" * 20]
+
+
+@pytest.mark.parametrize(
+    "call, word",
+    [
+        (lambda client: client.chat("hi", stream=True), "stream_chat"),
+        (lambda client: client.chat("hi", schema=int), "schema"),
+        (lambda client: client.embedding(None), "input"),
+        (lambda client: client.embedding({"a": 1}), "input"),
+        (lambda client: client.request(5, "/x"), "request"),
+        (lambda client: client.request("GET", 5), "request"),
+        (lambda client: client.upload_file((5, b"x")), "name of a file"),
+        (lambda client: client.upload_file(b"x", file_name=5), "name of a file"),
+    ],
+)
+def test_a_value_of_a_wrong_type_is_named(server, call, word):
+    with client_for(server) as client, pytest.raises(openai_mini.ValidationError, match=word):
+        call(client)
+    assert not server.requests
+
+
+def test_cli_request_prints_a_line_for_each_chunk_of_a_stream(cli, cli_server):
+    cli_server.script(Answer(sse=chunks("a", "b")))
+    body = {"model": "m", "messages": [{"role": "user", "content": "x"}], "stream": True}
+    words = "request", "POST", "/chat/completions", "-"
+    code, out, err = cli(*words, piped=json.dumps(body).encode())
+    lines = [json.loads(line) for line in out.splitlines()]
+    assert code == 0 and not err and cli_server.requests[0].json == body
+    assert [line["choices"][0]["delta"].get("content") for line in lines][-3:-1] == ["a", "b"]
+
+
+@pytest.mark.parametrize("command", ["chat", "embed", "moderate", "models", "upload"])
+def test_cli_an_output_file_where_there_is_no_file_is_wrong_use(cli, cli_server, command, tmp_path):
+    words = [] if command == "models" else ["x"]
+    code, _, err = cli(command, *words, "-o", tmp_path / "out")
+    assert code == 2 and "-o" in err and not cli_server.requests
+
+
+@pytest.mark.parametrize("name", ["to", "progress"])
+def test_cli_an_argument_that_is_no_parameter_is_wrong_use(cli, cli_server, name, tmp_path):
+    code, _, err = cli("speak", "x", "-p", "%s=%s" % (name, tmp_path / "out"))
+    assert code == 2 and name in err and not cli_server.requests
+
+
+@pytest.mark.parametrize("command", ["transcribe", "translate", "upload"])
+def test_cli_what_is_piped_is_the_file(cli, cli_server, command):
+    cli_server.script(Answer(json={"text": "t", "id": "file-1"}))
+    code, _, err = cli(command, piped=b"RIFF1234WAVE")
+    assert code == 0, err
+    assert b"RIFF1234WAVE" in cli_server.requests[0].body
+
+
+@pytest.mark.parametrize("closed", ["<&-", ">&-", "2>&-", "<&- >&- 2>&-"])
+def test_cli_runs_where_a_standard_stream_is_closed(closed):
+    command = '"%s" "%s" --offline Hello %s' % (sys.executable, openai_mini.__file__, closed)
+    done = subprocess.run(command, shell=True, stdout=-1, stderr=-1, env=cli_env(), timeout=60)
+    assert done.returncode in ((0,) if ">&-" not in closed.split() else (0, 1))
+    assert b"Traceback" not in done.stderr
+    assert (done.stdout.strip() == b"Hello") == (">&-" not in closed.split())
