@@ -3231,9 +3231,9 @@ class OpenAIMini:
         stream_cls: Any = None, **more: Any,
     ) -> Any:
         """client.get(path, cast_to=, options=), .post and so on, as of the official package."""
-        given = options or {}
-        more = {"params": given.get("params"), "extra_headers": given.get("headers"), **more}
-        return self.request(method, path, json=body, **more)
+        names = {"headers": "extra_headers", "extra_json": "extra_body"}
+        given = {names.get(name, name): value for name, value in (options or {}).items()}
+        return self.request(method, path, json=body, **{**given, **more})
 
     def submit(self, method: Any, *args: Any, priority: int = NORMAL, **kwargs: Any) -> Any:
         """Have a method (its name, or any callable) called by a daemon thread: a Future."""

@@ -12833,3 +12833,17 @@ def test_cli_runs_where_a_standard_stream_is_closed(closed):
     assert done.returncode in ((0,) if ">&-" not in closed.split() else (0, 1))
     assert b"Traceback" not in done.stderr
     assert (done.stdout.strip() == b"Hello") == (">&-" not in closed.split())
+
+
+def test_a_verbs_options_are_the_calls(server):
+    server.default = Answer(500)
+    sent = {"headers": {"X-A": "1"}, "params": {"a": "b"}, "extra_json": {"c": 2}}
+    options = {"max_retries": 1, **sent}
+    with client_for(server) as client:
+        with pytest.raises(openai_mini.InternalServerError):
+            client.post("/x", body={"d": 3}, cast_to=dict, options=options)
+        with pytest.raises(openai_mini.ValidationError, match="no_such"):
+            client.get("/x", cast_to=dict, options={"no_such": 1})
+    request = server.requests[0]
+    assert len(server.requests) == 2 and request.json == {"d": 3, "c": 2}
+    assert request.headers["x-a"] == "1" and "/x?a=b" in repr(request)
