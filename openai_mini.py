@@ -2930,7 +2930,7 @@ class OpenAIMini:
                 self._befriend(call, body)
             body.update(call.options.get("extra_body") or {})
             call.model, choices = body.get("model"), body.get("n")
-            call.choices = choices if isinstance(choices, int) else 1
+            call.choices = max(choices, 1) if isinstance(choices, int) else 1
         request.method, request.origin, request.verify = call.method, self._origin, self.verify
         query = [*self._query, *_query(call.query), *_query(call.options.get("extra_query"))]
         path = call.path if call.path[:1] == "/" else "/" + call.path
