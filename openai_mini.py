@@ -21,6 +21,16 @@ import sys
 import time
 
 __version__ = "1.0.0"
+__all__ = [
+    "OpenAIMini", "OpenAI", "Client", "AzureOpenAI", "CircuitBreaker", "RequestQueue", "iter_sse",
+    "main", "Stream", "StreamedResponse", "Result", "Page", "Transcript", "Binary", "Response",
+    "ServerSentEvent", "HIGH", "NORMAL", "LOW", "NOT_GIVEN", "omit", "DEFAULT_MODELS",
+    "OpenAIError", "APIError", "APIConnectionError", "APITimeoutError", "APIResponseError",
+    "StreamInterruptedError", "APIStatusError", "BadRequestError", "AuthenticationError",
+    "PermissionDeniedError", "NotFoundError", "ConflictError", "UnprocessableEntityError",
+    "RateLimitError", "InternalServerError", "CircuitOpenError", "QueueFullError",
+    "QueueTimeoutError", "ToolLoopError", "ValidationError",
+]  # fmt: skip
 
 # What is asked for where the caller names no model. Edit it in a copy; `model=`, and for chat
 # OPENAI_MODEL, win over it.
@@ -362,11 +372,12 @@ def _without(secrets: Iterable[str], value: Any, depth: int = 0) -> Any:
 
 
 def _check_number(name: str, value: Any, least: float, most: float = float("inf")) -> None:
-    """Refuse what is no number from `least` to `most`."""
-    good = isinstance(value, (int, float)) and not isinstance(value, bool)
-    if not (good and least <= value <= most):
+    """Refuse what is no number from `least` to `most`; a whole one where `least` is an int."""
+    kind = int if isinstance(least, int) else (int, float)
+    if isinstance(value, bool) or not isinstance(value, kind) or not least <= value <= most:
         limit = "from %g to %g" % (least, most) if most < float("inf") else "of at least %g" % least
-        raise ValidationError("%s= is %r: a number %s is needed" % (name, value, limit))
+        what = "a whole number" if kind is int else "a number"
+        raise ValidationError("%s= is %r: %s %s is needed" % (name, value, what, limit))
 
 
 # ------------------------------------------------------------------------------------------------
@@ -566,9 +577,9 @@ class CircuitBreaker:
         on_change: Callable[[str, str], Any] | None = None, clock: Any = time.monotonic,
     ) -> None:  # fmt: skip
         _check_number("failure_threshold", failure_threshold, 1)
-        _check_number("failure_rate", failure_rate, 0, 1)
+        _check_number("failure_rate", failure_rate, 0.0, 1)
         _check_number("window", window, 1e-6)
-        _check_number("reset_timeout", reset_timeout, 0)
+        _check_number("reset_timeout", reset_timeout, 0.0)
         _check_number("success_threshold", success_threshold, 1)
         self.failure_threshold, self.success_threshold = failure_threshold, success_threshold
         self.failure_rate, self.window, self.reset_timeout = failure_rate, window, reset_timeout
@@ -2012,7 +2023,8 @@ class _Body:
     def close(self) -> None:
         """End the connection now; a reader in another thread wakes up."""
         try:
-            socket.socket.shutdown(self._socket, socket.SHUT_RDWR)
+            # Of TLS within a proxy's TLS urllib3 makes a thing that is no socket, but has one.
+            socket.socket.shutdown(getattr(self._socket, "socket", self._socket), socket.SHUT_RDWR)
         except (OSError, TypeError):
             pass  # it is down already, or of another kind
         self.drop()
@@ -2085,8 +2097,8 @@ _CALL_OPTIONS = frozenset(
 )
 # The constructor's numbers, and the least each may be.
 _CHECKS = {
-    "timeout": 1e-3, "deadline": 1e-3, "max_retries": 0, "initial_retry_delay": 0,
-    "max_retry_delay": 0, "backoff_factor": 1,
+    "timeout": 1e-3, "deadline": 1e-3, "max_retries": 0, "initial_retry_delay": 0.0,
+    "max_retry_delay": 0.0, "backoff_factor": 1.0,
 }  # fmt: skip
 _ANOTHER_SERVER_MAY_DO = (
     CircuitOpenError, APIConnectionError, RateLimitError, InternalServerError,
@@ -3097,7 +3109,7 @@ class OpenAIMini:
         """The options of the next of several requests, with what is left of their deadline."""
         deadline = params.get("deadline", self.deadline)
         if deadline is not None:
-            _check_number("deadline", deadline, 0)
+            _check_number("deadline", deadline, 0.0)
             deadline = max(began_at + deadline - time.monotonic(), 0.001)
         return {**params, "deadline": deadline}
 
@@ -3439,7 +3451,7 @@ def _messages(messages: Any) -> list[Any]:
 
 
 _ROLES = ("developer", "system", "user", "assistant", "tool", "function")
-_RANGES: dict[str, tuple[float, float]] = {  # whole numbers where the first is one
+_RANGES: dict[str, tuple[float, float]] = {
     "temperature": (0.0, 2), "top_p": (0.0, 1), "frequency_penalty": (-2.0, 2),
     "presence_penalty": (-2.0, 2), "max_tokens": (1, 131072), "max_completion_tokens": (1, 131072),
     "n": (1, 128), "top_logprobs": (0, 20), "seed": (-(1 << 63), 1 << 63),
@@ -3451,8 +3463,6 @@ def _check_chat(body: dict[str, Any]) -> None:
     given = {name: value for name, value in body.items() if value is not None}
     for name in _RANGES.keys() & given.keys():
         _check_number(name, given[name], *_RANGES[name])
-        if isinstance(_RANGES[name][0], int) and not isinstance(given[name], int):
-            raise ValidationError("%s= is %r: a whole number is needed" % (name, given[name]))
     stop, logprobs = given.get("stop", []), given.get("logprobs", False)
     stops = stop if isinstance(stop, list) else [stop]
     if len(stops) > 4 or not all(one and isinstance(one, str) for one in stops):
@@ -3697,6 +3707,8 @@ def _resolve(path: tuple[str, ...], args: tuple[Any, ...], given: dict[str, Any]
     method, template, sends_empty = _template(path)
     read, url = _read_as(template, path[-1], given), _filled(path, template, args, given)
     call = _Call(method, url, read, given, admin=path[0] == "admin")
+    if isinstance(given.get("file"), str):
+        raise ValidationError("file= is a str: give a pathlib.Path, an open binary file or bytes")
     betas, key = given.pop("betas", ()), given.pop("idempotency_key", None)  # go as headers
     beta = ",".join(betas) or _BETA.get(path[0]) or _BETA.get(".".join(path[:2]))
     call.headers = {"OpenAI-Beta": beta, **({"Idempotency-Key": key} if key else {})}
@@ -4205,9 +4217,9 @@ def _print(value: Any) -> None:
 
 
 def _say(text: str) -> None:
-    """To stdout; on a terminal without the control characters that could command it."""
+    """To stdout; on a terminal without what could command it, or turn the order of its text."""
     if sys.stdout.isatty():
-        text = re.sub(r"[\x00-\x08\x0b-\x1f\x7f-\x9f]", "?", text)
+        text = re.sub("[\0-\x08\x0b-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069]", "?", text)
     encoding = sys.stdout.encoding or "utf-8"
     sys.stdout.write(text.encode(encoding, "replace").decode(encoding))
     sys.stdout.flush()
