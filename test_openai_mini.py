@@ -12970,3 +12970,27 @@ def test_a_file_with_none_for_its_type_has_one_by_its_name(server):
         client.files.create(file=("a.txt", b"xyz", None), purpose="fine-tune")
     for request in server.requests:
         assert ("file", "a.txt", "text/plain", b"xyz") in request.parts
+
+
+class FirstPiece(Listener):
+    """Answers what came with the first piece of a request: all that one send has sent."""
+
+    def serve(self, number: int, sock) -> None:
+        piece = sock.recv(1 << 22)
+        length = int(re.search(rb"(?i)\r\ncontent-length: (\d+)", piece).group(1))
+        came = len(piece.partition(b"\r\n\r\n")[2])
+        left = length - came
+        while left:
+            left -= len(sock.recv(left))
+        body = json.dumps({"came": came, "length": length}).encode()
+        head = "HTTP/1.1 200 OK\r\ncontent-type: application/json\r\ncontent-length: %d\r\n\r\n"
+        sock.sendall((head % len(body)).encode() + body)
+
+
+def test_a_small_body_goes_out_with_the_head_and_a_large_one_behind_it():
+    with FirstPiece() as server:
+        url = "http://127.0.0.1:%d/v1" % server.port
+        with openai_mini.OpenAIMini("sk", base_url=url) as client:
+            small, large = client.chat("hi"), client.chat("x" * openai_mini.BLOCK_BYTES)
+    assert small.came == small.length > 0
+    assert large.came < large.length
