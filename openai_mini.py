@@ -1764,7 +1764,7 @@ class _Limits:
     def limit(self, sock: Any) -> None:
         """Have `sock` wait for as long as is left, to a thousandth: telling it is a system call, at
         which all other threads try to run."""
-        left, told = self.left(), getattr(sock, "gettimeout", lambda: None)()  # pyOpenSSL's has none
+        left, told = self.left(), getattr(sock, "gettimeout", lambda: None)()  # not of pyOpenSSL
         if left is None or told is None or abs(told - left) * 1000 > left:
             sock.settimeout(left)
 
