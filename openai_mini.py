@@ -551,7 +551,8 @@ class _Mailbox:
         done.acquire()
         self.post(lambda: answers.append(work(*args)))
         self.post(done.release)
-        done.acquire()
+        while not done.acquire(True, 1.0):
+            self.post(int)  # nothing: only does what is left, where a Ctrl-C ended who was at work
         return answers[0]
 
 
@@ -1301,12 +1302,15 @@ def _parse_json(content: bytes | str, only_object: bool = False) -> Any:
 
 
 class _Text(list):  # type: ignore[type-arg]
-    """Text that grows by pieces, joined by the thousand: a list of all takes ten times as much."""
+    """Text that grows by pieces, joined by the hundreds: a list of all takes ten times as much."""
+
+    joined = 0  # how many of it are hundreds; joining them once more would be quadratic
 
     def add(self, piece: str) -> None:
         self.append(piece)
-        if len(self) > 1000:
-            self[:] = [str(self)]
+        if len(self) - self.joined > 200:
+            self[self.joined :] = ["".join(self[self.joined :])]
+            self.joined += 1
 
     def __str__(self) -> str:
         return "".join(self)

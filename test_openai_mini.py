@@ -3028,6 +3028,21 @@ def test_ctrl_c_at_any_moment_leaves_no_slot():
     assert together(2, lambda i: queue.slot(timeout=5).acquire().release()) == [None, None]
 
 
+def test_a_ctrl_c_at_work_for_others_leaves_nobody_waiting():
+    mailbox, answers = openai_mini._Mailbox(), []
+    asker = threading.Thread(target=lambda: answers.append(mailbox.ask(len, "abc")), daemon=True)
+
+    def interrupted():
+        asker.start()
+        eventually(lambda: len(mailbox._posted) == 2)  # what it asks, and to be woken then
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        mailbox.post(interrupted)
+    asker.join(10)
+    assert answers == [3]
+
+
 def test_a_queue_that_cannot_work_is_refused():
     bad = [{"max_concurrent": 0}, {"size": -1}, {"per_minute": 0}, {"size": "5"}]
     for options in (*bad, {"max_concurrent": 2.5}, {"size": 2.5}, {"per_minute": 2.5}):
@@ -12994,3 +13009,12 @@ def test_a_small_body_goes_out_with_the_head():
             small, large = client.chat("hi"), client.chat("x" * openai_mini.BLOCK_BYTES)
     assert small.came == small.length > 0
     assert large.length > openai_mini.BLOCK_BYTES, "all of it arrives"
+
+
+@pytest.mark.parametrize("count", [0, 1, 200, 201, 202, 40_404])
+def test_a_text_of_many_pieces_is_their_sum_and_takes_little(count):
+    text = openai_mini._Text()
+    for number in range(count):
+        text.add("%d," % number)
+    assert str(text) == "".join("%d," % number for number in range(count))
+    assert len(text) <= 201 + count // 200
