@@ -2639,9 +2639,24 @@ class OpenAIMini:
     'Hello'
 
     `api_key`: a string, or a callable that returns one, asked at every attempt; else
-    OPENAI_API_KEY. `base_url`: else OPENAI_BASE_URL, else https://api.openai.com/v1. `timeout`:
-    seconds, one number or (connect, read); the read part limits silence. `deadline`: seconds for a
-    whole call. Every method that calls takes `timeout=`, `deadline=`, `max_retries=`, `priority=`,
+    OPENAI_API_KEY. `base_url`: else OPENAI_BASE_URL, else https://api.openai.com/v1. `model`: of
+    chats that name none.
+
+    `timeout`: seconds, one number or (connect, read); the read part limits silence. `deadline`:
+    seconds for a whole call. `max_retries`: attempts after the first, each after a random time of
+    up to `initial_retry_delay * backoff_factor ** n` seconds, at most `max_retry_delay`.
+
+    `max_concurrent_requests`, `queue_size` (how many may wait), `requests_per_minute`: the queue;
+    `use_request_queue`: False for none, or a RequestQueue to share. `circuit_breaker`: False for
+    none, or a CircuitBreaker to share. `fallback`: a client or several, asked where this one's
+    server cannot answer.
+
+    `verify`: False, or a bundle's path. `session`: a requests.Session, used as it is. `cache`: a
+    mapping that keeps answers to repeated calls. `validate`: whether chat's parameters are checked
+    first; None: on api.openai.com alone. `debug`: a line an attempt on stderr. `on_event`: called
+    with a dict at each step.
+
+    Every method that calls takes `timeout=`, `deadline=`, `max_retries=`, `priority=`,
     `extra_headers=`, `extra_query=` and `extra_body=`. Errors are OpenAIErrors, wrong arguments
     ValidationErrors.
     """
@@ -3289,7 +3304,12 @@ class OpenAIMini:
         return lambda *args: method(*args, **kwargs)
 
     def stats(self) -> dict[str, Any]:
-        """What has been counted so far: see the README. Times are in seconds."""
+        """What has been counted so far, a dict; calls are `succeeded + failed + abandoned`.
+
+        `requests` (calls), `succeeded`, `failed`, `abandoned`, `retries`, `errors` by class,
+        `latency_s`, `tokens`, `streams`, `bytes_sent`, `bytes_received`, `queue`, `circuit`,
+        `rate_limit` (the last answer's x-ratelimit-*), `cache`. Times are in seconds.
+        """
         stats, queue, breaker = self._shared.stats, self._jobs, self._breaker
         state, opened = (breaker.state, breaker.opened) if breaker else (None, 0)
         told: dict[str, Any] = stats.mailbox.ask(stats.snapshot)
