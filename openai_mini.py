@@ -45,6 +45,9 @@ if TYPE_CHECKING:
     from typing import Any, Callable, Iterable, Iterator, Mapping
 
 
+_no_fork = _thread.RLock()  # held where a fork would leave the child half a module, or half a lock
+
+
 class _Late:
     """A module that is imported when a name of it is first used; what is not needed is free."""
 
@@ -52,7 +55,8 @@ class _Late:
         self._name = name
 
     def __getattr__(self, attribute: str) -> Any:
-        value = getattr(__import__(self._name, fromlist=("*",)), attribute)
+        with _no_fork:
+            value = getattr(__import__(self._name, fromlist=("*",)), attribute)
         self.__dict__[attribute] = value  # found there from now on, without this call
         return value
 
@@ -69,11 +73,15 @@ _fork_survivors: list[Any] = []  # a WeakSet, once something needs to know of fo
 def _survive_fork(thing: Any) -> None:
     """Have `thing._after_fork()` called, before anything else, in each child that is forked."""
     if not _fork_survivors:
+        import logging  # noqa: F401
         import weakref
 
         _fork_survivors.append(weakref.WeakSet())
         if hasattr(os, "register_at_fork"):
-            os.register_at_fork(after_in_child=_after_fork)
+            # Hooks run in reverse: were logging's the later one, it would hold logging's lock while
+            # this one waits for an import, which may want that lock.
+            lock, unlock = _no_fork.acquire, _no_fork.release
+            os.register_at_fork(before=lock, after_in_parent=unlock, after_in_child=_after_fork)
     _fork_survivors[0].add(thing)
 
 
@@ -84,6 +92,7 @@ def _after_fork() -> None:
     forgotten with all below it, and imported anew. What this thread itself imports goes on. A lock
     that is nobody's is forgotten too: a thread may just have been about to take it.
     """
+    _no_fork.release()
     locks = getattr(sys.modules.get("_frozen_importlib"), "_module_locks", {})
     for name, reference in list(locks.items()):
         owner = getattr(reference(), "owner", None)
@@ -1891,12 +1900,14 @@ def _settings(session: Any, url: str, verify: Any) -> Any:
 
 def _ssl_context(verify: Any) -> Any:
     """One context for all connections: the certificates are read once."""
-    context = urllib3.util.ssl_.create_urllib3_context(cert_reqs=None if verify else 0)
     bundle = requests.certs.where() if verify is True else verify
     if bundle and not os.path.exists(bundle):
         raise ValidationError("no certificates at %r: see verify= and REQUESTS_CA_BUNDLE" % bundle)
-    if bundle:
-        context.load_verify_locations(**{"capath" if os.path.isdir(bundle) else "cafile": bundle})
+    with _no_fork:  # OpenSSL has locks of its own
+        context = urllib3.util.ssl_.create_urllib3_context(cert_reqs=None if verify else 0)
+        if bundle:
+            place = "capath" if os.path.isdir(bundle) else "cafile"
+            context.load_verify_locations(**{place: bundle})
     return context
 
 

@@ -756,14 +756,8 @@ class Proxy(Listener):
                 kept = [line for line in head.split(b"\r\n") if not _is_for_the_proxy(line)]
                 kept.insert(1, b"Connection: close")
                 onward.sendall(b"\r\n".join(kept))
-            there = threading.Thread(
-                target=_pump, args=(sock, onward), name="loopback-pump", daemon=True
-            )
-            there.start()
-            _pump(onward, sock)
             with contextlib.suppress(OSError):
-                sock.shutdown(socket.SHUT_RDWR)
-            there.join(10)
+                _relay(sock, onward)
 
 
 class TlsProxy(Proxy):
@@ -776,7 +770,7 @@ class TlsProxy(Proxy):
         self.url = "https://localhost:%d" % self.port  # urllib3 1.26.5 checks no IP address
 
     def serve(self, number: int, sock) -> None:
-        sock.settimeout(30)  # so that nobody holds its lock while he waits for bytes
+        sock.settimeout(30)
         with contextlib.suppress(ssl.SSLError):  # of a client that does not trust it
             sock.do_handshake()
             super().serve(number, sock)
@@ -789,15 +783,22 @@ def _is_for_the_proxy(line: bytes) -> bool:
     return line.lower().startswith((b"proxy-", b"connection:"))
 
 
-def _pump(source, target) -> None:
-    with contextlib.suppress(OSError):
+def _relay(client, server) -> None:
+    """Pass bytes both ways until the server has ended. By one thread: TLS allows no two at once."""
+    with selectors.DefaultSelector() as selector:
+        selector.register(client, selectors.EVENT_READ)
+        selector.register(server, selectors.EVENT_READ)
         while True:
-            piece = source.recv(1 << 16)
-            if not piece:
-                break
-            target.sendall(piece)
-    with contextlib.suppress(OSError):
-        target.shutdown(socket.SHUT_WR)
+            pending = getattr(client, "pending", int)()  # which no selector sees
+            for source in [client] if pending else [key.fileobj for key, _ in selector.select()]:
+                piece = source.recv(1 << 16)
+                if piece:
+                    (server if source is client else client).sendall(piece)
+                elif source is server:
+                    return
+                else:
+                    selector.unregister(client)
+                    server.shutdown(socket.SHUT_WR)
 
 
 @functools.lru_cache(maxsize=None)
@@ -9789,6 +9790,23 @@ def test_a_fork_during_the_first_import_does_not_hang_the_child(server):
         command = [sys.executable, "-c", PROCESSES_IMPORT, server.url, str(seed + number)]
         run = subprocess.run(command, stderr=subprocess.PIPE, cwd=folder, timeout=120)
         assert run.returncode == 0, "seed %d: %s" % (seed + number, run.stderr.decode())
+
+
+@processes_that_fork
+def test_a_fork_waits_for_an_import_that_is_under_way(server, tmp_path, monkeypatch):
+    (tmp_path / "slowly_imported.py").write_text(
+        "import threading, time\nstarted.set()\ntime.sleep(0.1)\nwhole = True\n"
+    )
+    monkeypatch.syspath_prepend(str(tmp_path))
+    openai_mini.OpenAIMini("sk-test", base_url=server.url)  # from now on forks are known of
+    late, started = openai_mini._Late("slowly_imported"), threading.Event()
+    monkeypatch.setattr("builtins.started", started, raising=False)
+    thread = threading.Thread(target=lambda: late.whole)
+    thread.start()
+    assert started.wait(10)
+    pid = processes_child(lambda: sys.modules["slowly_imported"].whole)
+    thread.join(10)
+    assert processes_code(pid) == 0
 
 
 # The Batch API
