@@ -80,8 +80,10 @@ def _survive_fork(thing: Any) -> None:
         if hasattr(os, "register_at_fork"):
             # Hooks run in reverse: were logging's the later one, it would hold logging's lock while
             # this one waits for an import, which may want that lock.
-            lock, unlock = _no_fork.acquire, _no_fork.release
-            os.register_at_fork(before=lock, after_in_parent=unlock, after_in_child=_after_fork)
+            os.register_at_fork(
+                before=lambda: _no_fork.acquire(), after_in_parent=lambda: _no_fork.release(),
+                after_in_child=_after_fork,
+            )  # fmt: skip
     _fork_survivors[0].add(thing)
 
 
@@ -92,7 +94,8 @@ def _after_fork() -> None:
     forgotten with all below it, and imported anew. What this thread itself imports goes on. A lock
     that is nobody's is forgotten too: a thread may just have been about to take it.
     """
-    _no_fork.release()
+    global _no_fork
+    _no_fork = _thread.RLock()  # not all that fork, as uWSGI, have the hook called that takes it
     locks = getattr(sys.modules.get("_frozen_importlib"), "_module_locks", {})
     for name, reference in list(locks.items()):
         owner = getattr(reference(), "owner", None)

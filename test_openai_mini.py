@@ -9809,6 +9809,20 @@ def test_a_fork_waits_for_an_import_that_is_under_way(server, tmp_path, monkeypa
     assert processes_code(pid) == 0
 
 
+@processes_that_fork
+def test_a_fork_that_calls_the_childs_hook_alone_leaves_a_client_that_works(server, client):
+    def child():
+        openai_mini._after_fork()  # as uWSGI does it, here once more
+        with contextlib.closing(openai_mini.OpenAIMini("sk-test", base_url=server.url)) as other:
+            pid = processes_child(lambda: other.chat("hi").content == "hello")
+        return client.chat("hi").content == "hello" and processes_code(pid) == 0
+
+    client.chat("hi")
+    assert processes_code(processes_child(child)) == 0
+    assert openai_mini._no_fork.acquire(False), "the parent's is free"
+    openai_mini._no_fork.release()
+
+
 # The Batch API
 
 
