@@ -1753,13 +1753,15 @@ def _quoted(name: str) -> str:
 
 MAX_BODY_BYTES = 256 << 20  # of an answer kept in memory: 2048 embeddings as text are 130 MB
 MAX_ERROR_BYTES = 16 << 20  # of an error page
-DEAD_S = 5.0  # a pooled connection that ends later than that was not dead: the server was at work
+DEAD_S = 1.0  # a pooled connection that ends later than that was not dead: the server was at work
 
 
 class _Limits:
     """How long one attempt may be silent, and until when its call may last."""
 
     alive = False  # whether the connection is a new one, or has begun to answer
+    connecting = False  # through a proxy and TLS too
+    at_end = False  # whether the connection has ended
 
     def __init__(self, connect: float | None, read: float | None, ends_at: float) -> None:
         self.connect, self.read, self.ends_at = connect, read or float("inf"), ends_at
@@ -1768,7 +1770,8 @@ class _Limits:
 
     def begin_wait(self, most: float | None = None) -> None:
         """From now on silence counts."""
-        self.silent_until = time.monotonic() + min(self.read, most or self.read)
+        patience = self.connect or float("inf") if self.connecting else self.read
+        self.silent_until = time.monotonic() + min(patience, most or patience)
 
     def left(self) -> float | None:
         """Seconds that the next wait may take; raises socket.timeout where none are left."""
@@ -1794,6 +1797,7 @@ def _connection_class(base: Any, local: Any) -> Any:
             self.limits.limit(self._sock)
             count = super().readinto(buffer)
             self.limits.alive |= bool(count)
+            self.limits.at_end = not count
             return count
 
     class Answer(base.response_class):  # type: ignore[misc]
@@ -1801,6 +1805,11 @@ def _connection_class(base: Any, local: Any) -> Any:
             super().__init__(*args, **kwargs)
             raw = self.fp.raw  # a SocketIO, whichever kind of socket is behind it
             raw.__class__, raw.limits = Reader, local.limits
+
+        def begin(self) -> None:
+            super().begin()
+            if local.limits.at_end:  # which http.client takes for the end of the head
+                raise ConnectionResetError("the answer ended in its head")
 
         def _read_status(self) -> Any:
             """A 103 is passed over as http.client passes over a 100 (RFC 9110, section 15.2)."""
@@ -1811,19 +1820,22 @@ def _connection_class(base: Any, local: Any) -> Any:
         response_class = Answer
 
         def connect(self) -> None:
-            local.limits.alive = True
-            body, local.body = local.body, b""  # it is not that of a proxy's CONNECT
+            limits, body = local.limits, local.body
+            limits.alive = limits.connecting = True
+            local.body = b""  # it is not that of a proxy's CONNECT
             super().connect()
-            local.body = body
+            limits.connecting, local.body = False, body
 
         def send(self, data: Any) -> None:
             if self.sock is None:
                 self.connect()
-            local.limits.begin_wait()
-            local.limits.limit(self.sock)
             if local.body:
                 data, local.body = data + local.body, b""
-            super().send(data)
+            data = memoryview(data)
+            for start in range(0, len(data), BLOCK_BYTES):  # each renews the time
+                local.limits.begin_wait()
+                local.limits.limit(self.sock)
+                super().send(data[start : start + BLOCK_BYTES])
 
     return Connection
 
@@ -1848,16 +1860,23 @@ class _Pools:
                 self._routes[key] = self._make_route(*key)
             pool, prefix, headers = self._routes[key]
         headers = {**headers, **request.headers} if headers else request.headers
-        self._local.limits, dead_until = limits, time.monotonic() + DEAD_S
+        outer, self._local.limits = getattr(self._local, "limits", None), limits
+        try:
+            return self._open(pool, request, prefix + request.target, headers)
+        finally:
+            self._local.limits = outer  # of an upload, where its progress= makes this call
+
+    def _open(self, pool: Any, request: _Request, target: str, headers: Any) -> Any:
+        limits, dead_until = self._local.limits, time.monotonic() + DEAD_S
         # One send for both is less work than one each, for all on the way.
         with_head = isinstance(request.body, bytes) and len(request.body) <= BLOCK_BYTES
         while True:
-            limits.alive, left = False, limits.left()
+            limits.alive, limits.at_end, left = False, False, limits.left()
             connect = min(limits.connect or 1e6, left or 1e6)
             self._local.body, body = (request.body, None) if with_head else (b"", request.body)
             try:
                 return pool.urlopen(
-                    request.method, prefix + request.target, body, headers, retries=False,
+                    request.method, target, body, headers, retries=False,
                     redirect=False, assert_same_host=False, preload_content=False,
                     decode_content=False, timeout=urllib3.Timeout(connect=connect, read=left),
                 )  # fmt: skip
@@ -1978,6 +1997,7 @@ class _Body:
 
     def pieces(self) -> Iterator[bytes]:
         """Yield the rest of the body; each piece renews the time."""
+        self._limits.begin_wait()
         for piece in iter(self.read, b""):
             yield piece
             self._limits.begin_wait()
@@ -2032,17 +2052,21 @@ class _Body:
         """Undo gzip (one member or several) or deflate (with its zlib header or without)."""
         if coding not in ("gzip", "deflate"):
             raise APIResponseError("the answer has the content coding %r, not asked for" % coding)
-        unzip = None
+        unzip, piece, most = None, b"", 1 << 20  # at a time: a bomb grows a thousandfold
         for data in iter(self._next, b""):
-            while data:
+            while data or len(piece) == most:
                 if unzip is None or unzip.eof:
+                    if coding == "gzip":
+                        data = data.lstrip(b"\0")  # what pads a member
+                    if not data:
+                        break
                     headed = coding == "gzip" or data[0] & 15 == 8
                     unzip = zlib.decompressobj(47 if headed else -15)  # 47: gzip or zlib
-                piece = unzip.decompress(data, 1 << 20)  # a bomb grows a thousandfold
+                piece = unzip.decompress(data, most)
                 data = unzip.unconsumed_tail or unzip.unused_data
                 if piece:
                     yield piece
-        if unzip and not unzip.eof:
+        if not unzip.eof if unzip else self._left is None:
             raise _broken("cut short")
 
     def release(self) -> None:
@@ -2089,7 +2113,8 @@ _TROUBLES = [  # by the names of what was raised; the last one fits all
     ("argument", ValidationError, "the request cannot be sent: {said}", ""),
     ("Cert", APIConnectionError, "the server's certificate is not trusted: {said}",
      "If the server is yours, pass verify='path/to/its/certificate.pem'."),
-    ("ConnectTimeout", APITimeoutError, "no connection in {connect:.3g} s", "Check base_url=."),
+    ("ConnectTimeout", APITimeoutError, "no connection in {connect:.3g} s",
+     "Check base_url=, and HTTPS_PROXY."),
     ("timeout|Timeout", APITimeoutError, "no answer in {read:.3g} s", "Raise timeout=."),
     ("Proxy", APIConnectionError, "the proxy failed: {said}", "Check HTTPS_PROXY and NO_PROXY."),
     ("Refused|gaierror", APIConnectionError, "{said}", "Check base_url=, and the server."),
@@ -2107,8 +2132,11 @@ def _wire_error(error: BaseException, limits: _Limits) -> OpenAIError:
         kinds = "deadline"
     elif isinstance(error, ValueError):
         kinds = "argument"
+    elif limits.connecting and "imeout" in kinds:
+        kinds = "ConnectTimeout"
     reasons = [cause.strerror for cause in causes if getattr(cause, "strerror", None)]
     said = _plain(reasons[-1] if reasons else str(causes[-1]), 200)
+    said = re.sub(r"//\S*@", "//", said)  # a proxy's password
     names, cls, what, advice = next(row for row in _TROUBLES if re.search(row[0], kinds))
     what = what.format(said=said, connect=limits.connect or 0, read=limits.read)
     flags = {"_transient": names not in ("argument", "Cert"), "_may_be_done": "timeout" in names}
