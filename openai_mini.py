@@ -66,6 +66,7 @@ inspect, itertools, json = map(_Late, "inspect itertools json".split())
 mimetypes, os, random = map(_Late, "mimetypes os random".split())
 re, requests, socket, tempfile, zlib = map(_Late, "re requests socket tempfile zlib".split())
 threading, url_parse, urllib3 = map(_Late, "threading urllib.parse urllib3".split())
+weakref = _Late("weakref")
 
 _fork_survivors: list[Any] = []  # a WeakSet, once something needs to know of forks
 
@@ -74,7 +75,6 @@ def _survive_fork(thing: Any) -> None:
     """Have `thing._after_fork()` called, before anything else, in each child that is forked."""
     if not _fork_survivors:
         import logging  # noqa: F401
-        import weakref
 
         _fork_survivors.append(weakref.WeakSet())
         if hasattr(os, "register_at_fork"):
@@ -538,34 +538,75 @@ class _Mailbox:
     A thread that finds another at it leaves its work to that one, who does it before it goes. So
     post() blocks nobody: not even a finalizer that the garbage collector runs in the very thread
     that is at work here, where a lock would wait for itself.
+
+    A Ctrl-C may come anywhere in the main thread. Work that it ends is done once more by whoever
+    posts next, and has to bear that.
     """
 
     def __init__(self, then: Callable[[], Any] | None = None) -> None:
-        self._at_work, self._posted, self._then = _thread.allocate_lock(), collections.deque(), then
+        self._at_work: Any = _thread.RLock()  # knows its owner, also where a Ctrl-C lost count
+        self._posted, self._then = collections.deque(), then
 
     def post(self, work: Callable[..., Any], *args: Any) -> None:
         """Have `work(*args)` done; `then()` is called by who did it, when all is done."""
         self._posted.append((work, args))
-        while self._posted and self._at_work.acquire(False):  # again, for what came at the end
+        if self._at_work._is_owned():
+            return  # a finalizer's, out of the work of this thread, which goes on with it
+        try:
             try:
-                while self._posted:
-                    work, args = self._posted.popleft()
+                self._do_all()
+            except BaseException:
+                self._stop()
+                raise
+        except BaseException:  # twice, for a Ctrl-C that came in the first
+            self._stop()
+            raise
+
+    def _do_all(self) -> None:
+        posted, at_work = self._posted, self._at_work
+        while posted and at_work.acquire(False):  # again, for what came at the end
+            while posted:
+                work, args = posted[0]
+                try:
                     work(*args)
-            finally:
-                self._at_work.release()
+                except Exception:
+                    posted.popleft()  # it would raise again
+                    raise
+                posted.popleft()
+            at_work.release()
             if self._then:
                 self._then()
+
+    def _stop(self) -> None:
+        if self._at_work._is_owned():
+            self._at_work.release()
 
     def ask(self, work: Callable[..., Any], *args: Any) -> Any:
         """What `work(*args)` returns, done in its turn. Not for finalizers: it waits."""
         answers: list[Any] = []
-        done = _thread.allocate_lock()
-        done.acquire()
-        self.post(lambda: answers.append(work(*args)))
-        self.post(done.release)
-        while not done.acquire(True, 1.0):
-            self.post(int)  # nothing: only does what is left, where a Ctrl-C ended who was at work
+        answered = _thread.allocate_lock()
+        answered.acquire()
+        try:
+            self.post(self._answer, answers, answered, work, args)
+            while not answered.acquire(True, 1.0):
+                self.post(int)  # nothing: does what is left, where a Ctrl-C ended who was at it
+        except BaseException:
+            answers.append(None)  # nobody asks any more
+            raise
         return answers[0]
+
+    def _answer(self, answers: list[Any], answered: Any, work: Any, args: Any) -> None:
+        if not answers:
+            answers.append(work(*args))
+        if answered.locked():
+            answered.release()
+
+
+class _Leave:
+    """To make a call, given in a generation. An _Attempt is one too. A probe's place is free again
+    when its leave is dropped, by whatever: were it lost, the circuit would never close again."""
+
+    generation: int | None = None
 
 
 class CircuitBreaker:
@@ -607,8 +648,8 @@ class CircuitBreaker:
     def _after_fork(self) -> None:
         self._changes, self._news = collections.deque(), _Mailbox()  # what on_change is told of
         self._mailbox = _Mailbox(self._pass_on_news)
-        self._local = threading.local()  # .allowed: generations of the calls this thread may make
-        self._probing = False
+        self._local = threading.local()  # .allowed: the leave of the calls this thread may make
+        self._probe: Any = None  # a weak reference to the leave of the one under way
 
     def __reduce__(self) -> Any:
         setup = (self.failure_threshold, self.failure_rate, self.window, self.reset_timeout)
@@ -627,10 +668,10 @@ class CircuitBreaker:
 
     def allow(self) -> bool:
         """Whether a call may go now. Each True is owed one success(), failure() or release()."""
-        generation = self._admit()
-        if generation is not None:
-            self._allowed().append(generation)
-        return generation is not None
+        leave = _Leave()
+        if self._admit(leave):
+            self._allowed().append(leave)
+        return leave.generation is not None
 
     def success(self) -> None:
         """The call that was allowed succeeded."""
@@ -650,8 +691,16 @@ class CircuitBreaker:
 
     def call(self, function: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
         """What `function(*args, **kwargs)` returns, or a CircuitOpenError, with nothing called."""
-        with self:
-            return function(*args, **kwargs)
+        leave = _Leave()
+        if not self._admit(leave):
+            raise self._refusal()
+        try:
+            result = function(*args, **kwargs)
+        except BaseException as error:
+            self._settle(leave.generation, _speaks_for_service(error))
+            raise
+        self._settle(leave.generation, True)
+        return result
 
     def __enter__(self) -> CircuitBreaker:
         if not self.allow():
@@ -673,18 +722,19 @@ class CircuitBreaker:
         """Count the call that this thread was allowed last. Where it was allowed none, another was,
         and the present generation is the best guess; the client keeps it with the call instead."""
         allowed = self._allowed()
-        self._settle(allowed.pop() if allowed else self.opened, succeeded)
+        self._settle(allowed.pop().generation if allowed else self.opened, succeeded)
 
-    def _admit(self) -> int | None:
-        """Let a call go and return its generation, or None."""
+    def _admit(self, leave: Any) -> bool:
+        """Whether a call may go; `leave` then has its generation."""
         generation = self.opened
         if self._state == "closed":  # read second: had it opened in between, it would say so
-            return generation
+            leave.generation = generation
+            return True
         if self._state == "open":
             self._mailbox.ask(self._state_now)  # on_change, which may raise, is told of it first
-        return self._mailbox.ask(self._let_go)  # type: ignore[no-any-return]
+        return self._mailbox.ask(self._let_go, leave)  # type: ignore[no-any-return]
 
-    def _settle(self, generation: int, succeeded: bool | None) -> None:
+    def _settle(self, generation: int | None, succeeded: bool | None) -> None:
         """Count what a call came to; None is neither success nor failure. Safe in a finalizer."""
         self._mailbox.post(self._count, generation, succeeded)
 
@@ -707,18 +757,19 @@ class CircuitBreaker:
             self._turn("half_open")
         return self._state
 
-    def _let_go(self) -> int | None:
+    def _let_go(self, leave: Any) -> bool:
         state = self._state_now()
-        if state == "open" or self._probing:
-            return None
-        self._probing = state == "half_open"
-        return self.opened
+        if state == "open" or self._probe and self._probe():
+            return False
+        leave.generation = self.opened
+        self._probe = weakref.ref(leave) if state == "half_open" else None
+        return True
 
     def _count(self, generation: int, succeeded: bool | None) -> None:
         if generation != self.opened or self._state == "open":
             return
         if self._state == "half_open":
-            self._probing = False
+            self._probe = None
             self._successes += succeeded is True
             if succeeded is False:
                 self._turn("open")
@@ -747,7 +798,7 @@ class CircuitBreaker:
             self.opened += 1
         if self.on_change and state != self._state:
             self._changes.append((self._state, state))
-        self._state, self._probing, self._successes, self._buckets = state, False, 0, []
+        self._state, self._probe, self._successes, self._buckets = state, None, 0, []
 
 
 def _speaks_for_service(error: BaseException | None) -> bool | None:
@@ -782,7 +833,8 @@ class _Slot:
 
     state = "new"
     wakes_at = 0.0  # to see whether time is still in the way, if it is the first in line
-    job: Any = None  # that it was granted for, if it is a worker's: (future, work)
+    job: Any = None  # that it is granted for, if it is a worker's: its entry in the line
+    number = -1  # of the job that it is for
     may_be_refused = True  # not within a job, which has been taken on
 
     def __init__(self, queue: RequestQueue, priority: int, timeout: float | None) -> None:
@@ -830,8 +882,8 @@ class _Slot:
     def release(self) -> None:
         """Give the slot back, once; the first in line gets it."""
         if self.state in ("waiting", "granted"):
-            self.state = "released"
             self.queue._mailbox.post(self.queue._leave, self)
+            self.state = "released"
 
     def __exit__(self, *exc_info: Any) -> None:
         self.release()
@@ -872,7 +924,10 @@ class RequestQueue:
         self._callers: list[Any] = []  # a heap of (priority, arrival, slot)
         self._jobs: list[Any] = []  # a heap of (priority, arrival, future, work)
         self._idle: list[_Slot] = []  # of workers that wait for a job
-        self._arrivals = self._workers = 0
+        self._numbers, self._workers = itertools.count(), 0
+        self._granting: Any = None  # (slot, its entry or that of a job), until that has left
+        self._under_way: set[int] = set()  # numbers of jobs
+        self._owed: set[int] = set()  # of those that have no slot, as they wait to try again
 
     def __reduce__(self) -> Any:
         return type(self), (self.max_concurrent, self.size, self.per_minute)
@@ -885,8 +940,10 @@ class RequestQueue:
 
         In a job, the first is the slot that the job has already."""
         _check_number("priority", priority, float("-inf"))
-        slot: _Slot = self._local.__dict__.pop("slot", None) or _Slot(self, priority, timeout)
-        slot.may_be_refused = "is_worker" not in self._local.__dict__
+        local = self._local.__dict__
+        slot: _Slot = local.pop("slot", None) or _Slot(self, priority, timeout)
+        if local:
+            slot.may_be_refused, slot.number = False, local["number"]
         return slot
 
     def pause(self, seconds: float) -> None:
@@ -902,13 +959,14 @@ class RequestQueue:
         from concurrent.futures import Future
 
         _check_number("priority", priority, float("-inf"))
-        job: Any = (Future(), lambda: function(*args, **kw))
+        future: Any = Future()
+        job = (priority, next(self._numbers), future, lambda: function(*args, **kw))
         if "is_worker" in self._local.__dict__:
-            self._do(*job)
+            self._do(job)
         else:
-            self._mailbox.post(self._add_job, priority, *job)
-            job[0].add_done_callback(self._forget)
-        return job[0]
+            self._mailbox.post(self._add_job, job)
+            future.add_done_callback(self._forget)
+        return future
 
     def map(self, function: Any, inputs: Any, *, priority: int = NORMAL, **kw: Any) -> _Map:
         """`function(input, **kw)` for each of `inputs`, results in the order of the inputs.
@@ -923,18 +981,17 @@ class RequestQueue:
         if future.cancelled():
             self._mailbox.post(self._leave, future)
 
-    # What follows runs in the mailbox: in one thread at a time.
-
-    def _stand(self, line: list[Any], priority: int, *item: Any) -> None:
-        self._arrivals += 1
-        heapq.heappush(line, (priority, self._arrivals, *item))
-        self._grant()
+    # What follows runs in the mailbox: in one thread at a time, and perhaps twice. So who is
+    # granted a slot leaves the line after that; who stands in it twice is granted one once.
 
     def _arrive(self, slot: _Slot) -> None:
+        if slot.state != "waiting":
+            return
         free = len(self._held) < self.max_concurrent and not self._callers and not self._jobs
         if free and self._clock() >= self._opens_at:
             return self._start(slot)  # by far the most: without standing in line
-        self._stand(self._callers, slot.priority, slot)
+        heapq.heappush(self._callers, (slot.priority, next(self._numbers), slot))
+        self._grant()
         if slot.state == "waiting" and len(self._callers) > self.size and slot.may_be_refused:
             self._leave(slot)
             slot.wake("refused")
@@ -943,56 +1000,89 @@ class RequestQueue:
         """A slot comes back, or a caller gave up, or a job was cancelled."""
         if id(item) in self._held:
             self._held.remove(id(item))
+            if item.number in self._under_way:
+                self._owed.add(item.number)
         else:
             for line in (self._callers, self._jobs):
                 line[:] = [entry for entry in line if entry[2] is not item]
                 heapq.heapify(line)
         self._grant()
 
-    def _add_job(self, priority: int, future: Any, work: Any) -> None:
+    def _add_job(self, job: Any) -> None:
         if self._workers < self.max_concurrent:
             try:
                 threading.Thread(target=self._work, name="openai_mini", daemon=True).start()
                 self._workers += 1
             except RuntimeError as error:  # no thread is left: those that run do the job
                 if not self._workers:
-                    return future.set_exception(QueueFullError(str(error)))  # type: ignore
-        self._stand(self._jobs, priority, future, work)
+                    return job[2].set_exception(QueueFullError(str(error)))  # type: ignore
+        heapq.heappush(self._jobs, job)
+        self._grant()
 
     def _offer(self, slot: _Slot) -> None:
         """A worker is free for a job."""
-        self._idle.append(slot)
+        if slot.state == "waiting" and slot not in self._idle:
+            self._idle.append(slot)
         self._grant()
 
     def _grant(self) -> None:
         while self._grant_first():
             pass
         while len(self._idle) > len(self._jobs):
+            self._idle[-1].wake("refused")
+            self._idle.pop()
             self._workers -= 1
-            self._idle.pop().wake("refused")
 
     def _grant_first(self) -> bool:
-        """Grant a slot to the first in line, if there is one to grant and nothing is in the way."""
-        if not (self._callers or self._jobs) or len(self._held) >= self.max_concurrent:
+        """Grant a slot to the first in line, if there is one to grant and nothing is in the way.
+
+        A job has to leave one for each that is owed one. Else streams, which keep theirs, could
+        have all, while who reads them waits for the job that is first."""
+        if self._granting:
+            self._finish_grant()
+        free = self.max_concurrent - len(self._held)
+        if not (self._callers or self._jobs) or free <= 0:
             return False
-        lines = [line for line in (self._callers, self._jobs if self._idle else []) if line]
+        jobs = self._jobs if self._idle and free > len(self._owed) else []
+        lines = [line for line in (self._callers, jobs) if line]
         if not lines:
             return False
         line = min(lines)
-        slot = self._idle[-1] if line is self._jobs else line[0][2]
+        slot = self._idle[-1] if line is jobs else line[0][2]
         if self._clock() < self._opens_at:
             if slot.wakes_at != self._opens_at:
                 slot.wakes_at = self._opens_at
-                slot.wake("waiting")
+                slot.wake(slot.state)
             return False
-        _, _, *item = heapq.heappop(line)
-        if line is self._jobs:
-            self._idle.pop().job = item
-        self._start(slot)
+        self._granting = slot, line[0]
+        self._finish_grant()
         return True
+
+    def _finish_grant(self) -> None:
+        slot, first = self._granting
+        is_worker = slot in self._idle
+        if slot.state == "waiting":
+            if is_worker:
+                slot.job, slot.number = first, first[1]
+                self._under_way.add(slot.number)
+            self._start(slot)
+        if is_worker:
+            self._idle.remove(slot)
+            self._workers -= slot.state == "refused"
+        for line in (self._callers, self._jobs) if slot.state != "refused" else ():
+            while line and line[0] is first:
+                heapq.heappop(line)
+        self._granting = None
+
+    def _end_job(self, number: int) -> None:
+        self._under_way.discard(number)
+        self._owed.discard(number)
+        self._grant()
 
     def _start(self, slot: _Slot) -> None:
         self._held.add(id(slot))
+        if self._owed:
+            self._owed.discard(slot.number)
         slot.wake("granted")
         if self.per_minute:
             self._starts.append(self._clock())
@@ -1006,24 +1096,28 @@ class RequestQueue:
 
     def _work(self) -> None:
         """Do one job after the other, until there is none."""
-        self._local.is_worker = True
+        self._local.is_worker, self._local.number = True, -1
         slot = _Slot(self, LOW, None)
         while slot.wait(self._offer):
             job, slot.job, self._local.slot = slot.job, None, slot
+            self._local.number = job[1]
             slot = _Slot(self, LOW, None)  # for the next one: this one is the job's
-            self._do(*job)
+            self._do(job)
             del job  # its result belongs to the caller alone
 
-    def _do(self, future: Any, work: Callable[[], Any]) -> None:
+    def _do(self, job: Any) -> None:
         """Do a job. Its slot is back when its result is told: who has it finds nothing running."""
-        if not future.set_running_or_notify_cancel():
-            return self.slot().release()
-        try:
-            value, tell = work(), future.set_result
-        except BaseException as error:
-            value, tell = error, future.set_exception
+        _, number, future, work = job
+        value, tell = None, None
+        if future.set_running_or_notify_cancel():
+            try:
+                value, tell = work(), future.set_result
+            except BaseException as error:
+                value, tell = error, future.set_exception
         self.slot().release()  # the job's, where no attempt has taken it over
-        tell(value)
+        self._mailbox.post(self._end_job, number)
+        if tell:
+            tell(value)
 
 
 class _Map:
@@ -2342,9 +2436,9 @@ class _Attempt:
             self.slot = client._queue.slot(call.priority, longest)
             self.slot.acquire()
         if client._breaker is not None:
-            self.generation = client._breaker._admit()
+            admitted = client._breaker._admit(self)
             client._notice_circuit(call)
-            if self.generation is None:
+            if not admitted:
                 raise client._breaker._refusal()
         self.secrets = client._authorize(call, self.request)
         client._emit("request", call)
