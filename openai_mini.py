@@ -157,8 +157,11 @@ class OpenAIError(Exception):
         the errors of libraries, in which the URL or the key may stand."""
         self.response = self.response or response
         self.request_id = self.request_id or getattr(self.response, "request_id", None)
+        partial = self.partial  # what the model has said may well have a key as short as `ollama`
         for holder in filter(None, (self, self.response)):
             vars(holder).update(_without(secrets, vars(holder)))
+        if partial is not None:
+            self.partial = _without([secret for secret in secrets if len(secret) > 11], partial)
         if not str(self).startswith(where):
             tried = ", after %d attempt%s" % (attempts, "s"[attempts == 1 :])
             told = (where, self._what.rstrip(". "), tried if isinstance(self, APIError) else "")
@@ -866,12 +869,19 @@ class _Slot:
         while self.state == "waiting":
             now = clock()
             if now >= end:
-                advice = "Raise max_concurrent_requests= or the timeout, or send less at once."
-                raise QueueTimeoutError("no slot came free in %.3g s" % self.timeout, advice)
+                raise self._timeout_error(self.queue._opens_at - now)
             until = min(end, self.wakes_at) if self.wakes_at > now else end
             # By the second: Python loses a Ctrl-C that comes just before a thread begins to wait.
             self.lock.acquire(True, min(until - now, 1.0))
             self.queue._mailbox.post(self.queue._grant)
+
+    def _timeout_error(self, pause_s: float) -> QueueTimeoutError:
+        what = "no slot came free in %.3g s" % self.timeout
+        advice = "Raise max_concurrent_requests= or the timeout, or send less at once."
+        if pause_s > 0:
+            what = "nothing may start in the next %.3g s" % pause_s
+            advice = "A server has asked for that, or requests_per_minute=. Raise the timeout."
+        return QueueTimeoutError(what, advice, retry_after=max(pause_s, 0.0) or None)
 
     def wake(self, state: str) -> None:
         """Set the state and wake who waits, and sees what it is by then. Runs in the mailbox."""
@@ -1363,7 +1373,7 @@ def _from_base64(text: Any) -> bytes:
             return content
     except (ValueError, TypeError):
         pass  # it is broken, as what is too short
-    raise APIResponseError("base64 in the answer is broken or missing: %s" % _plain(repr(text), 40))
+    raise APIResponseError("base64 in the answer is broken or missing")
 
 
 _FIRST_BYTES = {
@@ -2258,7 +2268,10 @@ _ANOTHER_SERVER_MAY_DO = (
     CircuitOpenError, APIConnectionError, RateLimitError, InternalServerError,
     StreamInterruptedError,
 )  # fmt: skip
-_SECRET_HEADERS = ("authorization", "api-key", "x-api-key", "cookie", "proxy-authorization")
+_OPEN_HEADERS = frozenset(
+    "User-Agent Accept Accept-Encoding Content-Type Content-Length Idempotency-Key "
+    "OpenAI-Organization OpenAI-Project OpenAI-Beta".split()
+)
 _OF_A_DEPLOYMENT = (  # as the official client has it; all else is below /openai itself
     "/chat/completions", "/completions", "/embeddings", "/audio/speech", "/audio/transcriptions",
     "/audio/translations", "/images/generations", "/images/edits",
@@ -2720,16 +2733,21 @@ class StreamedResponse(Response):
         return self.read().decode("utf-8", "replace")
 
     def json(self) -> Any:
-        return _parse_json(self.read())
+        return self._parsed(_parse_json)
 
     def parse(self) -> Any:
         """What the call would return: of a stream its chunks as they arrive."""
+        return self._parsed(self._parse)
+
+    def _parsed(self, parse: Callable[[bytes], Any]) -> Any:
         try:
-            if self._attempt.call.read == "stream":
+            if parse is self._parse and self._attempt.call.read == "stream":
                 return self._attempt.open_stream()
-            return self._parse(self.read())
+            return parse(self.read())
         except BaseException as error:
             self._attempt.end(error)
+            if isinstance(error, OpenAIError):
+                self._attempt.place(error)
             raise
 
     def stream_to_file(self, file: Any) -> None:
@@ -3139,6 +3157,8 @@ class OpenAIMini:
         if call.read == "stream":
             headers["Accept"] = "text/event-stream"
         extra = call.options.get("extra_headers")
+        if extra and call.owner is not self:  # a fallback's server gets no key of another
+            extra = {name: value for name, value in extra.items() if not _is_secret(name)}
         if call.headers or extra:
             headers = _merged_headers(headers, call.headers, extra)
         request.headers = headers
@@ -3175,8 +3195,8 @@ class OpenAIMini:
                 request.headers["Authorization"] = "Bearer " + key
             else:
                 request.headers["api-key"] = key
-        secret = [v for name, v in request.headers.items() if name.lower() in _SECRET_HEADERS]
-        parts = {part for value in secret for part in (value, value.split(" ")[-1]) if part}
+        secret = [value for name, value in request.headers.items() if _is_secret(name)]
+        parts = {part for value in secret for part in (value, value.split(" ")[-1]) if part[3:]}
         return sorted(parts, key=len, reverse=True)  # the longest first, as one may hold another
 
     # The cache.
@@ -3533,6 +3553,12 @@ def _checked_option(name: str, value: Any) -> Any:
     if value is not None or name != "deadline":
         _check_number(name, value, _CHECKS.get(name, float("-inf")))
     return value
+
+
+def _is_secret(header: str) -> bool:
+    """Whether a header of this name holds a key or the like."""
+    words = r"(?i).*(authoriz|auth(-|$)|api.?key|subscription.key|token|secret|cookie)"
+    return header not in _OPEN_HEADERS and bool(re.match(words, header))
 
 
 def _merged_headers(*layers: Any) -> dict[str, str]:

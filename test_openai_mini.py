@@ -13193,3 +13193,62 @@ def test_a_probe_whose_leave_is_dropped_gives_its_place_back():
     assert breaker._admit(leave) and not breaker.allow()
     del leave
     assert breaker.allow()
+
+
+def test_a_key_in_what_is_no_json_is_not_told_by_a_streamed_response(server):
+    key = "sk-SECRETKEY123456"
+    with client_for(server, api_key=key, max_retries=0) as client:
+        for read in ("parse", "json"):
+            server.script(Answer(body=b"Bearer sk-SECRETKEY123456 is odd", content_type="text/x"))
+            with client.models.with_streaming_response.retrieve("m") as answer:
+                with pytest.raises(openai_mini.APIResponseError) as caught:
+                    getattr(answer, read)()
+            assert "GET /models/m: " in str(caught.value) and "is odd" in str(caught.value)
+            assert key not in str(caught.value) and key.encode() not in pickle.dumps(caught.value)
+
+
+@pytest.mark.parametrize("header", ["Helicone-Auth", "Ocp-Apim-Subscription-Key", "X-Team-Token"])
+def test_what_is_secret_in_other_headers_is_not_told_either(server, header):
+    server.script(Answer(400, json={"error": {"message": "bad s3cr3t-of-ours, bob"}}))
+    headers = {header: "s3cr3t-of-ours", "X-Author": "bob"}
+    with client_for(server, default_headers=headers) as client:
+        with pytest.raises(openai_mini.BadRequestError) as caught:
+            client.chat("hi")
+    assert "s3cr3t" not in str(caught.value) and "bob" in str(caught.value)
+
+
+def test_a_fallback_gets_no_key_of_another_server(server):
+    with LoopbackServer() as other:
+        server.default = Answer(500)
+        own = client_for(other, api_key="sk-other")
+        with client_for(server, fallback=own, max_retries=0) as client:
+            headers = {"Authorization": "Bearer sk-first", "X-A": "1"}
+            assert client.chat("hi", extra_headers=headers).content == "hello"
+        assert server.requests[0].headers["authorization"] == "Bearer sk-first"
+        assert other.requests[0].headers["authorization"] == "Bearer sk-other"
+        assert other.requests[0].headers["x-a"] == "1"
+
+
+def test_a_proxys_password_is_not_told(server, monkeypatch):
+    monkeypatch.setenv("http_proxy", "http://user:PASSW0RD@127.0.0.1:99999")
+    with client_for(server, base_url="http://far.invalid/v1", max_retries=0) as client:
+        with pytest.raises(openai_mini.OpenAIError) as caught:
+            client.chat("hi")
+    assert "PASSW0RD" not in str(caught.value) and "127.0.0.1:99999" in str(caught.value)
+
+
+@pytest.mark.parametrize("key", ["x", "ollama"])
+def test_a_key_as_short_as_a_word_is_not_taken_out_of_what_the_model_said(server, key):
+    server.script(Answer(sse=chunks("run ollama in a box", finish=None), done=False))
+    with client_for(server, api_key=key) as client, client.stream_chat("hi") as stream:
+        with pytest.raises(openai_mini.StreamInterruptedError) as caught:
+            list(stream)
+    assert caught.value.partial.content == "run ollama in a box"
+
+
+def test_who_waits_out_a_pause_is_told_of_it():
+    queue = openai_mini.RequestQueue()
+    queue.pause(30)
+    with pytest.raises(openai_mini.QueueTimeoutError, match="nothing may start") as caught:
+        queue.slot(timeout=0.01).acquire()
+    assert 29 < caught.value.retry_after < 30
