@@ -762,7 +762,8 @@ class CircuitBreaker:
 
     def _let_go(self, leave: Any) -> bool:
         state = self._state_now()
-        if state == "open" or self._probe and self._probe():
+        probe = self._probe and self._probe()
+        if state == "open" or probe not in (None, leave):
             return False
         leave.generation = self.opened
         self._probe = weakref.ref(leave) if state == "half_open" else None
