@@ -653,6 +653,7 @@ class CircuitBreaker:
         self._mailbox = _Mailbox(self._pass_on_news)
         self._local = threading.local()  # .allowed: the leave of the calls this thread may make
         self._probe: Any = None  # a weak reference to the leave of the one under way
+        self._allowed_last: Any = None  # what allow() gave lives until it is reported
 
     def __reduce__(self) -> Any:
         setup = (self.failure_threshold, self.failure_rate, self.window, self.reset_timeout)
@@ -673,6 +674,7 @@ class CircuitBreaker:
         """Whether a call may go now. Each True is owed one success(), failure() or release()."""
         leave = _Leave()
         if self._admit(leave):
+            self._allowed_last = leave  # by whichever thread
             self._allowed().append(leave)
         return leave.generation is not None
 
@@ -839,6 +841,7 @@ class _Slot:
     wakes_at = 0.0  # to see whether time is still in the way, if it is the first in line
     job: Any = None  # that it is granted for, if it is a worker's: its entry in the line
     number = -1  # of the job that it is for
+    is_owed = False  # another one to that job, as its attempt is to be made again
     may_be_refused = True  # not within a job, which has been taken on
 
     def __init__(self, queue: RequestQueue, priority: int, timeout: float | None) -> None:
@@ -847,7 +850,8 @@ class _Slot:
 
     def acquire(self) -> _Slot:
         """Wait for the turn. Raises QueueFullError, and QueueTimeoutError after `timeout` s."""
-        if id(self) not in self.queue._held and not self.wait(self.queue._arrive):
+        has_one = self.state == "granted" and id(self) in self.queue._held
+        if not has_one and not self.wait(self.queue._arrive):
             advice = "Raise queue_size=, or send less at once."
             raise QueueFullError("%d callers wait for a slot already" % self.queue.size, advice)
         return self
@@ -997,7 +1001,9 @@ class RequestQueue:
 
     def _arrive(self, slot: _Slot) -> None:
         if slot.state != "waiting":
-            return
+            return None
+        if id(slot) in self._held:  # a Ctrl-C came before it was told so
+            return self._start(slot)
         free = len(self._held) < self.max_concurrent and not self._callers and not self._jobs
         if free and self._clock() >= self._opens_at:
             return self._start(slot)  # by far the most: without standing in line
@@ -1011,7 +1017,7 @@ class RequestQueue:
         """A slot comes back, or a caller gave up, or a job was cancelled."""
         if id(item) in self._held:
             self._held.remove(id(item))
-            if item.number in self._under_way:
+            if item.is_owed and item.number in self._under_way:
                 self._owed.add(item.number)
         else:
             for line in (self._callers, self._jobs):
@@ -1129,6 +1135,7 @@ class RequestQueue:
         self._mailbox.post(self._end_job, number)
         if tell:
             tell(value)
+        del job, future, work, value, tell  # a traceback knows this frame: a cycle
 
 
 class _Map:
@@ -2270,8 +2277,8 @@ _ANOTHER_SERVER_MAY_DO = (
     StreamInterruptedError,
 )  # fmt: skip
 _OPEN_HEADERS = frozenset(
-    "User-Agent Accept Accept-Encoding Content-Type Content-Length Idempotency-Key "
-    "OpenAI-Organization OpenAI-Project OpenAI-Beta".split()
+    "user-agent accept accept-encoding content-type content-length idempotency-key "
+    "openai-organization openai-project openai-beta".split()
 )
 _OF_A_DEPLOYMENT = (  # as the official client has it; all else is below /openai itself
     "/chat/completions", "/completions", "/embeddings", "/audio/speech", "/audio/transcriptions",
@@ -2674,6 +2681,8 @@ class _Attempt:
         if isinstance(error, RateLimitError) and error.retry_after and client._queue is not None:
             client._queue.pause(min(error.retry_after, client.max_retry_delay))
         if self.slot is not None:
+            again = isinstance(error, OpenAIError) and error._transient
+            self.slot.is_owed = again and call.attempts <= call.max_retries
             self.slot.release()
         if self.handed_over:
             call.owner._end_call(call, error, abandoned, self.stream, self.usage)
@@ -3196,8 +3205,13 @@ class OpenAIMini:
                 request.headers["Authorization"] = "Bearer " + key
             else:
                 request.headers["api-key"] = key
-        secret = [value for name, value in request.headers.items() if _is_secret(name)]
-        parts = {part for value in secret for part in (value, value.split(" ")[-1]) if part[3:]}
+        parts: set[str] = set()
+        for name, value in request.headers.items():
+            if _is_secret(name):
+                least = 4 if name.lower() in ("authorization", "api-key") else 8
+                cookies = [pair.partition("=")[2] for pair in value.split(";")]
+                found = [value, value.split(" ")[-1], *cookies]
+                parts.update(part for part in found if len(part) >= least)
         return sorted(parts, key=len, reverse=True)  # the longest first, as one may hold another
 
     # The cache.
@@ -3558,8 +3572,8 @@ def _checked_option(name: str, value: Any) -> Any:
 
 def _is_secret(header: str) -> bool:
     """Whether a header of this name holds a key or the like."""
-    words = r"(?i).*(authoriz|auth(-|$)|api.?key|subscription.key|token|secret|cookie)"
-    return header not in _OPEN_HEADERS and bool(re.match(words, header))
+    words = "authori[sz]|authentic|auth$|auth-|key$|token$|secret|passw|credential|signat|cookie"
+    return header.lower() not in _OPEN_HEADERS and bool(re.search(words, header.lower()))
 
 
 def _merged_headers(*layers: Any) -> dict[str, str]:

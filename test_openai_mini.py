@@ -13252,3 +13252,75 @@ def test_who_waits_out_a_pause_is_told_of_it():
     with pytest.raises(openai_mini.QueueTimeoutError, match="nothing may start") as caught:
         queue.slot(timeout=0.01).acquire()
     assert 29 < caught.value.retry_after < 30
+
+
+def test_a_ctrl_c_between_a_slots_grant_and_its_word_loses_none():
+    queue, fired = openai_mini.RequestQueue(max_concurrent=1), []
+
+    def trace(frame, event, arg):
+        if frame.f_code.co_name == "wake" and event == "line" and not fired:
+            fired.append(frame.f_lineno)
+            raise KeyboardInterrupt
+        return trace
+
+    before = sys.gettrace()
+    sys.settrace(trace)
+    try:
+        with pytest.raises(KeyboardInterrupt), queue.slot():
+            pass
+    finally:
+        sys.settrace(before)
+    assert fired
+    for _ in range(3):
+        with queue.slot(timeout=5):
+            assert (queue.running, queue.waiting) == (1, 0)
+
+
+def test_a_job_that_has_had_its_answer_keeps_no_slot_from_others():
+    queue, told = openai_mini.RequestQueue(max_concurrent=2), threading.Event()
+
+    def job():
+        with queue.slot():
+            pass
+        return told.wait(10)  # work of its own
+
+    with queue.slot():
+        first = queue.submit(job)
+        queue.submit(told.set).result(5)
+        assert first.result(5)
+
+
+def test_a_probe_that_a_thread_was_allowed_outlives_the_thread():
+    clock = FakeClock()
+    breaker = openai_mini.CircuitBreaker(failure_threshold=1, success_threshold=1, clock=clock)
+    breaker.failure()
+    clock.advance(31)
+    assert [together(1, lambda i: breaker.allow()) for _ in range(3)] == [[True], [False], [False]]
+    breaker.success()  # by whichever thread
+    assert breaker.state == "closed"
+
+
+def test_a_slot_that_is_used_again_is_waited_for_again():
+    queue, running, most = openai_mini.RequestQueue(max_concurrent=2), [], []
+
+    def work(i):
+        slot = queue.slot()
+        for _ in range(200):
+            with slot:
+                running.append(i)
+                most.append(len(running))
+                running.remove(i)
+
+    assert together(8, work) == [None] * 8
+    assert max(most) <= 2
+
+
+@pytest.mark.parametrize(
+    "header, is_secret",
+    [("Authorization", True), ("api-key", True), ("x-functions-key", True), ("X-Access-Key", True),
+     ("X-Amz-Signature", True), ("Cookie", True), ("X-Team-Token", True), ("X-Max-Tokens", False),
+     ("Helicone-Token-Limit-Exception-Handler", False), ("Idempotency-Key", False),
+     ("idempotency-key", False), ("X-Author", False)],
+)  # fmt: skip
+def test_a_headers_name_tells_whether_it_is_secret(header, is_secret):
+    assert openai_mini._is_secret(header) == is_secret
