@@ -954,7 +954,8 @@ class RequestQueue:
         """A context manager that waits for a slot, `timeout` seconds at most, and gives it back.
 
         In a job, the first is the slot that the job has already."""
-        _check_number("priority", priority, float("-inf"))
+        if priority.__class__ is not int:  # as by far the most are
+            _check_number("priority", priority, float("-inf"))
         local = self._local.__dict__
         slot: _Slot = local.pop("slot", None) or _Slot(self, priority, timeout)
         if local:
@@ -1019,6 +1020,8 @@ class RequestQueue:
             self._held.remove(id(item))
             if item.is_owed and item.number in self._under_way:
                 self._owed.add(item.number)
+            if not (self._callers or self._jobs or self._idle):
+                return  # nobody waits, as mostly
         else:
             for line in (self._callers, self._jobs):
                 line[:] = [entry for entry in line if entry[2] is not item]
@@ -2681,8 +2684,8 @@ class _Attempt:
         if isinstance(error, RateLimitError) and error.retry_after and client._queue is not None:
             client._queue.pause(min(error.retry_after, client.max_retry_delay))
         if self.slot is not None:
-            again = isinstance(error, OpenAIError) and error._transient
-            self.slot.is_owed = again and call.attempts <= call.max_retries
+            if isinstance(error, OpenAIError) and error._transient:
+                self.slot.is_owed = call.attempts <= call.max_retries
             self.slot.release()
         if self.handed_over:
             call.owner._end_call(call, error, abandoned, self.stream, self.usage)
