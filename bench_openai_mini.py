@@ -3,6 +3,7 @@
     python bench_openai_mini.py                     every question, about five minutes
     python bench_openai_mini.py --quick             the same, smaller, within a minute
     python bench_openai_mini.py --only warm_call    one question (may be repeated)
+    python bench_openai_mini.py --chart             with the main ratios as text bars
     python bench_openai_mini.py --json              for machines
 
 Measured against `requests` as a user writes it, `http.client` as the floor, and the official
@@ -39,6 +40,7 @@ import sys
 import tempfile
 import threading
 import time
+from concurrent.futures import ThreadPoolExecutor
 from importlib import metadata
 from pathlib import Path
 from typing import Any, Callable, Iterator, List, Mapping, NamedTuple, Sequence, Tuple
@@ -74,6 +76,17 @@ CHUNK = {
     ],
 }
 LAST_CHUNK = dict(CHUNK, choices=[{"index": 0, "delta": {}, "finish_reason": "stop"}])
+DELTA = {  # of a Responses stream, about as long as a chat's chunk
+    "type": "response.output_text.delta",
+    "sequence_number": 1000,
+    "item_id": "msg_BqXmT4rJkZ0vYcW8sLhN1dEfGaUo2BqXmT4rJkZ0vYcW8sLhN1dEfGaUo2",
+    "output_index": 0,
+    "content_index": 0,
+    "delta": " token",
+    "logprobs": [],
+    "obfuscation": "XmT4rJkZ0",
+}
+COMPLETED = {"type": "response.completed", "response": {"status": "completed", "output": []}}
 CHAT = {
     "id": "chatcmpl-BqXmT4rJkZ0vYcW8sLhN1dEfGaUo2",
     "object": "chat.completion",
@@ -141,21 +154,25 @@ def _made_beforehand(kind: str) -> bytes:
         return _http(embeddings_body(kind))
     if kind == "upload":
         return _http(json.dumps(FILE).encode())
-    return _transfer_chunk(_event(CHUNK))
+    return _transfer_chunk(_named(DELTA) if kind == "delta" else _event(CHUNK))
 
 
-def _send_stream(connection: socket.socket, chunks: int) -> None:
+def _named(event: dict[str, Any]) -> bytes:
+    return b"event: %s\n%s" % (event["type"].encode(), _event(event))
+
+
+def _send_stream(connection: socket.socket, chunks: int, named: bool = False) -> None:
     head = (
         b"HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\ntransfer-encoding: chunked\r\n\r\n"
     )
     connection.sendall(head)
-    one = _made_beforehand("chunk")  # one event per transfer chunk, many in a segment
+    one = _made_beforehand("delta" if named else "chunk")  # one event per transfer chunk
     per_block = 64 * KIB // len(one)
     block = one * per_block
     for _ in range(chunks // per_block):
         connection.sendall(block)
-    end = _transfer_chunk(_event(LAST_CHUNK)) + _transfer_chunk(b"data: [DONE]\n\n") + b"0\r\n\r\n"
-    connection.sendall(one * (chunks % per_block) + end)
+    last = _named(COMPLETED) if named else _event(LAST_CHUNK) + b"data: [DONE]\n\n"
+    connection.sendall(one * (chunks % per_block) + _transfer_chunk(last) + b"0\r\n\r\n")
 
 
 def _send_download(connection: socket.socket, size: int) -> None:
@@ -173,6 +190,8 @@ _slow_connections: list[socket.socket] = []
 def _answer(connection: socket.socket, kind: str, number: int) -> None:
     if kind == "stream":
         _send_stream(connection, number)
+    elif kind == "responses":
+        _send_stream(connection, number, named=True)
     elif kind == "download":
         _send_download(connection, number)
     elif kind == "count":
@@ -439,6 +458,10 @@ class Mini:
     def stream(self) -> int:
         return sum(len(chunk.content) for chunk in self.client.stream_chat(QUESTION))
 
+    def responses(self) -> int:
+        stream = self.client.responses.create(model=MODEL, input="Say hello.", stream=True)
+        return sum(len(chunk.content) for chunk in stream)
+
     def embeddings(self, form: str) -> tuple[int, float]:
         vectors = self.client.embedding(INPUTS, encoding_format=form)
         return len(vectors), round(sum(vectors[-1]), 6)
@@ -451,6 +474,10 @@ class Mini:
 
     def map_chats(self, calls: int) -> list[str]:
         return [answer.content for answer in self.client.map("chat", [QUESTION] * calls)]
+
+    def submit_many(self, jobs: int) -> int:
+        futures = [self.client.submit(len, "abc") for _ in range(jobs)]
+        return sum(future.result() for future in futures)
 
     def chat_in_threads(self, calls: int, threads: int) -> str:
         return in_threads(self.chat, calls, threads)
@@ -627,10 +654,9 @@ def import_cost(quick: bool) -> list[Row]:
     bare = runs.pop("bare")
     cpu = {name: (run.cpu_s - bare.cpu_s) * 1e3 for name, run in runs.items()}
     memory = {name: (run.peak_bytes - bare.peak_bytes) / MIB for name, run in runs.items()}
-    marks = {"requests": (0.04,)}
     return [
-        *against("import, CPU", "ms", cpu, marks),
-        *against("import, peak memory", "MiB", memory, marks),
+        *against("import, CPU", "ms", cpu, {"requests": (0.035,)}),
+        *against("import, peak memory", "MiB", memory, {"requests": (0.05,)}),
         Row("import", runs["openai_mini"].modules - bare.modules, "modules", mark=4),
     ]
 
@@ -666,9 +692,34 @@ print(client.chat.completions.create(messages=messages, model=model).choices[0].
     memory = {name: run.peak_bytes / MIB for name, run in runs.items()}
     what = "a whole process: import, one chat, print"
     return [
-        *against(what + ", CPU", "ms", cpu, {"requests": (1.05,), "openai": (0.22,)}),
-        *against(what + ", peak memory", "MiB", memory, {"requests": (1.03,)}),
+        *against(what + ", CPU", "ms", cpu, {"requests": (0.85,), "openai": (0.22,)}),
+        *against(what + ", peak memory", "MiB", memory, {"requests": (0.95,)}),
     ]
+
+
+def installed_size(quick: bool) -> list[Row]:
+    """How much does an installation take on the disk, with all that it needs?"""
+    names = {
+        "openai_mini": ["requests", "urllib3", "certifi", "idna", "charset_normalizer"],
+        "requests": ["requests", "urllib3", "certifi", "idna", "charset_normalizer"],
+        "openai": "openai pydantic pydantic_core annotated_types typing_extensions httpx httpcore "
+                  "h11 anyio sniffio certifi idna distro jiter tqdm typing_inspection".split(),
+    }  # fmt: skip
+    if not OFFICIAL:
+        del names["openai"]
+    costs = {peer: sum(map(_bytes_of, wanted)) / MIB for peer, wanted in names.items()}
+    costs["openai_mini"] += (HERE / "openai_mini.py").stat().st_size / MIB
+    return against("installed size", "MiB", costs, {})
+
+
+def _bytes_of(name: str) -> int:
+    """The bytes of an installed distribution's files, without compiled ones."""
+    try:
+        files = metadata.files(name) or []
+    except metadata.PackageNotFoundError:
+        return 0
+    paths = [Path(str(one.locate())) for one in files if not str(one).endswith(".pyc")]
+    return sum(path.stat().st_size for path in paths if path.exists())
 
 
 def warm_call(quick: bool) -> list[Row]:
@@ -677,7 +728,7 @@ def warm_call(quick: bool) -> list[Row]:
     with server() as url:
         works = {peer.name: repeat(peer(url + "/chat/0").chat, calls) for peer in PEERS}
         costs = best(works, rounds=8 if quick else 15)
-    marks = {"requests": (0.60, 0.50), "openai": (0.35,)}
+    marks = {"requests": (0.50,), "openai": (0.35,)}
     return against("one warm call, CPU", "µs", scaled(costs, 1e6 / calls), marks)
 
 
@@ -715,14 +766,19 @@ def stream_chunk(quick: bool) -> list[Row]:
             for peer, size in sizes.items()
         }
         works["json.loads of the same bytes"] = _per_unit(parse_alone, chunks)
+        responses = Mini("%s/responses/%d" % (url, chunks))
+        works["one of a Responses stream"] = _per_unit(responses.responses, chunks)
         costs = best(works, rounds=3 if quick else 5)
         few, many = (f"{url}/stream/{count}" for count in (2_000, 200_000))
         grown = in_child("growth", "Mini", "stream", (few, []), (many, []))
     for peer, size in sizes.items():
         costs[peer.name] *= chunks / size
     marks = {"requests": (0.65,), "json.loads of the same bytes": (1.2,), "openai": (0.05,)}
+    of_responses = costs.pop("one of a Responses stream")
     what = f"one of {chunks:,} stream chunks"
     return [
+        Row("one chunk of a Responses stream, CPU", of_responses * 1e6 / chunks, "µs",
+            "one of a chat", costs["openai_mini"] * 1e6 / chunks, 1.2),
         *against(what + ", CPU", "µs", scaled(costs, 1e6 / chunks), marks),
         Row("one of 200,000 stream chunks, growth", grown / 200_000, "bytes", mark=20),
     ]
@@ -742,6 +798,7 @@ def event_parser(quick: bool) -> list[Row]:
     size = (8 if quick else 32) * MIB
     bodies = {
         "events of 100 bytes": (b"data: " + b"x" * 92 + b"\n\n") * (size // 100),
+        "named events of 100 bytes": _named_events(100) * (size // 100),
         "events of 4 MB": (b"data: " + b"x" * 4_000_000 + b"\n\n") * (size // (4 * MIB)),
     }
     ours = {}
@@ -755,9 +812,18 @@ def event_parser(quick: bool) -> list[Row]:
         # Of a huge event most is the memory of its bytes and of its text, which nobody can save.
         marks = {} if "4 MB" in what else {"openai": (1 / 6,)}
         rows += against("iter_sse, 1 MB in " + what, "ms", costs, marks)
-    small, huge = ours.values()
-    what = "iter_sse, 1 MB in events of 4 MB"
-    return rows + [Row(what, huge, "ms", "itself, in events of 100 bytes", small, 1.0)]
+    small, named, huge = ours.values()
+    plain = "itself, in events of 100 bytes"
+    return [
+        *rows,
+        Row("iter_sse, 1 MB in named events of 100 bytes", named, "ms", plain, small, 1.5),
+        Row("iter_sse, 1 MB in events of 4 MB", huge, "ms", plain, small, 1.0),
+    ]
+
+
+def _named_events(size: int) -> bytes:
+    head, end = b"event: response.output_text.delta\ndata: ", b"\n\n"
+    return head + b"x" * (size - len(head) - len(end)) + end
 
 
 def _pieces(body: bytes) -> Iterator[bytes]:
@@ -894,15 +960,26 @@ def _slow_connections_of(url: str) -> int:
 
 
 def map_in_order(quick: bool) -> list[Row]:
-    """How near does `map` come to the ideal, 10 at once over a server that takes 20 ms?"""
+    """How near does `map` come to the ideal and to a thread pool, and what does `submit` cost?"""
     calls = 100 if quick else 500
     with server(one_core=False) as url:
-        mini = Mini(url + "/slow/20")
-        works: dict[str, Work] = {"openai_mini": lambda: len(mini.map_chats(calls))}
+        slow, fast = Mini(url + "/slow/20"), Mini(url + "/chat/0")
+        works: dict[str, Work] = {"openai_mini": lambda: len(slow.map_chats(calls))}
         costs = best(works, 3, time.perf_counter)
+        with ThreadPoolExecutor(10) as pool:
+            works = {
+                "openai_mini": lambda: len(fast.map_chats(calls)),
+                "a ThreadPoolExecutor": lambda: len([*pool.map(lambda _: fast.chat(), range(calls))]),
+            }
+            rates = best(works, 5 if quick else 9, time.perf_counter)
+        submit_s = best({"submit": lambda: fast.submit_many(1000)}, 5, time.perf_counter)["submit"]
     costs["the ideal"] = calls / 10 * 0.020
-    what = "map over %d calls of 20 ms, wall" % calls
-    return against(what, "s", costs, {"the ideal": (1.25,)})
+    return [
+        *against("map over %d calls of 20 ms, wall" % calls, "s", costs, {"the ideal": (1.25,)}),
+        *against("map over %d quick calls, 10 at once, wall" % calls, "s", rates,
+                 {"a ThreadPoolExecutor": (1 / 0.9,)}),
+        Row("submit of a function, and its result", submit_s * 1e3, "µs", mark=60),
+    ]
 
 
 def many_threads(quick: bool) -> list[Row]:
@@ -914,7 +991,7 @@ def many_threads(quick: bool) -> list[Row]:
     with server(one_core=False) as url:
         base_url = url + "/chat/0"
         for peer in (Mini, Requests, HttpClients):
-            for threads in (100, 10, 1):
+            for threads in (100, 1):
                 work = functools.partial(in_threads, peer(base_url).chat, calls, threads)
                 works[f"{peer.name} {threads}"] = work
         costs = scaled(best(works, rounds), 1e6 / calls)
@@ -925,11 +1002,10 @@ def many_threads(quick: bool) -> list[Row]:
     for name in ("openai_mini", "requests", "http.client"):
         label = what if name == "openai_mini" else f"with {name}: {what}"
         hundred = costs[f"{name} 100"]
-        mark = 1.3 if name == "openai_mini" else None  # the others show what threads cost Python
-        rows += [
-            Row(label + " in 100 threads, CPU", hundred, "µs", "in 10", costs[f"{name} 10"]),
-            Row(label + " in 100 threads, CPU", hundred, "µs", "in 1", costs[f"{name} 1"], mark),
-        ]
+        label += " in 100 threads, CPU"
+        if name == "openai_mini":
+            rows += [Row(label, hundred, "µs", "requests in 100", costs["requests 100"], 0.6)]
+        rows += [Row(label, hundred, "µs", "in 1", costs[f"{name} 1"])]  # what threads cost Python
     # less than the smallest object that a call could leave behind
     return [*rows, Row("one of 20,000 calls, growth", grown / 20_000, "bytes", mark=24)]
 
@@ -937,6 +1013,7 @@ def many_threads(quick: bool) -> list[Row]:
 QUESTIONS = (
     import_cost,
     whole_process,
+    installed_size,
     warm_call,
     queue_and_breaker,
     stream_chunk,
@@ -1002,6 +1079,33 @@ def table(rows: list[Row]) -> str:
     return "\n".join("| " + " | ".join(line) + " |" for line in padded)
 
 
+CHARTED = (  # the rows of the chart: what it is called there, the row, the peers
+    ("a cold process, CPU", "a whole process: import, one chat, print, CPU"),
+    ("a cold process, memory", "a whole process: import, one chat, print, peak memory"),
+    ("import, CPU", "import, CPU"),
+    ("a warm call, CPU", "one warm call, CPU"),
+    ("a stream chunk, CPU", "stream chunks, CPU"),
+    ("installed size", "installed size"),
+)
+
+
+def chart(rows: list[Row], width: int = 40) -> str:
+    """Text bars: what openai_mini, requests and openai take, the longest as 100 %."""
+    lines = []
+    for title, what in CHARTED:
+        found = [row for row in rows if row.what.endswith(what) and row.peer in ("requests", "openai")]
+        costs = {row.peer: row.theirs or 0.0 for row in found}
+        if not costs:
+            continue
+        costs = {"openai_mini": found[0].ours, **costs}
+        longest = max(costs.values())
+        lines.append(title)
+        for name, cost in costs.items():
+            bar = "#" * max(1, round(width * cost / longest))
+            lines.append("  %-11s %-*s %s %s" % (name, width, bar, _figure(cost), found[0].unit))
+    return "\n".join(lines)
+
+
 def main(argv: list[str] | None = None) -> int:
     names = [question.__name__ for question in QUESTIONS]
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
@@ -1009,6 +1113,7 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument(
         "--only", action="append", choices=names, metavar="NAME", help=", ".join(names)
     )
+    parser.add_argument("--chart", action="store_true", help="the main ratios as text bars too")
     parser.add_argument("--json", action="store_true", help="figures for machines")
     args = parser.parse_args(argv)
     versions = _versions()
@@ -1039,6 +1144,8 @@ def main(argv: list[str] | None = None) -> int:
         if version is None:
             print(f"skipped: {name} is not installed")
     print("\n" + table(rows))
+    if args.chart:
+        print("\n" + chart(rows))
     return failed
 
 
