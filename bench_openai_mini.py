@@ -475,6 +475,9 @@ class Mini:
     def map_chats(self, calls: int) -> list[str]:
         return [answer.content for answer in self.client.map("chat", [QUESTION] * calls)]
 
+    def chat_of(self, _: int) -> str:
+        return self.chat()
+
     def submit_many(self, jobs: int) -> int:
         futures = [self.client.submit(len, "abc") for _ in range(jobs)]
         return sum(future.result() for future in futures)
@@ -969,7 +972,7 @@ def map_in_order(quick: bool) -> list[Row]:
         with ThreadPoolExecutor(10) as pool:
             works = {
                 "openai_mini": lambda: len(fast.map_chats(calls)),
-                "a ThreadPoolExecutor": lambda: len([*pool.map(lambda _: fast.chat(), range(calls))]),
+                "a ThreadPoolExecutor": lambda: len([*pool.map(fast.chat_of, range(calls))]),
             }
             rates = best(works, 5 if quick else 9, time.perf_counter)
         submit_s = best({"submit": lambda: fast.submit_many(1000)}, 5, time.perf_counter)["submit"]
@@ -1093,7 +1096,8 @@ def chart(rows: list[Row], width: int = 40) -> str:
     """Text bars: what openai_mini, requests and openai take, the longest as 100 %."""
     lines = []
     for title, what in CHARTED:
-        found = [row for row in rows if row.what.endswith(what) and row.peer in ("requests", "openai")]
+        peers = ("requests", "openai")
+        found = [row for row in rows if row.what.endswith(what) and row.peer in peers]
         costs = {row.peer: row.theirs or 0.0 for row in found}
         if not costs:
             continue
