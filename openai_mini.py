@@ -1028,8 +1028,8 @@ class RequestQueue:
         kw["priority"] = priority
         return _Map(lambda value: self.submit(function, value, **kw), inputs, self.size)
 
-    # What follows runs under the lock. If a Ctrl-C comes between two lines, their order saves the
-    # slot: it is among those held before it stops waiting, and it leaves its line last.
+    # What follows runs under the lock. The handler of a signal may come between two lines and run
+    # them as well, so what is granted leaves its line first: nothing is granted twice.
 
     def _arrive(self, slot: _Slot) -> None:
         """Start at once, as nearly all callers do, or stand in line."""
@@ -1064,13 +1064,15 @@ class RequestQueue:
                     slot.looks_at = self._opens_at
                     slot.wake()  # to wait again, until the pause is over
                 return
-            if line is self._jobs:
-                slot.work, slot.job = line[place], place
-                self._under_way[place] = False
-            self._start(slot)
+            if line is self._jobs and slot not in self._idle or place not in line:
+                continue  # the handler of a signal came in between, and had it granted
+            item = line[place]
+            line.remove(place)
             if line is self._jobs:
                 self._idle = [idle for idle in self._idle if idle is not slot]
-            line.remove(place)
+                slot.work, slot.job = item, place
+                self._under_way[place] = False
+            self._start(slot)
 
     def _next(self) -> tuple[_Line, Any, _Slot | None]:
         """Who may start next: a line, the place in it, and the slot to grant, None for nobody.
@@ -1860,9 +1862,10 @@ def _chunk_of(event: ServerSentEvent, exchange: Any, scan: Any, more: Any) -> Re
 
 def _texts_in(event: Result, kind: str) -> Iterator[tuple[Any, Any, bool]]:
     """Yield (place, text, whether it is a delta) of an event of a Responses stream."""
-    number, place = event.get("output_index") or 0, event.get("content_index") or 0
+    get = dict.get  # a Result's own would be looked for by its __getattr__ each time
+    number, place = get(event, "output_index") or 0, get(event, "content_index") or 0
     if kind in _TEXT_DELTAS:
-        yield (number, place), event.get("delta"), True
+        yield (number, place), get(event, "delta"), True
     elif kind in _TEXT_ENDS:
         yield (number, place), event.get("text", _text_of([event.get("part")])), False
     elif kind == "response.output_item.done" or kind in _LAST_EVENTS:
@@ -2795,7 +2798,8 @@ _TROUBLES = [
      "the answer's headers are more than this side takes: {said}", "See what adds them."),
     ("Cert.*rror|CERTIFICATE", False, "the certificate of {host} is not trusted: {said}",
      "If the server is yours, pass verify='path/to/its/certificate.pem'."),
-    ("407", False, "the proxy wants another user or password: {said}", "Check HTTPS_PROXY."),
+    ("failed: 407", False, "the proxy wants another user or password: {said}",
+     "Check HTTPS_PROXY."),
     ("WRONG_VERSION|wrong version|UNKNOWN_PROTOCOL|HTTP_REQUEST|record layer", True,
      "{host} does not speak TLS: {said}", "Check base_url=: http:// instead of https://?"),
     ("ConnectTimeout", True, "no connection to {host} in {connect:.3g} s",
@@ -2891,8 +2895,8 @@ class _Call:
     raw, admin = "", False  # "with_raw_response" and the like; whether the admin key goes out
     # What goes out, filled in for each client at which the call is tried.
     origin, target, body, verify = "", "", None, None  # type: str, str, Any, Any
-    sent_headers: dict[str, str]
-    has_key, secrets = False, ()  # type: bool, Any  # the former: the caller's headers hold one
+    sent_headers: dict[str, str] = {}
+    has_key = False  # whether the caller's headers hold one
     model, choices = None, 1  # type: Any, int  # how many are asked for
     # How far it is.
     owner: Any = None  # the client whose statistics and listener hear of it, of a fallback's too
@@ -2932,6 +2936,8 @@ class _Call:
             self.ends_at = self.started_at + self.deadline
         self.attempts = self.read_timeouts = 0
         self.asked_key_again, self.cache_key = False, None
+
+    secrets = property(lambda self: _secrets_in(self.sent_headers))
 
     def locate(self, error: OpenAIError, response: Any = None) -> None:
         """Have the error say where it happened and how often it was tried."""
@@ -2992,7 +2998,7 @@ class _Exchange:
             client._note_circuit(call)
             if self.permit is None:
                 raise client._breaker._open_error()
-        call.secrets = client._authorize(call)
+        client._authorize(call)
         client._emit("request", call)
         self.began_at = time.monotonic()
         self.limits.begin_wait()
@@ -3019,7 +3025,7 @@ class _Exchange:
         self.response = Response(raw.status, raw.headers, call.method, url)
         self.response.retries_taken = call.attempts - 1
         self.sent_bytes += len(call.body or b"")
-        call.owner._shared.stats.note_rate_limit(raw.headers)
+        call.owner._stats.note_rate_limit(raw.headers)
         return str(raw.headers.get("location") or "") if 300 <= raw.status < 400 else ""
 
     def _follow(self, place: str) -> bool:
@@ -3135,7 +3141,7 @@ class _Exchange:
         stream = Stream(self)
         stream._begin()
         self.handed_over = self.call.handed_over = True
-        self.call.owner._shared.stats.add(streams={"started": 1})
+        self.call.owner._stats.add(streams={"started": 1})
         self.report(True)
         self.notify(None, state="streaming")
         return stream
@@ -3177,7 +3183,7 @@ class _Exchange:
         client, call = self.client, self.call
         if self.body is not None:
             counts = {"bytes_sent": self.sent_bytes, "bytes_received": self.body.received}
-            call.owner._shared.stats.add(**counts)
+            call.owner._stats.add(**counts)
             (self.body.close if error or abandoned else self.body.release)()
         ours = error is None or isinstance(error, OpenAIError)  # the caller's own say nothing
         self.report(_outcome(error) if ours and not abandoned else None)
@@ -3275,10 +3281,12 @@ _STREAM_OUTCOMES = {"succeeded": "completed", "failed": "interrupted"}
 
 
 class _Stats:
-    """Counts in constant memory, behind the lock that finalizers may use."""
+    """What a client and its copies count, in constant memory, behind the lock that finalizers may
+    use; and the state of each breaker that on_event was told last."""
 
     def __init__(self) -> None:
         self._lock, self.longest = _Lock(), 0.0
+        self.circuits: dict[Any, str] = {}
         self.latencies: Any = collections.deque(maxlen=1000)  # for the percentiles
         # As snapshot() returns them, but that means are sums.
         names = "requests succeeded failed abandoned retries bytes_sent bytes_received"
@@ -3399,14 +3407,6 @@ class _NotGiven:
 NOT_GIVEN = omit = _NotGiven()
 
 
-class _Shared:
-    """What a client and its copies have in common besides transport, queue and breaker."""
-
-    def __init__(self) -> None:
-        self.stats = _Stats()
-        self.circuits: dict[Any, str] = {}  # the state that was told last, by breaker
-
-
 class _ChatOfClient:
     """`client.chat`: called, it answers a conversation; `client.chat.completions` is the official
     package's shape. Made when it is first used, and kept in the client."""
@@ -3446,7 +3446,7 @@ class OpenAIMini:
     """
 
     priority = NORMAL
-    _base_url = _default_host = _shared = _transport = _queue = _jobs = _breaker = None  # type: Any
+    _base_url = _default_host = _stats = _transport = _queue = _jobs = _breaker = None  # type: Any
 
     def __init__(
         self, api_key: str | Callable[[], str] | None = None, *, base_url: str | None = None,
@@ -3525,7 +3525,7 @@ class OpenAIMini:
         where its options ask for no others."""
         options, old = self._options, parent._options if parent else {}
         same = {name for name in old if options[name] is old[name]}
-        self._shared = parent._shared if parent else _Shared()
+        self._stats = parent._stats if parent else _Stats()
         queue, breaker = options["use_request_queue"], options["circuit_breaker"]
         if parent and same.issuperset(("use_request_queue", *_QUEUE_OPTIONS)):
             self._jobs, self._queue = parent._jobs, parent._queue
@@ -3605,7 +3605,7 @@ class OpenAIMini:
             what = "a call in a signal's handler came in the midst of the first import"
             raise OpenAIError(what, advice="Make one call before it.")
         call.owner, error = self, None
-        self._shared.stats.add(requests=1)
+        self._stats.add(requests=1)
         try:
             for client in (self, *self._fallbacks):
                 try:
@@ -3647,7 +3647,7 @@ class OpenAIMini:
                     wait_s = self._wait_before_retry(call, error)
                 if wait_s is None:
                     raise last
-                call.owner._shared.stats.add(retries=1)
+                call.owner._stats.add(retries=1)
                 self._emit("retry", call, wait_s=wait_s, error=type(last).__name__)
                 self._sleep(wait_s)
         finally:
@@ -3685,7 +3685,7 @@ class OpenAIMini:
         if abandoned or not isinstance(error, (Exception, type(None))):
             outcome = "abandoned"
         latency_s = time.monotonic() - call.started_at
-        self._shared.stats.end(outcome, error, latency_s, usage, stream)
+        self._stats.end(outcome, error, latency_s, usage, stream)
         more = {"error": type(error).__name__ if error else None, "duration_s": latency_s}
         if stream is not None:
             state = _STREAM_OUTCOMES.get(outcome, outcome)
@@ -3712,12 +3712,12 @@ class OpenAIMini:
 
     def _note_circuit(self, call: _Call) -> None:
         state = self._breaker._state
-        if state != self._shared.circuits.get(self._breaker, "closed"):
-            self._shared.circuits[self._breaker] = state
+        if state != self._stats.circuits.get(self._breaker, "closed"):
+            self._stats.circuits[self._breaker] = state
             self._emit("circuit", call, state=state)
 
-    def _authorize(self, call: _Call) -> list[str]:
-        """Put the key into the headers; returns all that is secret in them."""
+    def _authorize(self, call: _Call) -> None:
+        """Put the key into the headers."""
         headers, key = call.sent_headers, self._admin_key if call.admin else self._key
         is_bearer = callable(key) or not self.api_version
         if callable(key):
@@ -3725,7 +3725,6 @@ class OpenAIMini:
         if key and not call.has_key:
             name, value = ("Authorization", "Bearer " + key) if is_bearer else ("api-key", key)
             headers[name] = value
-        return _secrets_in(headers)
 
     # The cache.
 
@@ -3750,7 +3749,7 @@ class OpenAIMini:
             pass  # it is not there yet
         except Exception:  # a cache that fails costs a request, not the answer
             _logger().exception("the cache raised, or holds what is no answer")
-        call.owner._shared.stats.add(cache={"misses" if hit is None else "hits": 1})
+        call.owner._stats.add(cache={"misses" if hit is None else "hits": 1})
         return hit
 
     def _remember(self, call: _Call, content: bytes) -> None:
@@ -4009,7 +4008,7 @@ class OpenAIMini:
         """
         queue, breaker = self._jobs, self._breaker
         state, opened = (breaker.state, breaker.opened) if breaker else (None, 0)
-        stats = self._shared.stats.snapshot()
+        stats = self._stats.snapshot()
         stats["queue"] = {"running": queue.running, "waiting": queue.waiting}
         return {**stats, "circuit": {"state": state, "opened": opened}}
 
