@@ -58,7 +58,8 @@ class _Late:
         thread, outer = _thread.get_ident(), set(_importing)
         _importing.add(thread)
         try:
-            module = globals()[self._alias] = __import__(self._name, fromlist=("*",))
+            __import__(self._name)
+            module = globals()[self._alias] = sys.modules[self._name]
         finally:
             if thread not in outer:
                 _importing.discard(thread)
