@@ -1784,9 +1784,13 @@ def _chunks(exchange: Any) -> Iterator[tuple[Any, str]]:
         return
     decoder: Any = json.JSONDecoder(object_hook=Result)
     parser, scan = _EventParser(MAX_EVENT_BYTES), decoder.scan_once
-    piece = b"\n"
+    piece, limits, has_event = b"\n", exchange.limits, True
     while piece:
-        exchange.limits.await_event()
+        # Only an event renews the time, no keep-alive does; while the caller is at work on an
+        # event, it does not run.
+        if has_event:
+            limits.begin_wait(LINGER_S if limits.is_whole else _NO_LIMIT)
+            has_event = False
         try:
             piece = exchange.body.read()
         except APIError as error:
@@ -1800,6 +1804,7 @@ def _chunks(exchange: Any) -> Iterator[tuple[Any, str]]:
                 except (StopIteration, ValueError, RecursionError):
                     end = -1
                 if end == len(block) and "choices" in chunk:
+                    has_event = True
                     yield chunk, "message"
                     continue
             event = parser.event_of(block)
@@ -1809,6 +1814,7 @@ def _chunks(exchange: Any) -> Iterator[tuple[Any, str]]:
                 return
             chunk = event and _chunk_of(event, exchange, scan, piece)
             if event is not None and chunk is not None:
+                has_event = True
                 yield chunk, event.event
         parser.check_size()
         _look_for_errors(parser.unknown, exchange)
@@ -1933,12 +1939,12 @@ class Stream(_Closing):
 
     def _next_chunk(self) -> Result | None:
         """The next chunk, None after the last; an error has the message so far as `.partial`."""
-        exchange = self._exchange
         try:
             for chunk, event in self._chunks:
                 if chunk is not None:
                     return self._add(chunk, event)
                 self._done = True
+            exchange = self._exchange
             # Events that no rule is known for may end with the body.
             if not self._whole and (self._kind or not self._count):
                 raise _interrupted()
@@ -1975,9 +1981,8 @@ class Stream(_Closing):
             what = "a chunk has a shape that no chunk should have: "
             raise APIResponseError(what + _plain(chunk.to_json(None), 200)) from None
         chunk.__dict__["content"] = text  # a Result's own way to set one sets a key
-        # Only an event renews the time; what comes behind the whole is not waited for as long.
-        is_whole = (self._ended or self._done) and self._whole
-        self._exchange.limits.next_wait = LINGER_S if is_whole else _NO_LIMIT
+        if self._ended or self._done:
+            self._exchange.limits.is_whole = self._whole
         return chunk
 
     def _add_choice(self, choice: dict[str, Any], get: Any) -> str:
@@ -2264,7 +2269,7 @@ class _Limits:
     alive = connecting = at_end = False
     proxy = ""  # host:port of a proxy on the way
     body = b""  # a small body, which goes out in one send with its head
-    next_wait: float | None = float("inf")  # of a stream, where an event has come
+    is_whole = False  # of a stream: its end is still to come, and is not waited for long
     send_error: OSError | None = None  # the body was refused before its end
 
     def __init__(self, connect: Any, read: Any, ends_at: float, host: str = "the server") -> None:
@@ -2277,13 +2282,6 @@ class _Limits:
         """From now on silence counts."""
         patience = self.connect or float("inf") if self.connecting else self.read
         self.silent_until = time.monotonic() + min(patience, most)
-
-    def await_event(self) -> None:
-        """Wait for the next event of a stream. Only events renew the time; keep-alives do not, and
-        it does not run while the caller is at work on an event."""
-        if self.next_wait is not None:
-            self.begin_wait(self.next_wait)
-            self.next_wait = None
 
     def left(self) -> float | None:
         """Seconds that the next wait may take; raises socket.timeout where none are left."""
