@@ -5,9 +5,9 @@
     print(client.chat("Hello").content)
 
 Copy this file into a project or install it; it needs `requests`, `urllib3` and Python 3.8 or later.
-Rooms, bottom up, each knowing only those above it: errors, server-sent events, circuit breaker,
-request queue, results and streams, uploads, wire, calls, client, tools and schemas, resources,
-offline transport, command line.
+Rooms, bottom up, each knowing only those above it: errors, lock, server-sent events, circuit
+breaker, request queue, results, streams, uploads, wire, calls, client, tools and schemas,
+resources, offline transport, command line.
 
 openai_mini 2.0.0. MIT licence: use, copy, change and pass on this file, with this notice; it comes
 without warranty of any kind. Copyright (c) 2026 the openai_mini developers.
@@ -420,6 +420,12 @@ def _check_number(name: str, value: Any, least: float, most: float = float("inf"
         limit = "from %g to %g" % (least, most) if most < float("inf") else "of at least %g" % least
         what = "a whole number" if kind is int else "a number"
         raise ValidationError("%s= is %r: %s %s is needed" % (name, value, what, limit))
+
+
+# ------------------------------------------------------------------------------------------------
+# Lock
+#
+# One kind of lock for the breaker, the queue and the statistics, and one hook for forked children.
 
 
 class _Lock:
@@ -4995,7 +5001,7 @@ def main(argv: list[str] | None = None) -> int:
         return 130
     except (OpenAIError, OSError) as error:
         has_no_key = isinstance(error, AuthenticationError) and error.status_code is None
-        ways_on = " Here: --base-url URL, or --offline." if has_no_key else ""
+        ways_on = ". Here: --base-url URL, or --offline." if has_no_key else ""
         print("openai-mini: " + _plain(str(error), 1000) + ways_on, file=sys.stderr)
         return 2 if has_no_key or isinstance(error, ValidationError) else 1
     finally:
