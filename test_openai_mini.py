@@ -5,10 +5,14 @@ from __future__ import annotations
 import ast
 import atexit
 import base64
+import codecs
+import collections
 import concurrent.futures
 import contextlib
 import copy
+import dataclasses
 import dis
+import enum
 import functools
 import gc
 import importlib.util
@@ -7014,6 +7018,581 @@ def test_no_bytes_at_all_are_no_gzip_where_the_end_of_the_connection_is_theirs(s
     server.default = Answer(raw=head)
     with client_for(server, max_retries=0) as client:
         client_error(lambda: client.text_to_speech("hi"), openai_mini.APIResponseError)
+
+
+# ------------------------------------------------------------------------------------------------
+# Uploads, tools and schemas, resources, command line: what people met, and siblings of it.
+
+
+def endpoints_said(content, finish="stop", **message):
+    """A chat answer with this content."""
+    message = dict({"role": "assistant", "content": content}, **message)
+    return dict(CHAT, choices=[{"index": 0, "message": message, "finish_reason": finish}])
+
+
+def endpoints_called(*calls):
+    """A chat answer that asks for tools: (name, arguments as text) each."""
+    asked = [
+        {"id": "call_%d" % i, "type": "function", "function": {"name": name, "arguments": text}}
+        for i, (name, text) in enumerate(calls)
+    ]
+    return endpoints_said(None, "tool_calls", tool_calls=asked)
+
+
+class ResourcesAnswer:
+    """A class as pydantic makes them, as far as the module knows them."""
+
+    @classmethod
+    def model_json_schema(cls):
+        return {"type": "object", "title": "It", "properties": {"a": {"type": "integer"}}}
+
+    @classmethod
+    def model_validate_json(cls, text):
+        made = cls()
+        made.a = json.loads(text)["a"]
+        return made
+
+
+class LeafFastApi:
+    """As FastAPI's and Starlette's UploadFile: read() is a coroutine function."""
+
+    def __init__(self, content, filename):
+        self.file, self.filename, self.content_type = io.BytesIO(content), filename, "audio/mpeg"
+
+    async def read(self, size=-1):
+        return self.file.read(size)
+
+
+class LeafFlask:
+    """As Flask's FileStorage: `name` is that of the form's field."""
+
+    def __init__(self, content, filename):
+        self.stream, self.name, self.filename = io.BytesIO(content), "audio", filename
+
+    def __getattr__(self, name):
+        return getattr(self.stream, name)
+
+
+class LeafOnlyRead:
+    def __init__(self, content, name=None):
+        self.read, self.name = io.BytesIO(content).read, name
+
+
+class LeafSeekWithoutTell(LeafOnlyRead):
+    def seek(self, offset):
+        raise AssertionError("nobody could tell where it stands")
+
+
+class LeafAsyncRead:
+    async def read(self, size=-1):
+        return b"x"
+
+
+def leaf_named(content, name):
+    file = io.BytesIO(content)
+    file.name = name
+    return file
+
+
+def leaf_standing_at(content, offset):
+    file = io.BytesIO(content)
+    file.seek(offset)
+    return file
+
+
+LEAF_SOUND = b"ID3\x04" + b"sound" * 50
+LEAF_WAV = b"RIFF\x24\0\0\0WAVEfmt " + bytes(28)
+LEAF_FILES = {  # what is given, and the name, type and bytes that arrive
+    "fastapi": (lambda: LeafFastApi(LEAF_SOUND, "talk.mp3"), "talk.mp3", "audio/mpeg", LEAF_SOUND),
+    "flask": (lambda: LeafFlask(LEAF_SOUND, "talk.mp3"), "talk.mp3", "audio/mpeg", LEAF_SOUND),
+    "flask, no name": (lambda: LeafFlask(LEAF_SOUND, ""), "audio", None, LEAF_SOUND),
+    "a path as filename": (lambda: LeafFlask(b"x", "../../a.oga"), "a.oga", "audio/ogg", b"x"),
+    "read alone": (lambda: LeafOnlyRead(LEAF_SOUND), "file.mp3", "audio/mpeg", LEAF_SOUND),
+    "read and a name": (lambda: LeafOnlyRead(b"x", "a.webp"), "a.webp", "image/webp", b"x"),
+    "seek, no tell": (lambda: LeafSeekWithoutTell(LEAF_WAV), "file.wav", "audio/wav", LEAF_WAV),
+    "a buffer": (lambda: io.BytesIO(LEAF_WAV), "file.wav", "audio/wav", LEAF_WAV),
+    "bytes": (lambda: LEAF_WAV, "file.wav", "audio/wav", LEAF_WAV),
+    "memoryview": (lambda: memoryview(LEAF_WAV), "file.wav", "audio/wav", LEAF_WAV),
+    "a buffer's own name": (lambda: leaf_named(b"x", "a.opus"), "a.opus", "audio/ogg", b"x"),
+    "a name as bytes": (lambda: leaf_named(b"x", b"/tmp/a.m4a"), "a.m4a", "audio/mp4", b"x"),
+    "a name of no file": (lambda: leaf_named(LEAF_WAV, "<stdin>"), "file.wav", "audio/wav",
+                          LEAF_WAV),
+    "a descriptor as name": (lambda: leaf_named(b'{"a": 1}', 7), "file.jsonl", None,
+                             b'{"a": 1}'),
+    "from where it stands": (lambda: leaf_standing_at(b"0123" + LEAF_WAV, 4), "file.wav",
+                             "audio/wav", LEAF_WAV),
+    "a name without an extension": (lambda: ("blob", LEAF_WAV), "blob", "audio/wav", LEAF_WAV),
+    "a tuple with its type": (lambda: ("a.mp3", b"x", "audio/x"), "a.mp3", "audio/x", b"x"),
+    "a tuple of an upload object": (lambda: ("b.flac", LeafFastApi(b"x", "a.mp3")), "b.flac",
+                                    "audio/flac", b"x"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("case", LEAF_FILES)
+def test_what_can_be_read_goes_out_under_its_name_and_type(server, client, case, monkeypatch):
+    import mimetypes
+
+    bare = mimetypes.MimeTypes(())  # without what the system's tables add
+    monkeypatch.setattr(mimetypes, "guess_type", bare.guess_type)
+    make, name, kind, content = LEAF_FILES[case]
+    server.default = Answer(json={"id": "f", "text": "t"})
+    client.transcribe_audio(make(), model="m")
+    client.files.create(file=make(), purpose="batch")
+    for request in server.requests:
+        part = [part for part in request.parts if part.filename][0]
+        assert (part.filename, part.body) == (name, content)
+        assert kind is None or part.content_type == kind
+
+
+@pytest.mark.parametrize(
+    "make, words",
+    [
+        (lambda: leaf_standing_at(b"x" * 9, 9), "at its end"),
+        (lambda: LeafFastApi(b"", "a.mp3"), "a.mp3"),
+        (lambda: LeafOnlyRead(b""), "empty"),
+        (LeafAsyncRead, "rb"),
+    ],
+)
+@pytest.mark.filterwarnings("ignore:coroutine")
+def test_an_upload_that_cannot_be_one_is_refused_before_anything_is_sent(
+    server, client, make, words
+):
+    for send in (client.upload_file, lambda file: client.files.create(file=file, purpose="x")):
+        with pytest.raises(openai_mini.ValidationError, match=words):
+            send(make())
+    assert not server.requests
+
+
+# Tools and schemas
+
+
+class LeafSize(enum.Enum):
+    SMALL, LARGE = "small", "large"
+
+
+@dataclasses.dataclass
+class LeafPoint:
+    x: int
+    y: float = 0.5
+
+
+@dataclasses.dataclass
+class LeafLine:
+    start: LeafPoint
+    ends: List[LeafPoint]
+
+
+class LeafModel:
+    """As pydantic's classes, as far as this module knows them; with a definition of its own."""
+
+    def __init__(self, text):
+        self.value = json.loads(text)["inner"]["value"]
+
+    @classmethod
+    def model_json_schema(cls):
+        inner = {"type": "object", "properties": {"value": {"type": "integer"}}}
+        properties = {"inner": {"$ref": "#/$defs/Inner"}}
+        return {"type": "object", "properties": properties, "$defs": {"Inner": inner}}
+
+    model_validate_json = classmethod(lambda cls, text: cls(text))
+
+
+LEAF_OBJECT = {"type": "object", "required": ["x"],
+               "properties": {"x": {"type": "integer"}, "y": {"type": "number"}}}  # fmt: skip
+LEAF_HINTS = [  # the hint, its schema, a JSON value and what the function gets, JSON it cannot be
+    (int, {"type": "integer"}, 3, 3, "3"),
+    (int, {"type": "integer"}, 3.0, 3, 3.5),
+    (int, {"type": "integer"}, -1, -1, True),
+    (float, {"type": "number"}, 3, 3.0, "x"),
+    (bool, {"type": "boolean"}, True, True, 1),
+    (str, {"type": "string"}, "x", "x", None),
+    (typing.Any, {}, [1], [1], NotImplemented),
+    (object, {}, None, None, NotImplemented),
+    (LeafSize, {"enum": ["small", "large"]}, "large", LeafSize.LARGE, "LARGE"),
+    (Optional[LeafSize], {"enum": ["small", "large"]}, "small", LeafSize.SMALL, "x"),
+    (Optional[int], {"type": "integer"}, None, None, "x"),
+    (typing.Union[int, str], {"anyOf": [{"type": "integer"}, {"type": "string"}]}, "2", "2", 2.5),
+    (typing.Union[LeafPoint, str], {"anyOf": [LEAF_OBJECT, {"type": "string"}]}, {"x": 1},
+     LeafPoint(1), {"z": 1}),
+    (List[LeafSize], {"type": "array", "items": {"enum": ["small", "large"]}}, ["small"],
+     [LeafSize.SMALL], "small"),
+    (typing.Sequence[int], {"type": "array", "items": {"type": "integer"}}, [1], [1], {"a": 1}),
+    (list, {"type": "array"}, [1, "a"], [1, "a"], "x"),
+    (typing.Dict[str, LeafPoint], {"type": "object", "additionalProperties": LEAF_OBJECT},
+     {"a": {"x": 1}}, {"a": LeafPoint(1)}, {"a": {}}),
+    (typing.Mapping[str, int], {"type": "object", "additionalProperties": {"type": "integer"}},
+     {"a": 1}, {"a": 1}, [1]),
+    (LeafPoint, LEAF_OBJECT, {"x": 1, "y": 2}, LeafPoint(1, 2.0), {"y": 1}),
+    (LeafPoint, LEAF_OBJECT, {"x": 1}, LeafPoint(1, 0.5), {"x": "a"}),
+    (LeafLine, {"type": "object", "required": ["start", "ends"], "properties": {
+        "start": LEAF_OBJECT, "ends": {"type": "array", "items": LEAF_OBJECT}}},
+     {"start": {"x": 1}, "ends": [{"x": 2}]}, LeafLine(LeafPoint(1), [LeafPoint(2)]), 5),
+]  # fmt: skip
+if hasattr(typing, "Literal"):
+    LEAF_HINTS.append((typing.Literal["a", 2], {"enum": ["a", 2]}, 2, 2, "b"))
+
+
+def leaf_call(client, server, tool, value):
+    """What run_tools asks for, and what it tells the model of a call with {"it": value}."""
+    call = endpoints_called((tool.__name__, json.dumps({"it": value})))
+    server.script(Answer(json=call), Answer(json=endpoints_said("done")))
+    del server.requests[:]
+    client.run_tools("go", [tool])
+    first, second = (request.json for request in server.requests)
+    return first["tools"][0]["function"]["parameters"], second["messages"][-1]["content"]
+
+
+@pytest.mark.parametrize("hint, schema, value, expected, wrong", LEAF_HINTS, ids=repr)
+def test_a_hint_is_in_the_schema_and_the_function_gets_what_it_says(
+    server, client, hint, schema, value, expected, wrong
+):
+    got = []
+
+    def tool(it):
+        got.append(it)
+
+    tool.__annotations__["it"] = hint
+    parameters, told = leaf_call(client, server, tool, value)
+    assert parameters == {"type": "object", "properties": {"it": schema}, "required": ["it"]}
+    assert got == [expected] and type(got[0]) is type(expected) and told == "null"
+    if wrong is not NotImplemented:
+        assert leaf_call(client, server, tool, wrong)[1].startswith("Error: ") and len(got) == 1
+
+
+def test_the_definitions_of_a_class_are_where_its_references_lead(server, client):
+    def tool(it: List[LeafModel]) -> str:
+        return str([one.value for one in it])
+
+    parameters, told = leaf_call(client, server, tool, [{"inner": {"value": 7}}])
+    assert told == "[7]" and list(parameters["$defs"]) == ["Inner"]
+    items = parameters["properties"]["it"]["items"]
+    assert items == {"type": "object", "properties": {"inner": {"$ref": "#/$defs/Inner"}}}
+
+
+def leaf_tool(hint):
+    def tool(it):
+        """Does it."""
+
+    tool.__annotations__["it"] = hint
+    return tool
+
+
+async def leaf_async(it: str) -> str:
+    return it
+
+
+async def leaf_async_generator(it: str):
+    yield it
+
+
+def test_none_as_a_default_makes_a_parameter_optional(server, client):
+    def tool(it: str = None, size: LeafSize = None) -> str:
+        return "%s, %s" % (it, size)
+
+    parameters, told = leaf_call(client, server, tool, None)
+    assert told == "None, None" and parameters["required"] == []
+    size = {"enum": ["small", "large"]}
+    assert parameters["properties"] == {"it": {"type": "string"}, "size": size}
+
+
+@dataclasses.dataclass
+class LeafNode:
+    below: Optional["LeafNode"]
+
+
+@pytest.mark.parametrize(
+    "tool",
+    [
+        leaf_async,
+        leaf_async_generator,
+        functools.partial(leaf_async, "x"),
+        ({"type": "object"}, leaf_async),
+        ({"type": "function", "function": {"name": "x"}}, leaf_async),
+        *(leaf_tool(hint) for hint in (bytes, complex, io.BytesIO, typing.Callable, "NoSuchName")),
+        *(leaf_tool(hint) for hint in (LeafNode, List[bytes], typing.Dict[str, io.BytesIO])),
+        leaf_tool(typing.Union[str, bytes]),
+        {"type": "function", "function": {"name": "x"}},
+    ],
+)
+def test_a_tool_that_no_schema_can_say_is_refused_before_anything_is_sent(server, client, tool):
+    with pytest.raises(openai_mini.ValidationError, match="tool"):
+        client.run_tools("go", [tool])
+    assert not server.requests
+
+
+@pytest.mark.parametrize(
+    "arguments, told",
+    [
+        ({"it": "a"}, "a"),
+        ('{"it": "a"}', "a"),
+        ('"{\\"it\\": \\"a\\"}"', "a"),
+        ("", "none"),
+        (" \n", "none"),
+        ("null", "none"),
+        (None, "none"),
+        ("{}", "none"),
+        ("[]", "Error"),
+        ("7", "Error"),
+        ('{"it": ', "Error"),
+        ('{"other": 1}', "Error"),
+    ],
+)
+def test_arguments_are_read_in_whatever_form_they_come(server, client, arguments, told):
+    def tool(it: str = "none") -> str:
+        return it
+
+    call = endpoints_called(("tool", "{}"))
+    call["choices"][0]["message"]["tool_calls"][0]["function"]["arguments"] = arguments
+    server.script(Answer(json=call), Answer(json=endpoints_said("done")))
+    assert client.run_tools("go", [tool]).content == "done"
+    content = server.requests[1].json["messages"][-1]["content"]
+    assert content == told if told != "Error" else content.startswith("Error: ")
+
+
+@pytest.mark.filterwarnings("error")
+@pytest.mark.parametrize("tool", [leaf_async, leaf_async_generator])
+def test_a_coroutine_as_a_result_is_told_as_an_error(server, client, tool):
+    def wrapped(it: str) -> str:
+        return tool(it)
+
+    told = leaf_call(client, server, wrapped, "x")[1]
+    assert told.startswith("Error: ") and "0x" in told
+
+
+LEAF_FENCED = [
+    ("```json\n{}\n```", True),
+    ("```\n{}\n```", True),
+    ("```JSON {} ```", True),
+    ("Here it is:\n\n```json\n{}\n```\nAs you asked.", True),
+    ("\n {} \n", True),
+    ("{} is it", False),
+    ("```json\n{", False),
+    ("```json\nno\n```", False),
+]
+
+
+@pytest.mark.parametrize("frame, is_read", LEAF_FENCED)
+def test_json_in_a_fence_is_parsed_and_what_cannot_be_is_not_lost(server, client, frame, is_read):
+    value = {"a": 1, "note": "with ``` in it"}
+    text = frame.replace("{}", json.dumps(value))
+    chat = endpoints_said(text)
+    part = {"type": "output_text", "text": text}
+    response = {"output": [{"type": "message", "content": [part]}]}
+    messages = [{"role": "user", "content": "x"}]
+    for answer, call in (
+        (chat, lambda: client.chat("x", schema={"type": "object"}).parsed),
+        (chat, lambda: client.chat("x", schema=ResourcesAnswer).parsed.a),
+        (chat, lambda: client.chat.completions.parse(
+            model="m", messages=messages, response_format=ResourcesAnswer
+        ).choices[0].message.parsed.a),
+        (response, lambda: client.responses.parse(
+            model="m", input="x", text_format=ResourcesAnswer).output_parsed.a),
+    ):  # fmt: skip
+        server.script(Answer(json=answer))
+        if is_read:
+            assert call() in (value, 1)
+        else:
+            with pytest.raises(openai_mini.APIResponseError, match="POST /") as caught:
+                call()
+            assert caught.value.partial == answer
+
+
+# Resources
+
+
+def test_what_is_put_onto_a_resource_stays_there(server, client):
+    from unittest import mock
+
+    asked = {"model": "m", "messages": [{"role": "user", "content": "hi"}]}
+    assert client.chat.completions is client.chat.completions
+    assert client.files.with_raw_response.list is client.files.with_raw_response.list
+    for holder, name, call in (
+        (client.chat.completions, "create", lambda: client.chat.completions.create(**asked)),
+        (client.beta.vector_stores, "list", lambda: client.beta.vector_stores.list()),
+        (client.chat, "completions", lambda: client.chat.completions()),
+        (client, "chat", lambda: client.chat("hi")),
+        (client, "embeddings", lambda: client.embeddings()),
+        (client.files.with_raw_response, "list", lambda: client.files.with_raw_response.list()),
+    ):
+        with mock.patch.object(holder, name, return_value="stand-in") as stand_in:
+            assert call() == "stand-in" and stand_in.call_count == 1
+        assert not isinstance(getattr(holder, name), mock.Mock)
+    assert not server.requests and client.chat("hi").content == "hello"
+    other = client.with_options(timeout=5)
+    client.files.list = lambda: "patched"
+    assert client.files.list() == "patched" and other.files.list() != "patched"
+    del client.files.list
+    assert client.files.list() != "patched"
+
+
+def test_methods_have_what_decorators_ask_of_a_function(client):
+    for method, name in (
+        (client.chat.completions.create, "chat.completions.create"),
+        (client.embeddings.create, "embeddings.create"),
+        (client.files.with_raw_response.list, "files.list"),
+        (client.chat, "chat"),
+    ):
+
+        @functools.wraps(method)
+        def wrapped(*args, **kwargs):
+            return None
+
+        assert wrapped.__name__ == method.__name__ == name.rpartition(".")[2]
+        assert wrapped.__qualname__ == name and inspect.unwrap(wrapped) is method
+        assert isinstance(inspect.signature(method), inspect.Signature)
+        assert not inspect.iscoroutinefunction(method)
+
+
+@pytest.mark.parametrize(
+    "make",
+    [
+        lambda items: (one for one in items),
+        lambda items: map(dict, items),
+        lambda items: {n: one for n, one in enumerate(items)}.values(),
+        lambda items: collections.deque(items),
+        tuple,
+        list,
+    ],
+)
+def test_what_can_be_iterated_over_is_a_list_to_the_server(server, client, make):
+    messages = [{"role": "user", "content": "a"}, {"role": "user", "content": "b"}]
+    client.chat.completions.create(model="m", messages=make(messages))
+    client.responses.create(model="m", input=make(messages), include=iter(["x"]))
+    client.files.list(extra_headers=collections.ChainMap({"x-mine": "1"}), metadata={"a": "b"})
+    first, second, third = server.requests
+    assert first.json["messages"] == messages
+    assert second.json == {"model": "m", "input": messages, "include": ["x"]}
+    assert third.headers["x-mine"] == "1" and third.query == {"metadata[a]": "b"}
+
+
+def test_embeddings_are_numbers_unless_base64_was_asked_for(server, client):
+    text = base64.b64encode(struct.pack("<2f", 1.0, -0.5)).decode()
+    for form, asked, expected in (
+        (text, {}, [1.0, -0.5]),
+        ([1, 2.5], {}, [1, 2.5]),
+        (text, {"encoding_format": "float"}, [1.0, -0.5]),
+        (text, {"encoding_format": "base64"}, text),
+    ):
+        server.default = Answer(json={"data": [{"index": 0, "embedding": form}]})
+        answer = client.embeddings.create(model="m", input="a", **asked)
+        raw = client.embeddings.with_raw_response.create(model="m", input="a", **asked)
+        assert answer.data[0].embedding == raw.parse().data[0].embedding == expected
+        assert server.requests[-1].json == {"model": "m", "input": "a", **asked}
+    server.default = Answer(json={"data": [{"index": 0, "embedding": "%%%"}]})
+    with pytest.raises(openai_mini.APIResponseError, match="POST /embeddings"):
+        client.embeddings.create(model="m", input="a")
+
+
+@pytest.mark.parametrize("value", ["a\ud800", "\udcff", "\ud83d"])
+def test_an_id_with_half_a_character_is_refused(server, client, value):
+    for call in (lambda: client.files.retrieve(value), lambda: client.download_file(value)):
+        with pytest.raises(openai_mini.ValidationError, match="file_id"):
+            call()
+    assert not server.requests
+
+
+def test_the_retired_assistants_have_what_the_rule_gives(server, client):
+    client.beta.assistants.create(model="m")
+    client.beta.threads.messages.list("t", order="asc")
+    one, two = server.requests
+    assert (one.method, one.target, one.json) == ("POST", "/v1/assistants", {"model": "m"})
+    assert (two.method, two.target) == ("GET", "/v1/threads/t/messages?order=asc")
+
+
+# Command line
+
+
+def test_an_attached_image_is_typed_by_its_first_bytes(cli, cli_server, tmp_path):
+    path = tmp_path / "photo"
+    for content, kind in ((b"\x89PNG...", "image/png"), (b"RIFF....WEBP", "image/webp")):
+        path.write_bytes(content)
+        assert cli("-a", path, "What is this?")[0] == 0
+        image = cli_server.requests[-1].json["messages"][0]["content"][1]["image_url"]["url"]
+        assert image == "data:%s;base64,%s" % (kind, base64.b64encode(content).decode())
+    path.write_bytes(b"")
+    assert cli("-a", path, "What is this?")[0] == 2 and len(cli_server.requests) == 2
+
+
+def leaf_process(*argv, **options):
+    """A process of the command line, whose standard input is a pipe that stays open."""
+    streams = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
+    command = [sys.executable, *options.pop("flags", ()), CLI_FILE, "--offline", *argv]
+    return subprocess.Popen(command, env=cli_env(), **streams)
+
+
+@pytest.mark.skipif(os.name == "nt", reason="select() knows no pipes there")
+def test_a_pipe_that_stays_silent_is_not_waited_for_where_words_are_given():
+    process = leaf_process("Hello")
+    assert (process.stdout.read(), process.wait(60)) == (b"Hello\n", 0)  # stdin is open still
+    assert process.stderr.read().count(b"\n") == 1
+    process.stdin.close()
+
+
+@pytest.mark.parametrize("argv", [["Sum up"], ["Sum up", "-"], []])
+def test_what_comes_in_two_pieces_is_read_to_its_end(argv):
+    process = leaf_process(*argv)
+    process.stdin.write(b"first ")
+    process.stdin.flush()
+    out, err = process.communicate(b"second", timeout=60)
+    assert (err, out.split()[-2:]) == (b"", [b"first", b"second"])
+
+
+LEAF_TEXT = "Grüße aus Köln"
+
+
+@pytest.mark.parametrize(
+    "content, is_read",
+    [
+        (LEAF_TEXT.encode(), True),
+        (LEAF_TEXT.encode("utf-8-sig"), True),
+        (codecs.BOM_UTF16_LE + LEAF_TEXT.encode("utf-16-le"), True),
+        (codecs.BOM_UTF16_BE + LEAF_TEXT.encode("utf-16-be"), True),
+        (LEAF_TEXT.encode("utf-16-le"), False),
+        ("ASCII in UTF-16 without a mark".encode("utf-16-le"), False),
+        (LEAF_TEXT.encode("latin-1"), False),
+        (codecs.BOM_UTF16_LE + b"odd", False),
+        (LEAF_TEXT.encode("utf-32"), False),
+        (b"\x89PNG\r\n\x1a\n\0\0", False),
+    ],
+)
+def test_text_is_read_in_its_encoding_or_refused_in_one_line(cli, tmp_path, content, is_read):
+    schema = tmp_path / "schema.json"
+    quoted = content if not is_read else None
+    for encoding in ("utf-8", "utf-8-sig", "utf-16"):
+        text = '{"title": "Größe", "type": "object", "properties": {"a": {"type": "integer"}}}'
+        schema.write_bytes(quoted or text.encode(encoding))
+        code, out, err = cli("--offline", "--schema", schema, "x")
+        assert (code, out, err) == (0, '{"a": 0}\n', "") if is_read else (code, out) == (2, "")
+        assert is_read or err.count("\n") == 1 and "schema.json" in err
+    code, out, err = cli("--offline", piped=content)
+    assert (code, out, err) == (0, LEAF_TEXT + "\n", "") if is_read else (code, out) == (2, "")
+    assert is_read or err.count("\n") == 1 and "standard input" in err
+
+
+@pytest.mark.parametrize("flag", ["-O", "-OO"])
+def test_it_runs_without_docstrings(flag):
+    for argv, word in ((["Hello"], b"Hello"), (["--help"], b"commands: ")):
+        process = leaf_process(*argv, flags=[flag])
+        out, err = process.communicate(timeout=60)
+        assert process.returncode == 0 and word in out and not err
+
+
+def test_a_download_without_a_length_shows_what_has_come(server, tmp_path):
+    server.default = Answer(pieces=[b"x" * 400_000] * 3)
+    argv = ["--base-url", server.url, "download", "f", "-o", str(tmp_path / "out")]
+    code, shown = cli_terminal(*argv)
+    assert code == 0 and "1.2 MB" in shown and "MB/s" in shown and "\x1b[K" in shown
+    assert os.path.getsize(str(tmp_path / "out")) == 1_200_000
+
+
+def test_an_error_amid_an_upload_is_not_hidden_by_the_bar(server, tmp_path):
+    server.default = Answer(400, json={"error": {"message": "too large"}})
+    path = tmp_path / "in.bin"
+    path.write_bytes(b"x" * 600_000)
+    code, shown = cli_terminal("--base-url", server.url, "upload", str(path))
+    line = shown.rstrip().split("\r")[-1].replace("\x1b[K", "")
+    assert code == 1 and "[####" in shown
+    assert line.startswith("openai-mini: ") and "too large" in line
 
 
 # ------------------------------------------------------------------------------------------------
