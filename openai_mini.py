@@ -1071,9 +1071,11 @@ class RequestQueue:
                     slot.looks_at = self._opens_at
                     slot.wake()  # to wait again, until the pause is over
                 return
-            if line is self._jobs and slot not in self._idle or place not in line:
+            item = line.pop(place, None)
+            if item is None or line is self._jobs and slot not in self._idle:
+                if item is not None:
+                    line.add(place, item)
                 continue  # the handler of a signal came in between, and had it granted
-            item = line[place]
             line.remove(place)
             if line is self._jobs:
                 self._idle = [idle for idle in self._idle if idle is not slot]
@@ -1087,12 +1089,12 @@ class RequestQueue:
         A job needs an idle worker. It also leaves a slot free for each job that waits to try again:
         else streams, which keep their slots, could take all, and their reader wait for that job.
         """
-        caller, job = self._callers.first(), None
+        caller, job, idle = self._callers.first(), None, self._idle
         free = self.max_concurrent - len(self._held)
-        if self._idle and free > sum(self._under_way.values()):
+        if idle and free > sum(self._under_way.values()):
             job = self._jobs.first()
         if job and (not caller or job < caller):
-            return self._jobs, job, self._idle[-1]
+            return self._jobs, job, idle[-1]
         return self._callers, caller, self._callers.get(caller)
 
     def _start(self, slot: _Slot) -> None:
