@@ -51,38 +51,37 @@ class _Late:
     So `import openai_mini` loads nothing, and what a program does not use it does not pay for.
     """
 
-    def __init__(self, alias: str, name: str) -> None:
-        self._alias, self._name = alias, name
+    def __init__(self, name: str, alias: str = "") -> None:
+        self._name, self._alias = name, alias or name.rpartition(".")[2]
+        globals()[self._alias] = self
 
     def __getattr__(self, attribute: str) -> Any:
-        thread, outer = _thread.get_ident(), set(_importing)
-        _importing.add(thread)
+        _importing.append(_thread.get_ident())
         try:
             __import__(self._name)
-            module = globals()[self._alias] = sys.modules[self._name]
         finally:
-            if thread not in outer:
-                _importing.discard(thread)
+            _importing.remove(_thread.get_ident())
+        module = globals()[self._alias] = sys.modules[self._name]
         return getattr(module, attribute)
 
 
-_importing: set[int] = set()  # the threads that are in an import: a signal's handler there is told
+_importing: list[int] = []  # the threads amid an import: a call in a signal's handler is refused
 
 
 # isort: off
 if TYPE_CHECKING:  # never runs: type checkers and packers such as PyInstaller read it
-    import base64, bisect, codecs, collections, inspect, itertools, json, mimetypes, os  # noqa: E401
-    import random, re, socket, tempfile, threading, urllib.parse as url_parse  # noqa: E401
-    import weakref, zlib, certifi, requests, urllib3  # noqa: E401
+    import argparse, base64, bisect, codecs, collections, inspect, itertools, json  # noqa: E401
+    import mimetypes, os, random, re, select, socket, tempfile, threading, weakref  # noqa: E401
+    import certifi, requests, urllib3, urllib.parse as url_parse, zlib  # noqa: E401
     from concurrent import futures
     from encodings import idna
 # isort: on
 else:
-    for _name in """base64 bisect certifi codecs collections inspect itertools json mimetypes os
-            random re requests socket tempfile threading urllib3 weakref zlib""".split():
-        globals()[_name] = _Late(_name, _name)
-    url_parse = _Late("url_parse", "urllib.parse")
-    futures, idna = _Late("futures", "concurrent.futures"), _Late("idna", "encodings.idna")
+    for _name in """argparse base64 bisect certifi codecs collections concurrent.futures
+            encodings.idna inspect itertools json mimetypes os random re requests select socket
+            tempfile threading urllib3 weakref zlib""".split():
+        _Late(_name)
+    _Late("urllib.parse", "url_parse")
 
 
 # ------------------------------------------------------------------------------------------------
@@ -797,11 +796,11 @@ class _Slot:
     from any thread, more than once."""
 
     state = "new"  # then waiting, granted, released
-    place: Any = None  # in the line of callers: (priority, number)
-    job: Any = None  # the place of the job in which it was asked for
-    work: Any = None  # the job itself, from the grant until its worker begins
+    place: Any = ()  # in the line of callers: (priority, number)
+    # The place of the job in which it was asked for; that job, from the grant to its beginning.
+    job = work = None  # type: Any
 
-    def __init__(self, queue: RequestQueue, priority: float | None, timeout: float) -> None:
+    def __init__(self, queue: RequestQueue, priority: Any, timeout: float | None) -> None:
         self.queue, self.priority, self.timeout = queue, priority, timeout
         self.lock = _thread.allocate_lock()  # wait() takes it again and again, wake() releases it
 
@@ -819,11 +818,12 @@ class _Slot:
             raise
         return self
 
-    def wait(self, seconds: float) -> bool:
+    def wait(self, seconds: float | None) -> bool:
         """Wait until granted, or for `seconds`; return whether it was granted."""
-        queue, end = self.queue, self.queue._clock() + seconds
+        queue, clock = self.queue, self.queue._clock
+        end = clock() + (float("inf") if seconds is None else seconds)
         while self.state == "waiting":
-            now = queue._clock()
+            now = clock()
             if now >= end:
                 return False
             until = queue._opens_at if now < queue._opens_at < end else end
@@ -901,8 +901,7 @@ class RequestQueue:
         """
         _check_number("priority", priority, float("-inf"))
         local = self._local.__dict__
-        longest = float("inf") if timeout is None else timeout
-        slot: _Slot = local.pop("slot", None) or _Slot(self, priority, longest)
+        slot: _Slot = local.pop("slot", None) or _Slot(self, priority, timeout)
         slot.job = local.get("job")
         return slot
 
@@ -917,13 +916,21 @@ class RequestQueue:
         Within a job the function is called at once: a job that waited for another one could wait
         forever.
         """
+        return self._submit([], args, priority, function, kw)[0]
+
+    def _submit(self, results: Any, args: Any, priority: float, function: Any, kw: Any) -> Any:
+        """Append the job's future to `results`, which it returns, before it waits for a thread: a
+        Ctrl-C then loses no result."""
         _check_number("priority", priority, float("-inf"))
         future: Any = futures.Future()
         place, job = (priority, next(self._numbers)), (future, function, args, kw)
         future.add_done_callback(lambda _: self._lock.leave(self._end_job, place))
-        if "job" in self._local.__dict__:
+        is_nested = "job" in self._local.__dict__
+        too_few = not is_nested and self._lock.do(self._add_job, (*place, job))
+        results.append(future)
+        if is_nested:
             self._run(job, False)
-        elif self._lock.do(self._add_job, (*place, job)):
+        elif too_few:
             try:
                 threading.Thread(target=self._work, name="openai_mini", daemon=True).start()
             except RuntimeError as error:  # the system has no thread left
@@ -931,7 +938,7 @@ class RequestQueue:
                 if not self._workers:  # else those that run do the job
                     future.cancel()
                     raise QueueFullError("no thread can be started: %s" % error) from None
-        return future
+        return results
 
     def map(self, function: Any, inputs: Any, *, priority: float = NORMAL, **kw: Any) -> _Map:
         """Yield `function(input, **kw)` for each of `inputs`, in the order of the inputs.
@@ -939,8 +946,9 @@ class RequestQueue:
         At most `size` inputs are read ahead. What a call raises is raised in place of its result,
         and the next result follows it. What the inputs raise is raised at once; nothing is lost.
         """
-        kw["priority"] = priority
-        return _Map(lambda value: self.submit(function, value, **kw), inputs, self.size)
+        if not hasattr(inputs, "__iter__"):
+            raise ValidationError("the inputs of map are no iterable: %r" % type(inputs).__name__)
+        return _Map(self, iter(inputs), priority, function, kw)
 
     # What follows runs under the lock.
 
@@ -954,12 +962,10 @@ class RequestQueue:
 
     def _take_back(self, slot: _Slot, again: bool) -> None:
         """A slot was given back, or its caller has given up."""
-        if id(slot) in self._held:
-            self._held.remove(id(slot))
-            if again and slot.job:
-                self._retrying.add(slot.job)
-        elif slot.place:
-            _remove(self._callers, slot.place)
+        self._held.discard(id(slot))
+        _remove(self._callers, slot.place)
+        if again and slot.job:
+            self._retrying.add(slot.job)
         self._grant()
 
     def _grant(self) -> None:
@@ -1030,7 +1036,7 @@ class RequestQueue:
         """Run one job after the other in this thread, until there is none for a while."""
         local = self._local.__dict__
         while True:
-            slot = _Slot(self, None, 0.0)
+            slot = _Slot(self, None, None)
             self._lock.do(self._offer, slot)
             while not slot.wait(0.5):  # a thread without a job for so long ends
                 if self._lock.do(self._end_worker, slot):
@@ -1045,16 +1051,15 @@ class RequestQueue:
         """Call a job's function and tell its future. The slot is given back before, so whoever has
         the last result finds nothing running."""
         future, function, args, kw = job
-        value, tell = None, None
+        tell, value = future.cancelled, ()  # type: Any, Any
         if future.set_running_or_notify_cancel():
             try:
-                value, tell = function(*args, **kw), future.set_result
+                tell, value = future.set_result, (function(*args, **kw),)
             except BaseException as error:
-                value, tell = error, future.set_exception
+                tell, value = future.set_exception, (error,)
         if has_slot:
             self.slot().release()  # no effect if the job has taken its slot
-        if tell:
-            tell(value)
+        tell(*value)
         del job, future, function, args, value, tell  # else an error's traceback makes a cycle
 
 
@@ -1069,32 +1074,30 @@ class _Map:
     """The results of many jobs, in order. A class and not a generator, so that dropping it, used or
     not, ends it: jobs that have not begun are cancelled."""
 
-    def __init__(self, submit: Callable[[Any], Any], inputs: Any, ahead: int) -> None:
-        self._futures: Any = collections.deque()
-        if not hasattr(inputs, "__iter__"):
-            raise ValidationError("the inputs of map are no iterable: %r" % type(inputs).__name__)
-        self._inputs, self._submit, self._ahead = iter(inputs), submit, max(ahead, 1)
+    def __init__(self, queue: RequestQueue, inputs: Iterator[Any], *job: Any) -> None:
+        self._queue, self._inputs, self._job = queue, inputs, job  # priority, function, keywords
+        self._results: Any = collections.deque()  # futures
 
     def __iter__(self) -> _Map:
         return self
 
     def __next__(self) -> Any:
         """The next result. Reads one input, and more as long as the result is not there."""
-        futures = self._futures
-        for _, value in zip(range(self._ahead - len(futures)), self._inputs):
-            futures.append(self._submit(value))
-            if futures[0].done():
+        results = self._results
+        for _, value in zip(range(max(self._queue.size, 1) - len(results)), self._inputs):
+            self._queue._submit(results, (value,), *self._job)
+            if results[0].done():
                 break
-        if not futures:
+        if not results:
             raise StopIteration
-        futures[0].exception()  # waits: a Ctrl-C in here loses no result
-        return futures.popleft().result()
+        results[0].exception()  # waits: a Ctrl-C in here loses no result
+        return results.popleft().result()
 
     def close(self) -> None:
         """Cancel the jobs that have not begun."""
         self._inputs = iter(())
-        while self._futures:
-            self._futures.popleft().cancel()
+        while self._results:
+            self._results.popleft().cancel()
 
     __del__ = close
 
@@ -1153,22 +1156,19 @@ class _Readable:
         return self._try(lambda: _parse_json(self.read()))
 
     def iter_text(self: Any, chunk_size: int | None = None) -> Iterator[str]:
-        decoder = codecs.getincrementaldecoder("utf-8")("replace")
-        for piece in self.iter_bytes():
-            yield decoder.decode(piece)
-        yield decoder.decode(b"", final=True)
+        return codecs.iterdecode(self.iter_bytes(), "utf-8", "replace")
 
     def iter_lines(self: Any) -> Iterator[str]:
         """Yield the lines of the body, without their ends (LF, CR or CRLF)."""
-        newlines, line = io.IncrementalNewlineDecoder(None, translate=True), [""]
+        newlines, line = io.IncrementalNewlineDecoder(None, translate=True), ""
         for text in self.iter_text():
             first, *others = newlines.decode(text).split("\n")
-            line.append(first)
+            line += first  # in place: CPython does not copy a local str
             for other in others:
-                yield "".join(line)
-                line = [other]
-        if any(line):
-            yield "".join(line)
+                yield line
+                line = other
+        if line:
+            yield line
 
     def write_to_file(self: Any, file: Any) -> None:
         """Write the body to the path `file`, whole or not at all."""
@@ -1218,11 +1218,10 @@ class Response(_Readable, _Closing):
         """What the call would return; of a stream its chunks as they arrive."""
         if "_value" not in vars(self):
             exchange = self._exchange
-            if exchange.call.read == "stream":
-                self._is_owner = False  # the stream is
-                self._value = self._try(exchange.open_stream)
-            else:
-                self._value = self._try(lambda: exchange.parse(self.read()))
+            is_stream = exchange.call.read == "stream"
+            self._is_owner = self._is_owner and not is_stream  # the stream is
+            whole = exchange.open_stream if is_stream else lambda: exchange.parse(self.read())
+            self._value = self._try(whole)
         return self._value
 
     def close(self) -> None:
@@ -1257,24 +1256,15 @@ class Result(dict):  # type: ignore[type-arg]
             return self[name]
         if name in _PROBED_NAMES or name[0] == "_" and name != "_request_id":
             raise AttributeError(name)
-        if name in _COMPUTED:
-            return _COMPUTED[name](self)
         keys = [key for key in self.keys() if re.sub(r"\W", "_", key) in (name, name.rstrip("_"))]
-        return self[keys[0]] if keys else None
+        return self[keys[0]] if keys else _computed(self, name)
 
     def __setattr__(self, name: str, value: Any) -> None:
-        if name[0] == "_":
-            super().__setattr__(name, value)
-        else:
-            self[name] = value
+        (super().__setattr__ if name[0] == "_" else self.__setitem__)(name, value)
 
     def __delattr__(self, name: str) -> None:
-        if name not in self:
+        if self.pop(name, self) is self:
             raise AttributeError(name)
-        del self[name]
-
-    def __dir__(self) -> list[str]:
-        return [*super().__dir__(), *_HTTP_NAMES, *filter(str.isidentifier, self.keys())]
 
     def to_dict(
         self, *, exclude_none: bool = False, exclude: Any = (), include: Any = None, **_: Any
@@ -1293,10 +1283,8 @@ class Result(dict):  # type: ignore[type-arg]
         return self.to_json(indent, **options)
 
     def model_copy(self, *, update: Any = None, deep: bool = False) -> Result:
-        import copy
-
-        copied = (copy.deepcopy if deep else copy.copy)(self)
-        copied.update(update or {})
+        copied = type(self)(_parse_json(self.to_json()), **(update or {}))
+        vars(copied).update(vars(self))
         return copied
 
     model_dump = dict = to_dict
@@ -1311,41 +1299,27 @@ class Result(dict):  # type: ignore[type-arg]
         paths: list[str] = []
         for image in _dicts(self.get("data")):
             content = _image_bytes(image)
-            name, number = "image-%d." + _extension(content), 1
-            while os.path.exists(os.path.join(folder, name % number)):
-                number += 1
-            paths.append(os.path.join(folder, name % number))
+            name = "image-%d." + _extension(content)
+            free = (os.path.join(folder, name % number) for number in itertools.count(1))
+            paths.append(next(path for path in free if not os.path.exists(path)))
             _write_whole(paths[-1], [content])
         return paths
 
 
-def _first_choice(result: Result) -> Any:
-    return (_dicts(result.get("choices")) or [{}])[0]
-
-
-def _first_message(result: Result) -> Any:
-    """The message of the first choice, fit to be sent back."""
-    if result._message is None:
-        message = (_dicts([_first_choice(result).get("message")]) or [None])[0]
-        result._message = message and _fit_message(message)
-    return result._message
-
-
-def _output_text(result: Result) -> Any:
-    """All text of a Responses answer."""
-    items = _dicts(result.get("output"))
-    texts = "".join(_text_of(item.get("content")) or "" for item in items)
-    return texts if "output" in result else None
-
-
-_COMPUTED: dict[str, Callable[[Result], Any]] = {  # of a Result that has no such key
-    "content": lambda result: _text_of((_first_message(result) or {}).get("content")),
-    "message": _first_message,
-    "tool_calls": lambda result: (_first_message(result) or {}).get("tool_calls"),
-    "finish_reason": lambda result: _first_choice(result).get("finish_reason"),
-    "output_text": _output_text,
-    "parsed": lambda result: result._parsed, "output_parsed": lambda result: result._parsed,
-}  # fmt: skip
+def _computed(result: Result, name: str) -> Any:
+    """What a Result that has no key `name` has instead of it."""
+    if name == "output_text" and "output" in result:
+        return "".join(_text_of(i.get("content")) or "" for i in _dicts(result["output"]))
+    if name in ("parsed", "output_parsed"):
+        return result._parsed
+    choice = (_dicts(result.get("choices")) or [{}])[0]
+    if result._message is None and isinstance(choice.get("message"), dict):
+        result._message = _fit_message(choice["message"])  # once: it may get ids of ours
+    message = result._message or {}
+    return {
+        "message": result._message, "finish_reason": choice.get("finish_reason"),
+        "content": _text_of(message.get("content")), "tool_calls": message.get("tool_calls"),
+    }.get(name)  # fmt: skip
 
 
 def _text_of(content: Any) -> str | None:
@@ -1362,23 +1336,20 @@ def _text_of(content: Any) -> str | None:
 def _fit_message(message: Any, own_ids: str = "") -> Any:
     """A message that can be sent back: with its role, no empty list of calls, and each call with
     its id (else one that begins with `own_ids`), type, name and arguments."""
-    start, calls = own_ids or "call_%s_" % os.urandom(8).hex(), _dicts(message.get("tool_calls"))
-    calls = [_fit_call(call, start + str(number)) for number, call in enumerate(calls)]
+    calls, start = [], own_ids or "call_%s_" % os.urandom(8).hex()
+    for number, call in enumerate(_dicts(message.get("tool_calls"))):
+        own_id = str(call.get("id") or start + str(number))
+        fit_call = Result(call, id=own_id, type=call.get("type") or "function")
+        fit_call.pop("index", None)  # of the stream, not of the message
+        if isinstance(call.get("function"), dict):
+            arguments = call["function"].get("arguments") or {}
+            text = arguments if isinstance(arguments, str) else json.dumps(arguments)
+            fit_call["function"] = Result(call["function"], arguments=text)
+        calls.append(fit_call)
     fit = Result(message, role=message.get("role") or "assistant", tool_calls=calls)
     if not calls:
         del fit["tool_calls"]
     return message if fit == message else fit
-
-
-def _fit_call(call: Any, own_id: str) -> Result:
-    fit = Result(call, type=call.get("type") or "function", id=str(call.get("id") or own_id))
-    fit.pop("index", None)  # of the stream, not of the message
-    function = call.get("function")
-    if isinstance(function, dict):
-        arguments = function.get("arguments") or {}
-        text = arguments if isinstance(arguments, str) else json.dumps(arguments)
-        fit["function"] = Result(function, arguments=text)
-    return fit
 
 
 def _without_none(plain: dict[str, Any]) -> dict[str, Any]:
@@ -1450,15 +1421,15 @@ def _write_whole(path: Any, pieces: Iterable[bytes]) -> int:
     A file that is there keeps its rights. An empty one, as of a NamedTemporaryFile that somebody
     has open, is written in place, and emptied again where the pieces break off; so is a device.
     """
-    old = os.stat(path) if os.path.exists(path) else None
-    in_place = old is not None and (not os.path.isfile(path) or not old.st_size)
-    target = os.path.realpath(path)  # a link stays one
+    is_full = os.path.isfile(path) and os.path.getsize(path) > 0
+    in_place = os.path.exists(path) and not is_full
+    target = path if in_place else os.path.realpath(path)  # a link stays one
     part = os.path.join(os.path.dirname(target), ".%s.part" % os.urandom(8).hex())
     try:
-        with open(path if in_place else part, "wb") as file:
+        with open(target if in_place else part, "wb") as file:
             size = sum(map(file.write, pieces))
-        if old is not None and not in_place:
-            os.chmod(part, old.st_mode & 0o7777)
+        if is_full:
+            os.chmod(part, os.stat(target).st_mode & 0o7777)
         if not in_place:
             os.replace(part, target)
     except BaseException:
@@ -1482,13 +1453,9 @@ def _at_most(limit: int, pieces: Iterable[bytes]) -> Iterator[bytes]:
 
 def _image_bytes(image: dict[str, Any]) -> bytes:
     """An image of an answer: in it as base64 or as a data: URL, or behind a URL."""
-    text, url = image.get("b64_json"), image.get("url")
-    if text or not url:
-        return _from_base64(text)
-    if str(url)[:5].lower() == "data:":
-        head, _, data = str(url).partition(",")
-        return _from_base64(data) if head.endswith(";base64") else url_parse.unquote_to_bytes(data)
-    return _fetch(url)
+    url = image.get("url")
+    text = image.get("b64_json") or str(url).partition(";base64,")[2] or None
+    return _fetch(url) if url and not text else _from_base64(text)
 
 
 def _from_base64(text: Any) -> bytes:
@@ -1513,15 +1480,13 @@ def _extension(content: bytes) -> str:
 
 def _parse_json(content: bytes | str, only_object: bool = False) -> Any:
     """JSON as Results, or an APIResponseError that says what came instead."""
+    reason = " object"
     try:
         text = content if isinstance(content, str) else content.decode("utf-8", "surrogatepass")
         value = json.loads(text.lstrip("\ufeff"), object_hook=Result)
         if not only_object or isinstance(value, Result):
             return value
-        reason = " object"
-    except RecursionError:
-        reason = " (nested too deep)"
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         reason = " (%s)" % _plain(str(error), 80)
     start = content[:500] if isinstance(content, str) else content[:500].decode("utf-8", "replace")
     what = _excerpt(start)[:100] or "empty"
@@ -1533,51 +1498,84 @@ def _parse_json(content: bytes | str, only_object: bool = False) -> Any:
 #
 # A streamed message is put together by meaning: deltas add up, a whole `message` replaces, names
 # and constants are set once, and a tool call begins where a function is named behind finished
-# arguments. A Stream owns the events of a body and the message as far as it has come; nothing
-# refers to the Stream, so that dropping it ends the request at once.
+# arguments. Events of other kinds are taken in as choices too. A Stream owns the events of a body
+# and the choices as far as they have come; nothing refers to the Stream, so that dropping it ends
+# the request at once.
 
 LINGER_S = 5.0  # how long a stream that is whole may take to send its usage and its end
-_CONSTANTS = frozenset("role id type format model object call_id status".split())
+_CONSTANTS = frozenset("role id type name format model object call_id status".split())
+_TEXTS = frozenset(("content", "arguments"))  # whatever is sent in them
+_TEXT_PARTS = ("text", "output_text", "thinking")
 
 
 class _Text(bytearray):
     """Text that grows by pieces, as UTF-8: a list of str takes ten times as much."""
 
-    def add(self, piece: str) -> None:
-        self.extend(piece.encode("utf-8", "surrogatepass"))
-
     def __str__(self) -> str:
         return self.decode("utf-8", "surrogatepass")
 
 
-def _merge(message: dict[str, Any], delta: dict[str, Any], depth: int = 0) -> None:
-    """Add a delta to a message."""
-    if depth > 50:
+def _merged(have: Any, piece: Any, key: str = "", depth: int = 0) -> Any:
+    """What is under `key` with another piece of it; dicts, lists and texts grow in place."""
+    if depth > 99:
         raise ValueError("nested too deep")
-    for key, value in delta.items():
-        have = message.get(key)
-        if value is None or key in _CONSTANTS:
-            message[key] = value if have is None or have == "" else have
+    if piece is None or key in _CONSTANTS:
+        return have or piece if piece else have
+    if not isinstance(piece, (str, list)) and (key in _TEXTS or have.__class__ is _Text):
+        piece = json.dumps(piece)
+    if isinstance(piece, str) and have.__class__ is not list:
+        is_again = key == "arguments" and piece[:1] == "{" and _is_finished(have)
+        have = have if have.__class__ is _Text and not is_again else _Text()
+        have += piece.encode("utf-8", "surrogatepass")
+    elif isinstance(piece, (str, list)):
+        have = _parts(have)
+        for part in _parts(piece):
+            item = _continued(part, have)
+            merged = _merged(item, part, "", depth + 1)
+            if item is None:
+                have.append(merged)
+    elif isinstance(piece, dict):
+        have = have if have.__class__ is dict else {}
+        for name, value in piece.items():
+            have[name] = _merged(have.get(name), value, name, depth + 1)
+    else:
+        have = piece
+    return have
+
+
+def _parts(content: Any) -> list[Any]:
+    """A content as a list of parts."""
+    if content and isinstance(content, (str, _Text)):
+        return [{"type": "text", "text": content}]
+    return content if isinstance(content, list) else []
+
+
+def _continued(piece: Any, items: list[Any]) -> Any:
+    """The item that a piece belongs to: of the same index, id and type where both say so, or the
+    last one if that is a text. None where the piece begins one; what is encrypted always does.
+
+    A piece that names a function begins another call where it is another function's, or where the
+    arguments so far are finished.
+    """
+    if not isinstance(piece, dict) or "encrypted" in str(piece.get("type")):
+        return None
+    call, keys = piece.get("function") or {}, ["type", "index", "id"]
+    name = call.get("name")
+    if "index" not in piece and not call:
+        items = items[-1:] if piece.get("type") in _TEXT_PARTS else []
+    elif call and not name and piece.get("index") is not None:
+        keys.pop()  # some servers give each piece another id
+    known = [(key, piece[key]) for key in keys if piece.get(key) not in (None, "")]
+    for item in reversed(_dicts(items)):
+        if [key for key, value in known if item.get(key) not in (None, "", value)]:
             continue
-        if key == "arguments":
-            is_text = value.__class__ is str
-            if not is_text or value[:1] == "{" and _is_finished(have):
-                have = None  # the whole, as an object or once more
-            value = value if is_text else json.dumps(value)
-        elif value.__class__ in (int, float) and (key == "content" or have.__class__ is _Text):
-            value = json.dumps(value)  # a piece of text
-        if value.__class__ is str and have.__class__ is not list:
-            message[key] = have = have if have.__class__ is _Text else _Text()
-            if key != "name" or str(have) != value:  # some servers repeat it in every piece
-                have.add(value)
-        elif isinstance(value, (str, list)):
-            message[key] = have = _parts(have)
-            _merge_list(have, _parts(value), depth)
-        elif isinstance(value, dict):
-            message[key] = have = have if have.__class__ is dict else {}
-            _merge(have, value, depth + 1)
-        else:
-            message[key] = value
+        if not name or piece.get("id") and piece["id"] == item.get("id"):
+            return item
+        begun = item.get("function") or {}
+        is_whole = call.get("arguments") and _is_finished(begun.get("arguments"))
+        if not is_whole and begun.get("name") in (None, name):
+            return item
+    return None
 
 
 def _is_finished(arguments: Any) -> bool:
@@ -1589,61 +1587,9 @@ def _is_finished(arguments: Any) -> bool:
         return False
 
 
-def _parts(content: Any) -> list[Any]:
-    """A content as a list of parts."""
-    if content and content.__class__ in (str, _Text):
-        return [{"type": "text", "text": content}]
-    return content if isinstance(content, list) else []
-
-
-def _merge_list(items: list[Any], pieces: list[Any], depth: int) -> None:
-    for piece in pieces:
-        has_place = isinstance(piece, dict) and ("index" in piece or "function" in piece)
-        if not has_place and not (isinstance(piece, dict) and piece.get("type") in _TEXT_PARTS):
-            items.append(piece)  # a whole item, such as an annotation
-            continue
-        found = items[::-1] if has_place else items[-1:]  # text continues what is last
-        item = next((i for i in found if i.__class__ is dict and _continues(piece, i)), None)
-        if item is None:
-            item = {}
-            items.append(item)
-        _merge(item, piece, depth + 1)
-
-
-_TEXT_PARTS = ("text", "output_text", "thinking")
-
-
-def _continues(piece: dict[str, Any], item: dict[str, Any]) -> bool:
-    """Whether a piece of a list belongs to an item that has begun.
-
-    Not where its index, id or type differs, or what is encrypted: each of these is a whole. A piece
-    that names a function begins another call where the arguments so far are finished, or belong to
-    a function of another name.
-    """
-    new, old = piece.get("function") or {}, item.get("function") or {}
-    name, arguments = new.get("name"), old.get("arguments")
-    has_id = name or not new or piece.get("index") is None  # else the index says more
-    for key in ("index", "type", "id") if has_id else ("index", "type"):
-        if piece.get(key) not in (None, "") and item.get(key) not in (None, "", piece[key]):
-            return False
-    if not name or piece.get("id") and piece["id"] == item.get("id"):
-        return "encrypted" not in str(piece.get("type"))
-    is_other = str(old.get("name") or name) != name
-    return not (arguments if is_other else new.get("arguments") and _is_finished(arguments))
-
-
 def _finished(value: Any) -> Any:
     """What was put together, as Results and str."""
-    if value.__class__ is dict:
-        return Result((key, _finished(item)) for key, item in value.items())
-    if value.__class__ is list:
-        return [_finished(item) for item in value]
-    return str(value) if value.__class__ is _Text else value
-
-
-def _new_part(text: str, so_far: str) -> str:
-    """What a snapshot of a text has beyond what had come of it."""
-    return text[len(so_far) :] if text.startswith(so_far) else ""
+    return json.loads(json.dumps(value, default=str), object_hook=Result)
 
 
 # The events that say that the whole is done, and the families of events that need one of them.
@@ -1653,9 +1599,8 @@ _LAST_EVENTS = frozenset(
 )
 _FAMILIES = ("response.", "image_generation.", "image_edit.", "transcript.text.", "speech.audio.")
 _TEXT_DELTAS = ("response.output_text.delta", "transcript.text.delta")
-_TEXT_ENDS = ("response.output_text.done", "response.content_part.done", "transcript.text.done")
+_SNAPSHOTS = _LAST_EVENTS | {"response.output_text.done", "response.output_item.done"}
 _RARE_IN_A_CHOICE = frozenset(("message", "text", "usage", "error"))
-_NO_LIMIT = float("inf")
 
 
 def _chunks(exchange: Any) -> Iterator[tuple[Any, str]]:
@@ -1668,52 +1613,57 @@ def _chunks(exchange: Any) -> Iterator[tuple[Any, str]]:
     if whole is not None:
         yield from ((whole, ""), (None, ""))
         return
-    decoder: Any = json.JSONDecoder(object_hook=Result)
-    parser, scan = _EventParser(MAX_EVENT_BYTES), decoder.scan_once
-    piece, limits, has_event = b"\n", exchange.limits, True
+    parser, limits = _EventParser(MAX_EVENT_BYTES), exchange.limits
+    scan: Any = json.JSONDecoder(object_hook=Result).scan_once  # type: ignore[attr-defined]
+    piece, has_event = b"\n", True
     while piece:
         # Only an event renews the time, no keep-alive does; while the caller is at work on an
         # event, it does not run.
         if has_event:
-            limits.begin_wait(LINGER_S if limits.is_whole else _NO_LIMIT)
-            has_event = False
+            limits.begin_wait(LINGER_S if limits.is_whole else float("inf"))
         try:
             piece = exchange.body.read()
+        except APITimeoutError:
+            raise
         except APIError as error:
-            if isinstance(error, APITimeoutError):
-                raise
             raise _interrupted(error._what) from error.__cause__
+        has_event = False
         for block in parser.blocks(piece or b"\n\n"):
-            if block[:7] == "data: {":  # by far the most: without an event it takes 0.8 of the time
-                try:
-                    chunk, end = scan(block, 6)
-                except (StopIteration, ValueError, RecursionError):
-                    end = -1
-                if end == len(block) and "choices" in chunk:
-                    has_event = True
-                    yield chunk, "message"
-                    continue
-            event = parser.event_of(block)
-            if event is not None and event.data[:6] == "[DONE]":
-                _look_for_errors(parser.unknown, exchange)
-                yield None, ""
-                return
-            chunk = event and _chunk_of(event, exchange, scan, piece)
-            if event is not None and chunk is not None:
+            found = _chunk_of(block, parser, scan, exchange, not piece)
+            if found is not None:
                 has_event = True
-                yield chunk, event.event
-        _look_for_errors(parser.unknown, exchange)
+                yield found
+                if found[0] is None:
+                    return
 
 
-def _look_for_errors(lines: list[str], exchange: Any) -> None:
-    """Raise the error that lines outside `data:` tell of: `error: {...}`, or bare JSON."""
-    for line in lines:
-        name, _, words = line.partition(":")
-        is_named = name.strip() == "error"
-        if is_named or line.lstrip()[:1] == "{":
-            told = _json_or_text(words if is_named else line)
-            _raise_error_in({"error": told} if is_named else told, exchange)
-    lines.clear()
+def _chunk_of(
+    block: str, parser: _EventParser, scan: Any, exchange: Any, is_last: bool
+) -> tuple[Any, str] | None:
+    """The chunk in the lines of an event, and the type of the event; raises the error in them."""
+    data, kind, start = block, "message", 6
+    if block[:7] != "data: {" or "\n" in block:  # by far the most events are one such line
+        event = parser.event_of(block)
+        while parser.unknown:  # lines outside `data:`, such as `error: {...}` or bare JSON
+            line = parser.unknown.popleft()
+            named = line.startswith("error:")
+            _raise_error_in(line[6 * named :], exchange, named)
+        data, kind, start = (event.data.strip(), event.event, 0) if event else ("", "", 0)
+        if not data:
+            return None  # keeps a quiet stream alive
+        if data[:6] == "[DONE]":
+            return None, ""
+        if kind == "error":
+            _raise_error_in(data, exchange, True)
+    try:
+        chunk, end = scan(data, start)
+    except (StopIteration, ValueError, RecursionError):
+        chunk, end = None, -1
+    if end == len(data) and chunk.__class__ is Result:
+        return chunk, kind
+    if is_last:
+        raise _interrupted()
+    return _parse_json(data[start:], only_object=True), kind  # or says what came instead
 
 
 def _json_or_text(text: str) -> Any:
@@ -1723,48 +1673,17 @@ def _json_or_text(text: str) -> Any:
         return text
 
 
-def _raise_error_in(told: Any, exchange: Any) -> None:
-    holder = _error_in(told, any_kind=True)
+def _raise_error_in(told: Any, exchange: Any, is_error: bool = False) -> None:
+    """Raise the error that a part of a stream tells of: JSON, or a text that may be JSON."""
+    told = _json_or_text(told) if isinstance(told, str) else told
+    holder = told if is_error else _error_in(told, any_kind=True)
     if holder is not None:
         raise exchange.error_of(holder)
 
 
-def _chunk_of(event: ServerSentEvent, exchange: Any, scan: Any, more: Any) -> Result | None:
-    """The chunk that an event holds, None of one that says nothing; raises the error in it."""
-    data = event.data
-    try:
-        chunk, end = scan(data, 0)
-    except (StopIteration, ValueError, RecursionError):
-        end = -1
-    if end != len(data) or chunk.__class__ is not Result:
-        if not data.strip():
-            return None  # keeps a quiet stream alive
-        if event.event == "error":
-            raise exchange.error_of(_json_or_text(data))
-        try:
-            chunk = _parse_json(data, True)
-        except APIResponseError:
-            if more:
-                raise
-            raise _interrupted() from None
-    if "error" in (event.event, chunk.get("type"), chunk.get("object")):
-        raise exchange.error_of(chunk)
-    return chunk  # type: ignore[no-any-return]
-
-
-def _texts_in(event: Result, kind: str) -> Iterator[tuple[Any, Any, bool]]:
-    """Yield (place, text, whether it is a delta) of an event of a Responses stream."""
-    get = dict.get  # a Result's own would be looked for by its __getattr__ each time
-    number, place = get(event, "output_index") or 0, get(event, "content_index") or 0
-    if kind in _TEXT_DELTAS:
-        yield (number, place), get(event, "delta"), True
-    elif kind in _TEXT_ENDS:
-        yield (number, place), event.get("text", _text_of([event.get("part")])), False
-    elif kind == "response.output_item.done" or kind in _LAST_EVENTS:
-        output = (event.get("response") or {}).get("output") or [event.get("item")]
-        for at, item in enumerate(_dicts(output), number):
-            for part_at, part in enumerate(_dicts(item.get("content"))):
-                yield (at, part_at), _text_of([part]), False
+def _interrupted(why: str = "") -> StreamInterruptedError:
+    what = "the stream ended before its end" + (why and ": " + why)
+    return StreamInterruptedError(what, advice="What came is in .partial: go on from it, or retry.")
 
 
 class Stream(_Closing):
@@ -1791,9 +1710,8 @@ class Stream(_Closing):
         self._exchange = exchange
         self.response = exchange.response._reading(exchange, is_owner=False)
         self._started_at = self._first_at = self._last_at = exchange.call.started_at
-        self._parts: dict[Any, Any] = {}  # choices by index
-        self._texts: dict[Any, Any] = {}  # of a Responses stream, by output and content index
-        self._ended: set[int] = set()  # the choices with a finish reason
+        self._choices: dict[Any, Any] = {}  # by index
+        self._ended: set[int] = set()  # those with a finish reason
         self._ready: list[Result | None] = []
         self._chunks: Iterator[tuple[Any, str]] = _chunks(exchange)
         _renew_after_fork(self)
@@ -1806,7 +1724,7 @@ class Stream(_Closing):
         except BaseException as error:
             if self._closed:  # by another thread, while this one waited
                 raise StopIteration from None
-            if isinstance(error, ValueError) and "generator already executing" in str(error):
+            if isinstance(error, ValueError) and "already executing" in str(error):
                 raise ValidationError("another thread reads this stream: only one may") from None
             if isinstance(error, OpenAIError):
                 self._exchange.locate(error)
@@ -1825,29 +1743,28 @@ class Stream(_Closing):
     def _next_chunk(self) -> Result | None:
         """The next chunk, None after the last; an error has the message so far as `.partial`."""
         try:
-            for chunk, event in self._chunks:
+            for chunk, kind in self._chunks:
                 if chunk is not None:
-                    return self._add(chunk, event)
+                    return self._add(chunk, kind)
                 self._done = True
-            exchange = self._exchange
+            call, first = self._exchange.call, self._first or {}
             # Events that no rule is known for may end with the body.
-            if not self._whole and (self._kind or not self._count):
+            if not self._is_whole and (self._kind or not self._count):
                 raise _interrupted()
-            if exchange.call.needs_choice and not self._parts and not any(self._texts.values()):
-                first = _without(exchange.call.secrets, self._first or {})
-                raise _no_choice_error(exchange.response, first)
+            if call.needs_choice and not self._choices:
+                raise _no_choice_error(self._exchange.response, _without(call.secrets, first))
         except OpenAIError as error:
             error.partial = self.message
             is_cut = isinstance(error, (APITimeoutError, StreamInterruptedError))
-            if not (is_cut and self._whole):
+            if not (is_cut and self._is_whole):
                 raise
         return None
 
-    def _add(self, chunk: Result, event: str) -> Result:
+    def _add(self, chunk: Result, kind: str) -> Result:
         """Take a chunk in and return it with its text; APIResponseError where it is of no shape."""
-        now = self._last_at = time.monotonic()
+        self._last_at = time.monotonic()
         if not self._count:
-            self._first_at, self._first = now, chunk
+            self._first_at, self._first = self._last_at, chunk
         self._count += 1
         try:
             if "choices" in chunk:
@@ -1855,96 +1772,92 @@ class Stream(_Closing):
                 for choice in chunk["choices"] or ():
                     text += self._add_choice(choice, dict.get)
             else:
-                text = self._add_event(chunk, chunk.get("type") or event)
-            if "error" in chunk or "base_resp" in chunk:
-                _raise_error_in(chunk, self._exchange)
-            if "usage" in chunk and chunk["usage"] or "x_groq" in chunk or "response" in chunk:
-                self._add_usage(chunk, chunk.get("x_groq"), chunk.get("response"))
-        except OpenAIError:
-            raise
+                text = self._add_event(chunk, chunk.get("type") or kind, dict.get)
         except (ArithmeticError, AttributeError, LookupError, TypeError, ValueError):
             what = "a chunk has a shape that no chunk should have: "
             raise APIResponseError(what + _plain(chunk.to_json(None), 200)) from None
+        if "error" in chunk or "base_resp" in chunk:
+            _raise_error_in(chunk, self._exchange)
+        if "usage" in chunk and chunk["usage"] or "x_groq" in chunk or "response" in chunk:
+            self._add_usage(chunk, chunk.get("x_groq"), chunk.get("response"))
         chunk.__dict__["content"] = text  # a Result's own way to set one sets a key
         if self._ended or self._done:
-            self._exchange.limits.is_whole = self._whole
+            self._exchange.limits.is_whole = self._is_whole
         return chunk
 
     def _add_choice(self, choice: dict[str, Any], get: Any) -> str:
         """Take in what a chunk has of a choice; returns the text of the first one. `get` is that of
         dict: a Result's own would be looked for by its __getattr__ each time."""
         index = get(choice, "index") or 0
-        known = self._parts.get(index)
+        known = self._choices.get(index)
         if known is None:
             new: dict[str, Any] = {"index": int(index), "finish_reason": None}  # "0" is 0 too
             new["message"] = {"role": None, "content": None}
-            known = self._parts.setdefault(int(index), new)
+            known = self._choices.setdefault(int(index), new)
         if get(choice, "finish_reason"):
             known["finish_reason"] = choice["finish_reason"]
             self._ended.add(known["index"])
         message, delta = known["message"], get(choice, "delta") or {}
-        have, piece = message["content"], get(delta, "content")
-        if piece.__class__ is str and len(delta) == 1 and have.__class__ is _Text:
-            # By far the most chunks: the short way through _merge.
-            have += piece.encode("utf-8", "surrogatepass")
-            text = piece
+        have, text = message["content"], get(delta, "content")
+        if text.__class__ is str and len(delta) == 1 and have.__class__ is _Text:
+            have += text.encode("utf-8", "surrogatepass")  # by far the most chunks
         else:
-            _merge(message, delta)
-            text = _text_of(piece) or ""
+            _merged(message, delta)
+            text = _text_of(text) or ""
         if not _RARE_IN_A_CHOICE.isdisjoint(choice):
             text += self._add_rest(known, choice)
-        return "" if known["index"] else text
+        return "" if known["index"] and self._kind == "chat" else text
 
     def _add_rest(self, known: dict[str, Any], choice: Any) -> str:
-        """What few servers send in a choice: an error, the usage, a whole message, plain text."""
+        """What few servers send in a choice: an error, the usage, plain text, a whole message,
+        which replaces what had come; returns the text that is new in it."""
         _raise_error_in(choice, self._exchange)
         self._add_usage(choice)
-        text, whole = choice.get("text"), choice.get("message")
+        old, text = known["message"], choice.get("text")
         if isinstance(text, str) and not choice.get("delta"):  # of /completions
-            _merge(known["message"], {"content": text})
+            _merged(old, {"content": text})
             return text
-        return self._replace(known, whole) if isinstance(whole, dict) else ""
-
-    def _replace(self, known: dict[str, Any], whole: dict[str, Any]) -> str:
-        """Put a whole message in the place of what had come; returns the text that is new."""
-        old, new = known["message"], {}  # type: Any, dict[str, Any]
-        _merge(new, whole)
+        new = _merged(None, choice.get("message") or {})
         so_far, text = (_text_of(_finished(part.get("content"))) or "" for part in (old, new))
-        if len(text) < len(so_far):
-            new["content"] = old["content"]
-        known["message"] = {**new, **{key: old[key] for key in old if not new.get(key)}}
-        return _new_part(text, so_far)
+        if not text.startswith(so_far):  # what was shown stays
+            new["content"], text = None, so_far
+        known["message"] = {**new, **old, **{key: value for key, value in new.items() if value}}
+        return text[len(so_far) :]
 
     def _add_usage(self, *holders: Any) -> None:
         for usage in _dicts([holder.get("usage") for holder in _dicts([*holders])]):
-            if not self.usage or any(n for n in usage.values() if not isinstance(n, dict)):
+            if any(n for n in usage.values() if not isinstance(n, dict)):
                 self.usage = usage
 
-    def _add_event(self, chunk: Result, kind: str) -> str:
+    def _add_event(self, chunk: Result, kind: str, get: Any) -> str:
         """Take in an event that is no chunk of a chat; returns the text that is new in it."""
+        if "error" in (kind, get(chunk, "object")):
+            raise self._exchange.error_of(chunk)
         if kind.startswith(_FAMILIES):
             self._kind = "family"
             self._done = self._done or kind in _LAST_EVENTS
-        text = ""
-        for place, piece, is_delta in _texts_in(chunk, kind):
-            if isinstance(piece, str):
-                have = self._texts.setdefault(place, _Text())
-                piece = piece if is_delta else _new_part(piece, str(have))
-                have.add(piece)
-                text += piece
-        return text
+        number = get(chunk, "output_index") or 0
+        if kind in _TEXT_DELTAS:
+            delta = {"content": get(chunk, "delta")}
+            return self._add_choice({"index": number, "delta": delta}, get)
+        if kind not in _SNAPSHOTS:
+            return ""
+        items = (chunk.get("response") or chunk).get("output") or [chunk.get("item") or chunk]
+        texts = [_text_of(item.get("content", item.get("text"))) for item in _dicts(items)]
+        wholes = [{"index": number + i, "message": {"content": t}} for i, t in enumerate(texts)]
+        return "".join([self._add_choice(choice, get) for choice in wholes])
 
     @property
-    def _whole(self) -> Any:
+    def _is_whole(self) -> Any:
         """Whether its end has come, however the transfer ends."""
         if self._done or not self._ended:
             return self._done
-        return len(self._ended) >= max(self._exchange.call.choices, len(self._parts))
+        return len(self._ended) >= max(self._exchange.call.choices, len(self._choices))
 
     @property
     def choices(self) -> list[Result]:
         """Each choice as far as it got: `.index`, `.message`, `.finish_reason`."""
-        choices = [_finished(part) for _, part in sorted(self._parts.items())]
+        choices = [_finished(choice) for _, choice in sorted(self._choices.items())]
         for choice in choices:
             own = "call_%s_%d_" % (self._exchange.call.id, choice["index"])  # the same at each look
             choice["message"] = _fit_message(choice["message"], own)
@@ -1953,24 +1866,26 @@ class Stream(_Closing):
     @property
     def message(self) -> Any:
         """The whole message of choice 0 as far as it got, fit to be sent back."""
-        text = "".join(str(self._texts[at]) for at in sorted(self._texts))
-        default = Result(role="assistant", content=text or None)
-        return next((choice["message"] for choice in self.choices if choice["index"] == 0), default)
+        messages = [c["message"] for c in self.choices if not c["index"] or self._kind == "family"]
+        if len(messages) == 1:
+            return messages[0]
+        text = "".join(_text_of(message["content"]) or "" for message in messages)
+        return Result(role="assistant", content=text or None)
 
     content = property(lambda self: _text_of(self.message.get("content")) or "", doc="All text.")
     tool_calls = property(lambda self: self.message.get("tool_calls"))
-    finish_reason = property(lambda self: self._parts.get(0, {}).get("finish_reason"))
+    finish_reason = property(lambda self: self._choices.get(0, {}).get("finish_reason"))
 
     @property
     def stats(self) -> dict[str, Any]:
         """Times in seconds, chunks, and tokens a second."""
         duration_s, usage = self._last_at - self._started_at, self.usage or {}
-        tokens: Any = usage.get("completion_tokens") or usage.get("output_tokens")
-        gap_s = (self._last_at - self._first_at) / max(self._count - 1, 1)
+        tokens = usage.get("completion_tokens") or usage.get("output_tokens")
         is_known = isinstance(tokens, (int, float)) and duration_s > 0
         return {
             "duration_s": duration_s, "ttft_s": self._first_at - self._started_at,
-            "chunks": self._count, "avg_chunk_interval_s": gap_s,
+            "chunks": self._count,
+            "avg_chunk_interval_s": (self._last_at - self._first_at) / max(self._count - 1, 1),
             "tokens_per_s": tokens / duration_s if is_known else None,
         }  # fmt: skip
 
@@ -1987,11 +1902,6 @@ class Stream(_Closing):
         self._chunks = iter(())
 
 
-def _interrupted(why: str = "") -> StreamInterruptedError:
-    what = "the stream ended before its end" + (why and ": " + why)
-    return StreamInterruptedError(what, advice="What came is in .partial: go on from it, or retry.")
-
-
 # ------------------------------------------------------------------------------------------------
 # Uploads
 #
@@ -1999,9 +1909,8 @@ def _interrupted(why: str = "") -> StreamInterruptedError:
 # constant; its length is known before. This room does not know who sends it.
 
 _TYPES = {  # of formats that the API takes and that not every system's table has
-    "flac": "audio/flac", "m4a": "audio/mp4", "mpga": "audio/mpeg",
-    "oga": "audio/ogg", "ogg": "audio/ogg", "opus": "audio/ogg", "wav": "audio/wav",
-    "webp": "image/webp",
+    "m4a": "audio/mp4", "mpga": "audio/mpeg", "oga": "audio/ogg", "opus": "audio/ogg",
+    "ogg": "audio/ogg", "flac": "audio/flac", "wav": "audio/wav", "webp": "image/webp",
 }  # fmt: skip
 
 
@@ -2022,31 +1931,28 @@ class _File:
     """One file to upload: a path, bytes, a binary file from where it stands, an upload object of a
     web framework, or (name, any of these[, content type])."""
 
-    _opened: Any = None  # the file that we opened, and close
-
     def __init__(self, file: Any, name: str | None = None) -> None:
         is_tuple = isinstance(file, tuple) and len(file) in (2, 3)
         given, file, kind = (*file, None)[:3] if is_tuple else (None, file, None)
         if isinstance(file, (str, os.PathLike)) and "\0" not in str(file):
-            file = self._opened = open(file, "rb", buffering=0)
+            file = open(file, "rb", buffering=0)
+            weakref.finalize(self, file.close)
         elif isinstance(file, (bytes, bytearray, memoryview)):
             file = io.BytesIO(file)
         self.file = _seekable(file)
         self.start = self.file.tell()
         by_content = "file." + _extension(self.file.read(16))
-        self.name = name or given or _own_name(file) or by_content
-        if not isinstance(self.name, str):
-            raise ValidationError("the name of a file is %r: a str is needed" % (self.name,))
+        # `filename` is a web framework's; with it, `name` may be that of the form's field.
+        own = getattr(file, "filename", None) or getattr(file, "name", None)  # or a descriptor
+        own = os.fsdecode(own) if isinstance(own, (str, bytes, os.PathLike)) else "<"  # "<stdin>"
+        own = os.path.basename(own) if own[:1] != "<" else by_content
+        self.name = str(name or given or own or by_content)
         kind = kind or _type_of(self.name) or _type_of(by_content)
         self.type = kind or "application/octet-stream"
         self.size = self.file.seek(0, 2) - self.start
         if self.size <= 0:
-            why = "stands at its end: seek(0) first" if self.start else "is empty"
-            raise ValidationError("the file %r %s; nothing was sent" % (self.name, why))
-
-    def __del__(self) -> None:
-        if self._opened is not None:
-            self._opened.close()
+            what = "the file %r is empty, or stands at its end: seek(0) first" % self.name
+            raise ValidationError(what)
 
     def __iter__(self) -> Iterator[Any]:
         """Its bytes from the start, as many as were announced."""
@@ -2060,14 +1966,6 @@ class _File:
             yield block
 
 
-def _own_name(file: Any) -> str:
-    """The last part of the name that a file has by itself. `filename` is what a web framework calls
-    the user's name for it; its `name` may be that of the form's field."""
-    name = getattr(file, "filename", None) or getattr(file, "name", None)  # or a descriptor
-    name = os.fsdecode(name) if isinstance(name, (str, bytes, os.PathLike)) else ""
-    return "" if name.startswith("<") else os.path.basename(name)  # "<stdin>"
-
-
 def _seekable(file: Any) -> Any:
     """A file that can be rewound and measured: `file`, what it wraps, or a copy on disk."""
     if hasattr(file, "filename") and hasattr(file, "file"):
@@ -2075,8 +1973,7 @@ def _seekable(file: Any) -> Any:
     usable = callable(getattr(file, "read", None)) and not getattr(file, "closed", False)
     if not usable or not isinstance(file.read(0), (bytes, bytearray)):
         raise ValidationError("a path, bytes or a file open in 'rb' is needed: %r" % (file,))
-    can_seek = file.seekable() if hasattr(file, "seekable") else hasattr(file, "tell")
-    if not can_seek:
+    if not getattr(file, "seekable", bool)():
         pipe, file = file, tempfile.TemporaryFile()
         file.writelines(iter(lambda: pipe.read(BLOCK_BYTES), b""))
         file.seek(0)
@@ -2150,223 +2047,181 @@ MAX_WAIT_S = 1e6  # a longer time limit is none: no socket takes it
 class _Limits:
     """How long one attempt may be silent, until when its call may last, and how far it is."""
 
-    # Whether the connection is a new one or has begun to answer; is being made; has ended.
+    # Whether the connection is a new one or has begun to answer; whether it is being made.
     alive = connecting = at_end = False
     proxy = ""  # host:port of a proxy on the way
     body = b""  # a small body, which goes out in one send with its head
     is_whole = False  # of a stream: its end is still to come, and is not waited for long
-    send_error: OSError | None = None  # the body was refused before its end
+    send_error = sock = None  # type: Any  # the body was refused before its end; what is waited at
 
     def __init__(self, connect: Any, read: Any, ends_at: float, host: str = "the server") -> None:
-        self.connect, self.read, self.ends_at = connect, read or float("inf"), ends_at
-        self.host = host  # and its port, as errors name it
+        self.connect, self.read = min(connect or MAX_WAIT_S, MAX_WAIT_S), read or float("inf")
+        self.ends_at, self.host = ends_at, host  # the latter with its port, as errors name it
         self.handled = sys.exc_info()[1]  # by the caller: no cause of what happens in here
         self.begin_wait()
 
     def begin_wait(self, most: float = float("inf")) -> None:
         """From now on silence counts."""
-        patience = self.connect or float("inf") if self.connecting else self.read
-        self.silent_until = time.monotonic() + min(patience, most)
+        patience = self.connect if self.connecting else self.read
+        self.waits_since = time.monotonic()
+        self.silent_until = self.waits_since + min(patience, most)
 
-    def left(self) -> float | None:
+    def left(self) -> float:
         """Seconds that the next wait may take; raises socket.timeout where none are left."""
         left = min(self.silent_until, self.ends_at) - time.monotonic()
         if left <= 0:
             raise socket.timeout("timed out")
-        return left if left < MAX_WAIT_S else None
+        return min(left, MAX_WAIT_S)
 
-    def limit(self, sock: Any) -> None:
-        """Have `sock` wait for as long as is left, to a thousandth: telling it is a system call, at
-        which all other threads try to run."""
-        left, set_to = self.left(), sock.gettimeout()
-        if left is None or set_to is None or abs(set_to - left) * 1000 > left:
-            sock.settimeout(left)
+    def limit(self) -> None:
+        """Have the socket wait for as long as is left, to a thousandth: telling it is a system
+        call, at which all other threads try to run."""
+        left, set_to = self.left(), self.sock.gettimeout()
+        if set_to is None or abs(set_to - left) * 1000 > left:
+            self.sock.settimeout(left)
+
+    def receive(self, buffer: Any) -> Any:
+        """Read from the socket, once, as its buffered reader asks for it."""
+        self.limit()
+        count = self.sock.recv_into(buffer)
+        self.alive, self.at_end = self.alive or count > 0, not count
+        return count
 
 
-class _Stack:
+class _Idle(list):  # type: ignore[type-arg]
     """urllib3's queue of idle connections, without a lock: a signal's handler that makes a call of
     its own cannot wait for the call that it interrupts."""
 
-    def __init__(self, maxsize: int) -> None:
-        self.maxsize, self.items = maxsize, collections.deque()  # type: int, Any
-
     def get(self, **options: Any) -> Any:
         try:
-            conn = self.items.pop()
+            return self.pop()
         except IndexError:
             raise urllib3.connectionpool.queue.Empty from None  # type: ignore[attr-defined]
-        if time.monotonic() - conn.used_at > MAX_IDLE_S:
+
+    def put(self, conn: Any, **options: Any) -> None:
+        if conn:  # None stands for one that is not there yet
+            self.append(conn)
+
+
+class _Pool:
+    """Mixed into urllib3's pool, whose connections then know the limits of the attempt."""
+
+    def _get_conn(self, timeout: Any = None) -> Any:
+        """A connection; what is passed as the `pool_timeout` is the attempt's limits."""
+        conn = super()._get_conn()  # type: ignore[misc]
+        if conn.limits and time.monotonic() - conn.limits.waits_since > MAX_IDLE_S:
             conn.close()
+        conn.limits = timeout
         return conn
 
-    def put(self, item: Any, **options: Any) -> None:
-        """None stands for a connection that is not there yet."""
-        if item and len(self.items) < self.maxsize:
-            item.used_at = time.monotonic()
-            self.items.append(item)
-        elif item:
-            item.close()
+
+class _Connection:
+    """Mixed into urllib3's connection, which then asks its limits before each wait."""
+
+    limits: Any = None  # of the attempt that used it last
+    sock: Any
+
+    def connect(self) -> None:
+        limits = self.limits
+        limits.alive = limits.connecting = True
+        super().connect()  # type: ignore[misc]
+        limits.connecting = False
+
+    def response_class(self, *args: Any, **kwargs: Any) -> Any:
+        answer = super().response_class(*args, **kwargs)  # type: ignore[misc]
+        raw = answer.fp.raw  # a SocketIO, whichever kind of socket is behind it
+        self.limits.sock, raw.readinto = raw._sock, self.limits.receive
+        read_status = answer._read_status
+        answer._read_status = lambda: _status_after_hints(*read_status())
+        return answer
+
+    def send(self, data: Any) -> None:
+        limits = self.limits
+        if self.sock is None:
+            self.connect()
+        if limits.body and not limits.connecting:  # else this is a proxy's CONNECT
+            data, limits.body = data + limits.body, b""
+        limits.sock, data = self.sock, memoryview(data)
+        for start in range(0, len(data), BLOCK_BYTES):  # each block renews the time
+            limits.begin_wait()
+            limits.limit()
+            try:
+                super().send(data[start : start + BLOCK_BYTES])  # type: ignore[misc]
+            except socket.timeout:
+                raise
+            except OSError as error:
+                # A server may refuse a body before its end: what it says is read, not thrown away.
+                # urllib3 goes on to the answer after a BrokenPipeError.
+                limits.send_error = error
+                raise BrokenPipeError("the body was refused") from error
 
 
-def _pool_class(base: Any) -> Any:
-    """urllib3's pool class `base`, whose connections know the limits of the attempt."""
-
-    class Pool(base):  # type: ignore[misc]
-        ConnectionCls = _connection_class(base.ConnectionCls)
-        QueueCls = _Stack
-
-        def _get_conn(self, timeout: Any = None) -> Any:
-            """A connection; what is passed as the `pool_timeout` is the attempt's limits."""
-            conn = super()._get_conn()
-            conn.limits = timeout
-            return conn
-
-    return Pool
-
-
-def _connection_class(base: Any) -> Any:
-    """urllib3's connection class `base`, which asks its limits before each wait."""
-    from http.client import HTTPResponse
-
-    class Reader(socket.SocketIO):
-        limits: Any
-
-        def readinto(self, buffer: Any) -> Any:
-            self.limits.limit(self._sock)  # type: ignore[attr-defined]
-            count = super().readinto(buffer)
-            self.limits.alive |= bool(count)
-            self.limits.at_end = not count
-            return count
-
-    class Answer(HTTPResponse):
-        def begin(self) -> None:
-            super().begin()
-            if self.fp is not None and self.fp.raw.limits.at_end:  # type: ignore[attr-defined]
-                raise ConnectionResetError("the answer ended in its head")
-
-        def _read_status(self) -> Any:
-            """A 103 is passed over as http.client does with a 100 (RFC 9110, section 15.2)."""
-            version, status, reason = super()._read_status()  # type: ignore[misc]
-            return version, 100 if 101 < status < 200 else status, reason
-
-    class Connection(base):  # type: ignore[misc]
-        def response_class(self, *args: Any, **kwargs: Any) -> Any:
-            answer = Answer(*args, **kwargs)
-            raw: Any = answer.fp.raw  # a SocketIO, whichever kind of socket is behind it
-            raw.__class__, raw.limits = Reader, self.limits
-            return answer
-
-        def connect(self) -> None:
-            limits = self.limits
-            limits.alive = limits.connecting = True
-            body, limits.body = limits.body, b""  # it is not that of a proxy's CONNECT
-            super().connect()
-            limits.connecting, limits.body = False, body
-
-        def send(self, data: Any) -> None:
-            limits = self.limits
-            if self.sock is None:
-                self.connect()
-            if limits.body:
-                data, limits.body = data + limits.body, b""
-            data = memoryview(data)
-            for start in range(0, len(data), BLOCK_BYTES):  # each block renews the time
-                limits.begin_wait()
-                limits.limit(self.sock)
-                try:
-                    super().send(data[start : start + BLOCK_BYTES])
-                except socket.timeout:
-                    raise
-                except OSError as error:
-                    # A server may refuse a body before its end: what it says is read, not thrown
-                    # away. urllib3 goes on to the answer after a BrokenPipeError.
-                    limits.send_error = error
-                    raise BrokenPipeError("the body was refused") from error
-
-    return Connection
+def _status_after_hints(version: str, status: int, reason: str) -> tuple[str, int, str]:
+    """A 103 is passed over as http.client does with a 100 (RFC 9110, section 15.2)."""
+    return version, 100 if 101 < status < 200 else status, reason
 
 
 class _Pools:
     """Our own session: pools of connections by origin; no cookies, no redirects, no netrc."""
 
-    def __init__(self, size: int) -> None:
-        self.size = size
+    def __init__(self, size: int = 0) -> None:
         self._renew()
 
     def _renew(self) -> None:
-        self._lock = threading.RLock()  # guards the making of routes: each is made once
-        self._routes: dict[Any, Any] = {}  # (origin, verify): a _Route
+        self._lock = _thread.RLock()  # guards the making of pools: each is made once
+        self._pools: dict[Any, Any] = {}  # by (origin, verify)
 
     def send(self, call: Any, limits: _Limits) -> Any:
         """Send, and return urllib3's answer with its headers read and its body unread."""
         key = (call.origin, call.verify)
-        route = self._routes.get(key)
-        if route is None:
+        pool = self._pools.get(key)
+        if pool is None:
             with self._lock:
-                route = self._routes.get(key) or _Route(*key, self.size)
-                self._routes[key] = route
-        limits.proxy = route.proxy
-        headers = {**route.headers, **call.sent_headers}
+                pool = self._pools[key] = self._pools.get(key) or _new_pool(*key)
+        limits.proxy = pool.proxy_name
         # One send for both is less work than one each, for all on the way.
         with_head = isinstance(call.body, bytes) and len(call.body) <= BLOCK_BYTES
         dead_until = time.monotonic() + DEAD_S
         while True:
-            limits.alive, limits.at_end, left = False, False, limits.left()
-            connect = min(limits.connect or MAX_WAIT_S, left or MAX_WAIT_S)
+            limits.alive, limits.at_end, limits.send_error = False, False, None
+            left = limits.left()
             limits.body, body = (call.body, None) if with_head else (b"", call.body)
+            timeout = urllib3.Timeout(connect=min(limits.connect, left), read=left)
             try:
-                return route.pool.urlopen(
-                    call.method, route.prefix + call.target, body, headers, retries=False,
+                answer = pool.urlopen(
+                    call.method, pool.prefix + call.target, body, call.sent_headers, retries=False,
                     redirect=False, assert_same_host=False, preload_content=False,
-                    decode_content=False, timeout=urllib3.Timeout(connect=connect, read=left),
-                    pool_timeout=limits,
+                    decode_content=False, timeout=timeout, pool_timeout=limits,
                 )  # fmt: skip
+                if limits.at_end:
+                    raise ConnectionResetError("the answer ended in its head")
+                return answer
             except (urllib3.exceptions.ProtocolError, urllib3.exceptions.SSLError):
                 if limits.alive or time.monotonic() > dead_until:
                     raise  # else a pooled connection had died: that is no attempt
 
     def close(self) -> None:
-        routes, self._routes = self._routes, {}
-        for route in routes.values():
-            route.pool.close()
+        while self._pools:
+            self._pools.popitem()[1].close()
 
 
-class _Route:
-    """The way to an origin: a pool of connections, straight or through a proxy."""
-
-    proxy, prefix, headers = "", "", {}  # type: str, str, dict[str, str]
-
-    def __init__(self, origin: str, verify: Any, size: int) -> None:
-        idna.getregentry  # noqa: B018 (a handler of a signal must not find it half imported)
-        proxy = _proxy_for(origin)
-        context = _ssl_context(verify) if "https:" in origin + proxy else None
-        options: Any = {"socket_options": _socket_options(), "ssl_context": context}
-        if proxy:
-            self.proxy = _host_of(proxy)
-            manager = self._proxy_manager(origin, proxy, size, options)
-        else:
-            manager = urllib3.PoolManager(maxsize=size, **options)
-        classes = manager.pool_classes_by_scheme.items()
-        manager.pool_classes_by_scheme = {name: _pool_class(base) for name, base in classes}
-        self.pool = manager.connection_from_url(origin)
-
-    def _proxy_manager(self, origin: str, proxy: str, size: int, options: Any) -> Any:
-        adapter = requests.adapters.HTTPAdapter(1, size)
-        if not proxy.startswith("socks"):
-            options["proxy_ssl_context"] = options["ssl_context"]
-            if origin.startswith("http:"):  # else there is a tunnel
-                self.prefix, self.headers = origin, adapter.proxy_headers(proxy)
-        try:
-            return adapter.proxy_manager_for(proxy, **options)
-        except (ValueError, urllib3.exceptions.HTTPError, requests.RequestException) as error:
-            reason = "PySocks is not installed" if "dependencies" in str(error) else ""
-        raise _proxy_setting_error(origin, reason)
-
-
-def _host_of(proxy: str) -> str:
-    """The host:port of a proxy's URL, without user and password, if it is one."""
-    host = re.search(r"(?:^|@|//)([\w.-]+(:\d+)?)/?\s*$", proxy)
-    return host[1] if host else "of the environment"
+def _new_pool(origin: str, verify: Any) -> Any:
+    """A pool of connections to an origin, straight or through the environment's proxy."""
+    idna.getregentry  # noqa: B018 (a handler of a signal must not find it half imported)
+    proxy, name = _proxy_for(origin)
+    context = _ssl_context(verify) if "https:" in origin + proxy else None
+    options: Any = {"socket_options": _socket_options(), "ssl_context": context}
+    manager: Any = urllib3.PoolManager(**options)
+    if proxy:
+        options.update({} if proxy[:5] == "socks" else {"proxy_ssl_context": context})
+        manager = requests.adapters.HTTPAdapter().proxy_manager_for(proxy, **options)
+    pool: Any = manager.connection_from_url(origin)
+    connection = type("Connection", (_Connection, pool.ConnectionCls), {})
+    pool.__class__ = type("Pool", (_Pool, type(pool)), {"ConnectionCls": connection})
+    pool.pool = _Idle()  # without a limit: the queue of the client has one
+    is_forward = proxy[:4] == "http" and origin[:5] == "http:"  # else it is no proxy, or a tunnel
+    pool.prefix, pool.proxy_name = origin if is_forward else "", name
+    return pool
 
 
 def _socket_options() -> list[Any]:
@@ -2376,40 +2231,29 @@ def _socket_options() -> list[Any]:
     return [*alive, (tcp, socket.TCP_NODELAY, 1), (socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)]
 
 
-def _proxy_for(origin: str) -> str:
-    """The URL of the environment's proxy for `origin`, as requests reads it, or ''."""
-    if sys.platform not in ("win32", "darwin"):  # where the system has settings too
-        if not any(name.lower() in _PROXY_NAMES and _environ(name) for name in os.environ):
-            return ""
-    proxies = requests.utils.get_environ_proxies(origin, None)
-    return _proxy_url(requests.utils.select_proxy(origin, proxies), origin)
+_PROXY_URL = (
+    r"(?i)(?:(?:https?|socks(?:4a?|5h?))://)?(?:[^\s/?#]*@)?"
+    r"((?:[\w.-]+|\[[\da-f:.]+\])(?::[1-6]?\d{1,4})?)/?"
+)
 
 
-def _proxy_url(given: str | None, origin: str) -> str:
-    """A proxy's URL without what nobody has encoded in it: white space about it, and in its
-    password `#`, `/` or `?`; '' where there is none."""
-    given = (given or "").strip()
-    if not given:
-        return ""
-    host = r"([\w.-]+(?::\d+)?|\[[\da-fA-F:.]+\](?::\d+)?)"
-    found = re.fullmatch(r"(?:(\w+)://)?(?:(.*)@)?%s/?" % host, given, re.S)
-    if found is None:
-        raise _proxy_setting_error(origin)
-    scheme, user, host = found.groups()
-    user, colon, password = (user or "").partition(":")
-    safe = "%!$&'()*+,;="
-    login = url_parse.quote(user, safe) + colon + url_parse.quote(password, safe)
-    return "%s://%s%s" % ((scheme or "http").lower(), login and login + "@", host)
-
-
-_PROXY_NAMES = ("http_proxy", "https_proxy", "all_proxy")
-
-
-def _proxy_setting_error(origin: str, reason: str = "") -> ValidationError:
-    """The error for a proxy's setting; nothing of its value is in it."""
-    name = "%s_PROXY (or ALL_PROXY)" % origin.partition(":")[0].upper()
-    reason = reason or "it is no URL such as http://user:password@host:port or socks5://host:port"
-    return ValidationError("the proxy in %s cannot be used: %s" % (name, reason))
+def _proxy_for(origin: str, proxies: Any = None) -> tuple[str, str]:
+    """The proxy that requests chooses of `proxies`, or else of the environment: its URL and its
+    host:port, or two empty texts."""
+    if proxies is None:
+        names = {name.lower() for name in os.environ if _environ(name)}
+        has_settings = sys.platform in ("win32", "darwin")  # of the system
+        if not has_settings and not names & {"http_proxy", "https_proxy", "all_proxy"}:
+            return "", ""
+        proxies = requests.utils.get_environ_proxies(origin, None)
+    url = (requests.utils.select_proxy(origin, proxies) or "").strip()
+    found = re.fullmatch(_PROXY_URL, url)
+    if url and not found:
+        what = "%s_PROXY (or ALL_PROXY) names a proxy that cannot be used"
+        advice = """It is no URL such as http://user:password@host:port or socks5://host:port; # / ?
+            in a password are written %23 %2F %3F."""
+        raise ValidationError(what % origin.partition(":")[0].upper(), advice=advice)
+    return url if "://" in url or not url else "http://" + url, found[1] if found else ""
 
 
 def _environ(name: str) -> str | None:
@@ -2417,36 +2261,26 @@ def _environ(name: str) -> str | None:
     return (os.environ.get(name) or "").strip() or None
 
 
-def _bundles(verify: Any) -> list[tuple[str, str]]:
-    """(what names it, path) of the certificates to trust."""
-    if verify is not None and verify is not True:
-        return [("verify=", os.fspath(verify))]
-    for names in (("REQUESTS_CA_BUNDLE",), ("CURL_CA_BUNDLE",), ("SSL_CERT_FILE", "SSL_CERT_DIR")):
-        found = [(name, _environ(name) or "") for name in names if _environ(name)]
-        if found:
-            return found
-    return [("certifi", certifi.where())]
-
-
 def _ssl_context(verify: Any) -> Any:
     """One context for all connections: the certificates are read once."""
     try:
         import ssl
     except ImportError:
-        what = "this Python has no ssl module, so that no https:// can be asked"
-        raise ValidationError(what, advice="Install a Python that has it.") from None
+        raise ValidationError("https:// needs a Python with the ssl module") from None
     if isinstance(verify, ssl.SSLContext):
         return verify
-    no_check = verify is False
-    context = urllib3.util.ssl_.create_urllib3_context(cert_reqs=0 if no_check else None)
-    for name, path in () if no_check else _bundles(verify):
-        try:
-            place = "capath" if os.path.isdir(path) else "cafile"
-            context.load_verify_locations(**{place: path})
-        except (OSError, ValueError) as error:  # ssl.SSLError is an OSError
-            reason = "%s: %s" % (type(error).__name__, getattr(error, "strerror", "") or error)
-            what = "no certificates can be read from %r, named by %s (%s)"
-            raise ValidationError(what % (path, name, _plain(reason, 100))) from None
+    context = urllib3.util.ssl_.create_urllib3_context(cert_reqs=0 if verify is False else None)
+    if verify is False:
+        return context
+    variables = "REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE", "SSL_CERT_FILE", "SSL_CERT_DIR"
+    is_given = verify not in (None, True)
+    name = "verify=" if is_given else next(filter(_environ, variables), "certifi")
+    path = os.fspath(verify) if is_given else _environ(name) or certifi.where()
+    try:
+        context.load_verify_locations(**{"capath" if os.path.isdir(path) else "cafile": path})
+    except (OSError, ValueError) as error:  # ssl.SSLError is an OSError
+        what = "no certificates can be read from %r, named by %s (%s)"
+        raise ValidationError(what % (path, name, type(error).__name__)) from None
     return context
 
 
@@ -2459,34 +2293,22 @@ class _CallersSession:
     def send(self, call: Any, limits: _Limits) -> Any:
         session, url = self.session, call.origin + call.target
         has_key = any(name.lower() in ("authorization", "api-key") for name in call.sent_headers)
-        auth = None if has_key else session.auth
-        auth = requests.auth.HTTPBasicAuth(*auth) if isinstance(auth, tuple) else auth
-
-        def add_headers(prepared: Any) -> Any:
-            """As `auth=`, so that no netrc entry and no header of the session wins over ours; then
-            the session's own, where the caller gave no key."""
-            prepared.headers.update(call.sent_headers)
-            return auth(prepared) if callable(auth) else prepared
-
-        asked = requests.Request(call.method, url, data=call.body, auth=add_headers)
+        # An `auth=` that adds nothing keeps that of netrc and of the session away from our key.
+        auth = (lambda sent: sent) if has_key else None
+        asked = requests.Request(call.method, url, call.sent_headers, None, call.body, auth=auth)
         prepared = session.prepare_request(asked)
         verify = session.verify if call.verify is None else call.verify
         if hasattr(verify, "wrap_socket"):
-            what = "verify= is an SSLContext, which no requests.Session takes"
-            raise ValidationError(what, advice="Mount an adapter that has it.")
-        settings = session.merge_environment_settings(url, {}, True, verify, None)
-        settings["verify"] = settings["verify"] or settings["verify"] is not False
-        proxy = _proxy_url(requests.utils.select_proxy(url, settings["proxies"]), call.origin)
-        if proxy:
-            limits.proxy = _host_of(proxy)
-            settings["proxies"] = {call.origin.partition(":")[0]: proxy}
-        connect = None if (limits.connect or 0) > MAX_WAIT_S else limits.connect
-        timeout = (connect, limits.left())
+            raise ValidationError("verify= is a context: with session=, mount an adapter for it")
+        how = session.merge_environment_settings(url, {}, True, verify, None)
+        how["verify"] = how["verify"] or how["verify"] is not False  # "" of a variable is not False
+        limits.proxy = _proxy_for(call.origin, how["proxies"])[1]
+        timeout = (min(limits.connect, limits.left()), limits.left())
         try:
-            answer = session.send(prepared, timeout=timeout, allow_redirects=False, **settings)
+            answer = session.send(prepared, timeout=timeout, allow_redirects=False, **how)
         except OSError:
-            if isinstance(settings["verify"], (str, os.PathLike)):
-                _ssl_context(settings["verify"])  # says what is wrong with it
+            if isinstance(how["verify"], (str, os.PathLike)):
+                _ssl_context(how["verify"])  # says what is wrong with it
             raise
         if getattr(answer, "_content_consumed", False):  # a hook has read it
             answer.raw = io.BytesIO(answer.content)
@@ -2510,61 +2332,66 @@ class _Body:
     http.client: a stream has one for each event, and its end comes with its last event.
     """
 
+    unread = b""  # what read() gives again
+    received = 0
+    _rest = b""  # the head of a chunk as far as it has come
+    _unzip: Any = None
+    _is_clean = True  # whether the connection stands at the end of this answer, once it has ended
+
     def __init__(self, raw: Any, limits: _Limits) -> None:
         self._raw, self._limits = raw, limits
         self._fp = getattr(raw, "_fp", raw)  # http.client's answer, or what stands for it
         reader = getattr(self._fp, "fp", None) or self._fp
         self._receive = getattr(reader, "read1", None) or reader.read
         self._socket: Any = getattr(getattr(reader, "raw", None), "_sock", None)
-        self._left: Any = getattr(self._fp, "length", None)  # 0 after HEAD and 204, chunked or not
-        self._chunked = bool(getattr(self._fp, "chunked", False)) and self._left != 0
-        self._left = 0 if self._chunked else self._left
-        self._shutdown, self._how = socket.socket.shutdown, socket.SHUT_RDWR  # for a finalizer
-        self._rest, self.received = b"", 0  # the head of a chunk as far as it has come
-        self._trouble: OpenAIError | None = None  # is raised when all before it has been read
-        self.unread = b""  # what read() gives again
-        self.ended = self._left == 0 and not self._chunked
-        self._reusable = True  # whether the connection stands at the end of this answer
-        self._pieces: Iterator[bytes] | None = None
-        for coding in reversed((raw.headers.get("content-encoding") or "").lower().split(",")):
-            source = self._pieces or iter(self._next, b"")
-            if coding.strip() in ("gzip", "x-gzip", "deflate"):
-                self._pieces = self._inflate("gzip" in coding, source)
-            elif coding.strip() in ("br", "zstd", "compress", "x-compress", "dcb", "dcz"):
-                what = "the answer has the content coding %r, not asked for"
-                raise APIResponseError(what % coding.strip())
-            # Any other, such as `none` or `utf-8`, is no coding: the body is as it is.
+        if self._socket is not None:
+            limits.sock, reader.raw.readinto = self._socket, limits.receive
+        self._shutdown = socket.socket.shutdown  # for a finalizer
+        length = getattr(self._fp, "length", None)  # 0 after HEAD and 204, chunked or not
+        self.ended = length == 0
+        self._is_chunked = not self.ended and getattr(self._fp, "chunked", False)
+        self._left: Any = 0 if self._is_chunked else length  # of the chunk, or the body if known
+        header = (raw.headers.get("content-encoding") or "").lower()
+        codings = re.findall(r"gzip|deflate|\bbr\b|zstd|compress", header)  # others are none
+        self._is_zipped = bool(codings) and not self.ended
+        if codings not in ([], ["gzip"], ["deflate"]):
+            raise APIResponseError("the answer is in a coding not asked for: %s" % codings)
 
     def read(self) -> bytes:
         """The next bytes, as soon as there are any; b'' at the end."""
         if self.unread:
             data, self.unread = self.unread, b""
             return data
-        if self._trouble is not None:
-            raise self._trouble
         try:
-            return self._next() if self._pieces is None else next(self._pieces, b"")
+            while True:
+                data = self._next()
+                if not data and self._is_zipped and not getattr(self._unzip, "eof", False):
+                    raise ValueError("cut short")
+                piece = self._inflate(data) if self._is_zipped else data
+                if piece or not data:
+                    return piece
         except OSError as error:
             error.__context__ = None  # of whoever reads here while he handles something else
             problem: OpenAIError = _wire_error(error, self._limits)
         except (ValueError, zlib.error):  # the former also where another thread has closed it
-            problem = _broken("broken in its coding")
+            what = "the body of the answer is cut short or broken in its coding"
+            problem = APIResponseError(what, advice="Try again.", _transient=True)
         raise problem
 
     def peek(self) -> bytes:
         """The first bytes, which read() will give again: six, so that a field's name is seen, or
         fewer at the end."""
         start = b""
-        while len(start.lstrip(b"\xef\xbb\xbf \r\n\t")) < 6:
+        while len(start) < 6:
             try:
                 piece = self.read()
-            except APIError as error:
-                self._trouble, piece = error, b""  # after what has come
-            start += piece
+            except APIResponseError:  # it comes again
+                break
             if not piece:
                 break
+            start = (start + piece).lstrip(b"\xef\xbb\xbf \r\n\t")
         self.unread = start
-        return start.lstrip(b"\xef\xbb\xbf \r\n\t")
+        return start
 
     def pieces(self) -> Iterator[bytes]:
         """Yield the rest of the body; each piece renews the time."""
@@ -2578,14 +2405,16 @@ class _Body:
         return b"".join(_at_most(limit or MAX_BODY_BYTES, self.pieces()))
 
     def _next(self) -> bytes:
-        while self._trouble is None and not self.ended:
-            if self._socket is not None:
-                self._limits.limit(self._socket)
-            data: bytes = self._receive(BLOCK_BYTES)
+        """The next bytes out of the transfer coding; b'' at the end."""
+        most = 1 << 13 if self._is_zipped else BLOCK_BYTES  # zipped bytes may grow a thousandfold
+        while not self.ended:
+            if self._left is not None and self._left < 0:
+                raise ValueError("no size of a chunk")
+            data: bytes = self._receive(most)
             self.received += len(data)
             if not data and self._left is not None:
-                raise _broken("cut short")
-            if self._chunked:
+                raise ValueError("cut short")
+            if self._is_chunked:
                 data = self._undo_chunks(data)
             elif self._left is None:  # the end of the connection is that of the body
                 self.ended = not data
@@ -2594,14 +2423,11 @@ class _Body:
                 self.ended = self._left <= 0
             if data:
                 return data
-        if self._trouble is not None:
-            raise self._trouble
         return b""
 
     def _undo_chunks(self, data: bytes) -> bytes:
-        """RFC 9112, section 7.1. `_left` is what the chunk still has to come, with its line end.
-        What came before a size that is none is returned first."""
-        data, at, head, size = self._rest + data, self._left, b"", 1
+        """RFC 9112, section 7.1. `_left` is what the chunk still has to come, with its line end."""
+        data, at, size, head = self._rest + data, self._left, 1, b""
         out = [data[: max(at - 2, 0)]]
         while at < len(data) and size > 0:
             start = data.find(b"\n", at) + 1
@@ -2609,42 +2435,33 @@ class _Body:
                 break
             if data[at:start] != head:  # else the chunk is as long as the one before, as most are
                 head = data[at:start]
-                digits = re.match(rb"\s*([\da-fA-F]+)\s*(;|$)", head)
-                size = int(digits[1], 16) if digits else -1
-            if size > 0:
-                at = start + size
-                out.append(data[start:at])
-                at += 2  # the end of its line
+                digits = re.match(rb"[\da-fA-F]+(?=\s*(;|$))", head)
+                size = int(digits[0], 16) if digits else -1
+            at = start + size
+            out.append(data[start:at])
+            at += 2  # the end of its line
         self._left, self._rest = max(at - len(data), 0), data[at:]
+        if size < 0 or len(self._rest) > 65536:
+            self._left = -1  # what has come is returned, then it is an error
         if not size:  # the last chunk; behind it trailers, if any, and an empty line
-            self.ended, self._reusable = True, b"\n\r\n" in self._rest
-        elif size < 0 or len(self._rest) > 65536:
-            self._trouble = _broken("broken in its coding")
+            self.ended, self._is_clean = True, b"\n\r\n" in data[start - 1 :]
         return b"".join(out)
 
-    def _inflate(self, is_gzip: bool, source: Iterator[bytes]) -> Iterator[bytes]:
+    def _inflate(self, data: bytes) -> bytes:
         """Undo gzip (one member or several) or deflate (with its zlib header or without)."""
-        unzip, piece, most = None, b"", 1 << 20  # at a time: a bomb grows a thousandfold
-        for data in source:
-            while data or len(piece) == most:
-                if unzip is None or unzip.eof:
-                    if is_gzip:
-                        data = data.lstrip(b"\0")  # what pads a member
-                    if not data:
-                        break
-                    headed = is_gzip or data[0] & 15 == 8
-                    unzip = zlib.decompressobj(47 if headed else -15)  # 47: gzip or zlib
-                piece = unzip.decompress(data, most)
-                data = unzip.unconsumed_tail or unzip.unused_data
-                if piece:
-                    yield piece
-        if not unzip.eof if unzip else self._left is None:
-            raise _broken("cut short")
+        out = b""
+        while data:
+            if self._unzip is None or self._unzip.eof:
+                has_header = data[0] & 15 in (8, 15)  # of zlib, of gzip
+                self._unzip = zlib.decompressobj(47 if has_header else -15)  # 47: either
+            out += self._unzip.decompress(data)
+            data = self._unzip.unused_data.lstrip(b"\0")  # pads members
+        return out
 
     def release(self) -> None:
         """Give the connection back to its pool if it stands at the end of this answer, else end
         it."""
-        if not (self.ended and self._reusable) or self._limits.send_error:
+        if not (self.ended and self._is_clean) or self._limits.send_error:
             return self.close()
         self._fp.close()
         getattr(self._raw, "release_conn", self._fp.close)()
@@ -2652,91 +2469,61 @@ class _Body:
     def close(self) -> None:
         """End the connection now; a reader in another thread wakes up. Safe in a finalizer."""
         try:
-            # Of TLS within a proxy's TLS urllib3 makes a thing that is no socket, but has one.
-            self._shutdown(getattr(self._socket, "socket", self._socket), self._how)
+            self._shutdown(self._socket, 2)
         except (OSError, TypeError):
-            pass  # it is down already, or of another kind
+            pass  # it is down already, or no socket
         self.drop()
 
     def drop(self) -> None:
         """Let the connection go without a word: after a fork it is the parent's."""
-        self.ended, self._reusable = True, False
+        self.ended, self._is_clean = True, False
         try:
             self._raw.close()
         except (OSError, RuntimeError, AttributeError, ValueError):
             pass  # another thread reads it, and sees the end now
 
 
-def _broken(how: str) -> APIResponseError:
-    what = "the body of the answer is " + how
-    return APIResponseError(what, advice="Try again.", _transient=True)
+# What is raised and said where the same would happen again; so it is with certificates.
+_HOPELESS = "failed: 407|LineTooLong|HTTPException|more than 100 headers"
 
 
-_CHECK_BASE = "Check base_url=, and the server."
-# By the names of what was raised and what it says: the first row that fits. Where the second column
-# is False, the same would happen again.
-_TROUBLES = [
-    ("^deadline$", True, "the deadline has passed", "Raise deadline=, or ask for less."),
-    ("^argument$", False, "the request cannot be sent: {said}", ""),
-    ("LineTooLong|HTTPException|more than 100 headers", False,
-     "the answer's headers are more than this side takes: {said}", "See what adds them."),
-    ("Cert.*rror|CERTIFICATE", False, "the certificate of {host} is not trusted: {said}",
-     "If the server is yours, pass verify='path/to/its/certificate.pem'."),
-    ("failed: 407", False, "the proxy wants another user or password: {said}",
-     "Check HTTPS_PROXY."),
-    ("WRONG_VERSION|wrong version|UNKNOWN_PROTOCOL|HTTP_REQUEST|record layer", True,
-     "{host} does not speak TLS: {said}", "Check base_url=: http:// instead of https://?"),
-    ("ConnectTimeout", True, "no connection to {host} in {connect:.3g} s",
-     "Check base_url=, and HTTPS_PROXY."),
-    ("imeout", True, "no answer from {host} in {read:.3g} s", "Raise timeout=."),
-    ("Proxy|unnel", True, "the proxy failed: {said}", "Check HTTPS_PROXY and NO_PROXY."),
-    ("Refused", True, "{said} by {host}", _CHECK_BASE),
-    ("gaierror", True, "no such host: {host} ({said})", _CHECK_BASE),
-    ("", True, "the connection to {host} broke: {said}",
-     "Try again; if it goes on, check base_url= and the server."),
-]  # fmt: skip
-
-
-def _wire_error(error: BaseException, limits: _Limits) -> OpenAIError:
+def _wire_error(error: Any, limits: _Limits) -> OpenAIError:
     """The error of ours for what urllib3, requests, the socket or the TLS layer raised."""
-    causes: list[Any] = [error]
-    while causes[-1].__context__ not in (None, limits.handled):
-        causes.append(causes[-1].__context__)
-    causes = [cause for cause in causes if not isinstance(cause, TypeError)]  # urllib3 1.26's own
-    reasons = [cause.strerror for cause in causes if getattr(cause, "strerror", None)]
-    said = _plain(reasons[-1] if reasons else str(causes[-1]), 200)
+    names, plain, last, is_argument = "", None, error, isinstance(error, ValueError)
+    while error not in (None, limits.handled):
+        names, last = names + type(error).__name__ + " ", error
+        error.__traceback__ = None  # its frames hold the request
+        if isinstance(error, OSError) and type(error).__module__ in ("builtins", "socket", "ssl"):
+            plain = error  # such a one holds no URL
+        error = error.__cause__ or (not error.__suppress_context__ and error.__context__) or None
+    said = _plain(getattr(last, "strerror", None) or str(last), 200)
     said = re.sub(r"//\S*@", "//", said)  # a proxy's password
-    kinds = " ".join([type(cause).__name__ for cause in causes] + [said])
+    is_cert, is_late = "CERT" in (names + said).upper(), "imeout" in names
+    again = not is_cert and not re.search(_HOPELESS, names + said)
+    what = "the connection to %s failed: %s" % (limits.host, said)
+    advice = "Check base_url= (http or https, host, port), a proxy on the way, and the server."
+    cls: type[OpenAIError] = APITimeoutError if is_late else APIConnectionError
     if time.monotonic() >= limits.ends_at:
-        kinds = "deadline"
-    elif isinstance(error, ValueError) and not isinstance(error, OSError):
-        kinds = "argument"
-    elif limits.connecting and "imeout" in kinds:
-        kinds = "ConnectTimeout"
-    if kinds == "argument" and limits.proxy:
-        return _proxy_setting_error("HTTP(S)")
-    names, again, what, advice = next(row for row in _TROUBLES if re.search(row[0], kinds))
-    what = what.format(said=said, host=limits.host, connect=limits.connect or 0, read=limits.read)
-    if limits.send_error is not None:
-        what += " (while the body was being sent)"
-    if limits.proxy:
-        what += ", through the proxy " + limits.proxy
-    cls: type[OpenAIError] = ValidationError if kinds == "argument" else APIConnectionError
-    cls = APITimeoutError if names.endswith(("imeout", "deadline$")) else cls
-    problem = cls(what, advice=advice, _transient=again, _may_be_done=names == "imeout")
-    problem.__cause__ = next((c for c in reversed(causes) if _is_plain_os_error(c)), None)
+        cls, is_late = APITimeoutError, False
+        what, advice = "the deadline has passed", "Raise deadline=, or ask for less."
+    elif is_argument:
+        cls, what, again = ValidationError, "the request cannot be sent: " + said, False
+    elif is_cert:
+        advice = "If the certificate is your own server's, pass verify='path/to/it.pem'."
+    elif is_late:
+        patience = limits.connect if limits.connecting else limits.read
+        what = "no answer from %s in %.3g s" % (limits.host, patience)
+        advice = "Raise timeout=, or check base_url= and a proxy on the way."
+    what += " (while the body was being sent)" if limits.send_error else ""
+    what += ", through the proxy " + limits.proxy if limits.proxy else ""
+    may_be_done = is_late and not limits.connecting
+    problem = cls(what, advice=advice, _transient=again, _may_be_done=may_be_done)
+    problem.__cause__ = plain
     return problem
-
-
-def _is_plain_os_error(error: BaseException) -> bool:
-    """Whether an error is the system's or the TLS layer's, which hold no URL."""
-    error.__traceback__ = None  # its frames hold the request
-    return isinstance(error, OSError) and type(error).__module__ in ("builtins", "socket", "ssl")
 
 
 def _fetch(url: Any) -> bytes:
     """What is at a URL that an answer named; nothing of ours is sent there."""
-    where = "GET an image from %s" % (url_parse.urlsplit(str(url)).hostname or "nowhere")
     try:  # an auth= that adds nothing keeps netrc's key out
         with requests.get(url, stream=True, timeout=(10, 600), auth=lambda sent: sent) as answer:
             if answer.ok:
@@ -2744,10 +2531,10 @@ def _fetch(url: Any) -> bytes:
             response = Response(answer.status_code, answer.headers, "GET", "")
             problem: OpenAIError = _status_error(response, "", None)
     except (OSError, ValueError) as error:
-        said = _wire_error(error, _Limits(10, 600, float("inf")))._what
-        said = said.replace(str(url), "its URL")  # which may be signed, and so be a secret
-        problem = APIConnectionError("an image could not be fetched: " + said)
-    problem._locate(where, 1)
+        # What it says may hold the URL, which may be signed, and so a secret.
+        what = "an image could not be fetched: " + type(error).__name__
+        problem = APIConnectionError(what, advice="Ask for b64_json.")
+    problem._locate("GET an image from %s" % (url_parse.urlsplit(str(url)).hostname), 1)
     raise problem
 
 
@@ -2792,7 +2579,7 @@ class _Call:
         # A chat has a choice; what request() asks for is judged by an `error` in the answer alone.
         self.needs_choice = path == "/chat/completions" and method == "POST" and read != "auto"
         self.__dict__.update(more)
-        for name in ("extra_headers", "extra_body"):
+        for name in ("extra_headers", "extra_query", "extra_body"):
             if not hasattr(self.options.get(name) or {}, "items"):
                 raise ValidationError("%s= is no dict: %r" % (name, self.options[name]))
         to = self.sink and self.sink[0]
@@ -3021,7 +2808,8 @@ class _Exchange:
         if isinstance(error, RateLimitError) and error.retry_after and client._queue is not None:
             client._queue.pause(min(error.retry_after, client.max_retry_delay))
         if self.slot is not None:
-            self.slot.release(is_ours and error._transient and call.attempts <= call.max_retries)
+            again = is_ours and error._transient and call.attempts <= call.max_retries
+            self.slot.release(again and not call.handed_over)
         if call.handed_over:
             call.owner._end_call(call, error, abandoned, stream)
         if stream is None and not abandoned:
@@ -3158,8 +2946,8 @@ class _Stats:
 
 DEFAULT_HOST = "https://api.openai.com"
 _SOURCES = {  # the environment variables of options
-    "api_key": "OPENAI_API_KEY", "admin_api_key": "OPENAI_ADMIN_KEY", "base_url": "OPENAI_BASE_URL",
-    "organization": "OPENAI_ORG_ID", "project": "OPENAI_PROJECT_ID",
+    "api_key": "OPENAI_API_KEY", "admin_api_key": "OPENAI_ADMIN_KEY", "model": "OPENAI_MODEL",
+    "base_url": "OPENAI_BASE_URL", "organization": "OPENAI_ORG_ID", "project": "OPENAI_PROJECT_ID",
 }  # fmt: skip
 _KINDS: dict[str, tuple[Any, ...]] = {  # types of an option, or what one that is given has to have
     "use_request_queue": (bool, RequestQueue), "circuit_breaker": (bool, CircuitBreaker),
@@ -3167,45 +2955,18 @@ _KINDS: dict[str, tuple[Any, ...]] = {  # types of an option, or what one that i
     "default_headers": ("items",), "default_query": ("items",),
     "verify": (bool, str, "__fspath__", "wrap_socket"),
 }  # fmt: skip
-_PRIVATE = ("api_key", "admin_api_key", "base_url", "fallback")  # attributes with an underscore
-_QUEUE_OPTIONS = ("max_concurrent_requests", "queue_size", "requests_per_minute")
-_ANOTHER_SERVER_MAY_DO = (
-    CircuitOpenError, APIConnectionError, RateLimitError, InternalServerError,
-    StreamInterruptedError,
-)  # fmt: skip
-_OPEN_HEADERS = frozenset(  # that hold no secret, whatever their names say
-    "user-agent accept accept-encoding content-type content-length idempotency-key "
-    "openai-organization openai-project openai-beta".split()
+_KEY_HEADERS = ("authorization", "api-key")
+_OF_A_DEPLOYMENT = (  # at Azure, as the official client has it; all else is below /openai itself
+    r"/((chat/)?completions|embeddings|audio/(speech|trans\w+)|images/(generations|edits))"
 )
-_OF_A_DEPLOYMENT = (  # as the official client has it; all else is below /openai itself
-    "/chat/completions", "/completions", "/embeddings", "/audio/speech", "/audio/transcriptions",
-    "/audio/translations", "/images/generations", "/images/edits",
-)  # fmt: skip
 _CACHED_PATHS = ("/chat/completions", "/completions", "/embeddings", "/moderations", "/responses")
 # Of one embeddings request: its inputs, and the characters that 300,000 tokens have at the least.
 MAX_EMBEDDING_INPUTS = 2048
 MAX_EMBEDDING_CHARS = 600_000
 
 
-class _NotGiven:
-    """The type of NOT_GIVEN: an argument with this value is left out of the request."""
-
-    def __bool__(self) -> bool:
-        return False
-
-    def __repr__(self) -> str:
-        return "NOT_GIVEN"
-
-
-NOT_GIVEN = omit = _NotGiven()
-
-
-class _ChatOfClient:
-    """`client.chat`: called, it answers a conversation; `client.chat.completions` is the official
-    package's shape. Made when it is first used, and kept in the client."""
-
-    def __get__(self, client: Any, owner: Any = None) -> Any:
-        return client.__dict__.setdefault("chat", _Chat(client, ("chat",))) if client else self
+# An argument with this value is left out of the request.
+NOT_GIVEN = omit = type("NotGiven", (), {"__bool__": lambda self: False})()
 
 
 class OpenAIMini:
@@ -3238,8 +2999,10 @@ class OpenAIMini:
     ValidationErrors.
     """
 
+    chat: _Chat  # client.chat(messages), and client.chat.completions of the official package
     priority = NORMAL
-    _base_url = _default_host = _stats = _transport = _queue = _jobs = _breaker = None  # type: Any
+    base_url = property(lambda self: vars(self)["base_url"], doc="The server as it was given.")
+    _stats = _transport = _queue = _jobs = _breaker = None  # type: Any
 
     def __init__(
         self, api_key: str | Callable[[], str] | None = None, *, base_url: str | None = None,
@@ -3247,41 +3010,34 @@ class OpenAIMini:
         project: str | None = None, api_version: str | None = None, model: str | None = None,
         timeout: Any = (10, 600), deadline: float | None = None, max_retries: int = 3,
         initial_retry_delay: float = 0.5, backoff_factor: float = 2.0,
-        max_retry_delay: float = 60.0,
-        use_request_queue: bool | RequestQueue = True, max_concurrent_requests: int = 10,
-        queue_size: int = 100, requests_per_minute: int | None = None,
-        circuit_breaker: CircuitBreaker | bool | None = None, fallback: Any = None,
-        default_headers: Mapping[str, str] | None = None,
-        default_query: Mapping[str, Any] | None = None, verify: Any = None,
-        session: Any = None, cache: Any = None, validate: bool | None = None, debug: bool = False,
-        on_event: Callable[[dict[str, Any]], Any] | None = None,
+        max_retry_delay: float = 60.0, use_request_queue: bool | RequestQueue = True,
+        max_concurrent_requests: int = 10, queue_size: int = 100,
+        requests_per_minute: int | None = None, circuit_breaker: Any = None,
+        fallback: Any = None, default_headers: Mapping[str, str] | None = None, cache: Any = None,
+        default_query: Mapping[str, Any] | None = None, verify: Any = None, session: Any = None,
+        validate: bool | None = None, debug: bool = False, on_event: Any = None,
     ) -> None:  # fmt: skip
-        options = {name: value for name, value in locals().items() if name != "self"}
-        usual = OpenAIMini.__init__.__kwdefaults__ or {}
-        for name in [name for name, value in options.items() if value is NOT_GIVEN]:
-            options[name] = usual.get(name)
-        self._configure(options)
+        self._configure({name: value for name, value in locals().items() if name != "self"})
 
-    def _configure(self, options: dict[str, Any], parent: OpenAIMini | None = None) -> None:
+    def _configure(self, options: dict[str, Any]) -> None:
         """Check the options, of which each is an attribute of its name, and set up what they say;
         a copy takes over from its parent what its options do not change."""
-        self._options = options
+        self._options = tuple(options)
         for name, value in options.items():
+            value = value or (_environ(_SOURCES[name]) if name in _SOURCES else value)
             if name in _LEAST:
                 value = _checked_option(name, value)
+            elif name.endswith("api_key"):
+                value = _checked_key(name, value)
             elif value is not None and not _is_any_of(value, _KINDS.get(name, (object,))):
                 raise ValidationError("%s= cannot be %.80r" % (name, value))
-            if value in (None, "") and name in _SOURCES:
-                value = _environ(_SOURCES[name])
-            setattr(self, "_" + name if name in _PRIVATE else name, value)
-        given = self._fallback or ()
-        self._fallbacks = list(given) if isinstance(given, (list, tuple)) else [given]
+            vars(self)[name] = value
+        rest = self.fallback or ()
+        self._fallbacks = rest if isinstance(rest, (list, tuple)) else [rest]
         if not all(isinstance(client, OpenAIMini) for client in self._fallbacks):
-            raise ValidationError("fallback=%r: a client or a list of clients is needed" % (given,))
+            raise ValidationError("fallback=%r: a client or a list of clients is needed" % (rest,))
         self._set_server()
-        self._key = _checked_key("api_key", self._api_key)
-        self._admin_key = _checked_key("admin_api_key", self._admin_api_key) or self._key
-        if not self._key and self._default_host:
+        if not self.api_key and self._default_host:
             what = "no API key: pass api_key=, set OPENAI_API_KEY, or name a server by base_url="
             raise AuthenticationError(what)
         self._headers = _merged_headers({
@@ -3289,81 +3045,61 @@ class OpenAIMini:
             "Accept-Encoding": "gzip, deflate", "OpenAI-Organization": self.organization,
             "OpenAI-Project": self.project,
         }, self.default_headers)  # fmt: skip
-        level = "debug" if options["debug"] else (_environ("OPENAI_LOG") or "").lower()
-        self._log = _logger_at(level) if level in ("debug", "info") else None
-        self._is_watched = bool(self._log or self.on_event)
-        self._share(parent)
+        is_on = self.debug or (_environ("OPENAI_LOG") or "").lower() in ("debug", "info")
+        self._log = _logger(to_stderr=True) if is_on else None
+        self._share(vars(self).pop("_parent", None))
 
     def _set_server(self) -> None:
-        given = self._base_url = str(self._base_url or DEFAULT_HOST + "/v1")
+        given = vars(self)["base_url"] = str(self.base_url or DEFAULT_HOST + "/v1").strip()
         self._is_echo = given == "echo:"
         try:
-            url = url_parse.urlsplit("http://echo/" if self._is_echo else given.strip())
-            url.port  # noqa: B018 (the look-up checks it)
-        except ValueError as error:
-            raise ValidationError("base_url=%r is no URL: %s" % (given, error)) from None
-        usual = url.scheme in ("http", "https") or self.session is not None  # may mount others
-        if not usual or not url.hostname:
-            raise ValidationError("base_url=%r is no http:// or https:// URL" % given)
-        if url.username is not None or url.password is not None:
-            raise ValidationError("base_url= holds a user or a password: pass api_key= instead")
-        self._origin = _origin_of(url)
+            url = url_parse.urlsplit("http://echo" if self._is_echo else given)
+            known = url.scheme in ("http", "https") or self.session is not None  # may mount others
+            is_url = known and url.hostname and url.port != 0
+        except ValueError:  # of its port or brackets
+            is_url = False
+        if not is_url or "@" in url.netloc:
+            what = "base_url= is no http:// or https:// URL, or has a user or password in it"
+            raise ValidationError(what, advice="Pass a key as api_key=.")
+        self._origin = "%s://%s" % (url.scheme, url.netloc.lower())
         self._base = self._origin + url.path.rstrip("/")
         self._default_host = self._origin == DEFAULT_HOST
-        version = {"api-version": self.api_version or None}
-        self._query = _merged_query(url.query, self.default_query, version)
+        pairs = url_parse.parse_qsl(url.query, keep_blank_values=True)
+        version = {"api-version": self.api_version} if self.api_version else {}
+        self._query = {**dict(pairs), **(self.default_query or {}), **version}
 
     def _share(self, parent: OpenAIMini | None) -> None:
         """Take transport, queue, breaker and statistics from the client that this one is a copy of,
         where its options ask for no others."""
-        options, old = self._options, parent._options if parent else {}
-        same = {name for name in old if options[name] is old[name]}
-        self._stats = parent._stats if parent else _Stats()
-        queue, breaker = options["use_request_queue"], options["circuit_breaker"]
-        if parent and same.issuperset(("use_request_queue", *_QUEUE_OPTIONS)):
-            self._jobs, self._queue = parent._jobs, parent._queue
+        queue, breaker = self.use_request_queue, self.circuit_breaker
+        sizes = self.max_concurrent_requests, self.queue_size, self.requests_per_minute
+        self._stats, self._line = getattr(parent, "_stats", None) or _Stats(), (queue, sizes)
+        if parent and self._line == parent._line:
+            self._jobs = parent._jobs
         else:
-            is_shared, sizes = isinstance(queue, RequestQueue), map(options.get, _QUEUE_OPTIONS)
-            self._jobs = queue if is_shared else RequestQueue(*sizes)  # type: ignore[arg-type]
-            self._queue = self._jobs if queue else None
-        is_same = parent and self._jobs is parent._jobs and self._is_echo == parent._is_echo
-        if parent and is_same and "session" in same:
+            self._jobs = queue if isinstance(queue, RequestQueue) else RequestQueue(*sizes)
+        self._queue = self._jobs if queue else None
+        self._way = self._jobs, self.session, self._is_echo
+        if parent and self._way == parent._way:
             self._transport = parent._transport
-        elif self._is_echo:
-            self._transport = _Echo()
+        elif self._is_echo or self.session is None:
+            self._transport = _Echo() if self._is_echo else _Pools(self._jobs.max_concurrent)
         else:
-            is_own, most = self.session is None, self._jobs.max_concurrent
-            self._transport = _Pools(most) if is_own else _CallersSession(self.session)
-        self._breaker = CircuitBreaker() if breaker is None or breaker is True else breaker or None
-        if parent and "circuit_breaker" in same:
-            self._breaker = parent._breaker
-            if parent._base != self._base and self._breaker:  # another service, same settings
-                self._breaker = type(self._breaker)(*self._breaker.__reduce__()[1])
+            self._transport = _CallersSession(self.session)
         _renew_after_fork(self._transport)
+        self._breaker = CircuitBreaker() if breaker in (None, True) else breaker or None
+        if parent and breaker is parent.circuit_breaker:
+            import copy
 
-    @property
-    def api_key(self) -> Any:
-        """The key, or what returns it; may be set, as in the official package."""
-        return self._key
-
-    @api_key.setter
-    def api_key(self, key: Any) -> None:
-        self._key = _checked_key("api_key", key)
-        self._options = {**self._options, "api_key": key}
-
-    @property
-    def base_url(self) -> str:
-        """The server as it was given. For another one: with_options(base_url=)."""
-        return str(self._base_url)
+            is_same = self._base == parent._base  # else one of its own, with the same settings
+            self._breaker = parent._breaker if is_same else copy.copy(parent._breaker)
 
     def with_options(self, **options: Any) -> OpenAIMini:
         """A copy with other constructor arguments. It shares session, queue, breaker, statistics;
         a new base_url gets a breaker of its own, with the same settings."""
-        unknown = options.keys() - self._options.keys()
-        if unknown:
-            raise ValidationError("with_options() knows no %s" % ", ".join(sorted(unknown)))
         client = type(self).__new__(type(self))
-        client._configure({**self._options, **options}, self)
+        vars(client)["_parent"] = self
+        OpenAIMini.__init__(client, **{**self.__getstate__(), **options})
         return client
 
     copy = with_options
@@ -3378,46 +3114,36 @@ class OpenAIMini:
     def __exit__(self, *exc_info: Any) -> None:
         self.close()
 
-    def __repr__(self) -> str:
-        return "<OpenAIMini %s>" % _plain(self._base if not self._is_echo else "echo:", 100)
-
     def __getstate__(self) -> dict[str, Any]:
-        return {"version": __version__, "options": self._options}
+        return {name: getattr(self, name) for name in self._options}
 
-    def __setstate__(self, state: dict[str, Any]) -> None:
-        if state.get("version") != __version__:
-            what = "this client was pickled by openai_mini %s, here is %s: use one version"
-            raise ValidationError(what % (state.get("version"), __version__))
-        self._configure(state["options"])
+    __setstate__ = _configure
 
     # The way of a call.
 
     def _run(self, call: _Call) -> Any:
         """What the call returns, from this client or, where it cannot, from a fallback."""
         if _thread.get_ident() in _importing:
-            what = "a call in a signal's handler came in the midst of the first import"
-            raise OpenAIError(what, advice="Make one call before it.")
-        call.owner, error = self, None
+            raise OpenAIError("a signal's handler called in the midst of the first import")
+        call.owner, clients = self, [self, *self._fallbacks]
         self._stats.add(requests=1)
         try:
-            for client in (self, *self._fallbacks):
+            while True:
                 try:
-                    result = client._perform(call)
-                    if call.then and not call.raw:
-                        result = _turn(call, result)
-                except BaseException as caught:
-                    error = caught
-                else:
-                    if not call.handed_over:
-                        self._end_call(call, None)
-                    return result
-                late = time.monotonic() >= call.ends_at
-                if late or not isinstance(error, _ANOTHER_SERVER_MAY_DO):
+                    result = clients.pop(0)._perform(call)
                     break
+                except (
+                    CircuitOpenError, APIConnectionError, RateLimitError, InternalServerError,
+                    StreamInterruptedError,
+                ):  # fmt: skip
+                    if not clients or time.monotonic() >= call.ends_at:
+                        raise
+        except BaseException as error:
             self._end_call(call, error)
-            raise error or OpenAIError  # the loop returns, or leaves one
-        finally:
-            error = None  # it knows this frame: a cycle would keep all that the caller has here
+            raise
+        if not call.handed_over:
+            self._end_call(call, None)
+        return result
 
     def _perform(self, call: _Call) -> Any:
         """Attempt the call until it succeeds, or until trying again is of no use."""
@@ -3426,41 +3152,35 @@ class OpenAIMini:
         hit = self._recall(call)
         if hit is not None:
             return hit
-        last: OpenAIError | None = None
-        try:
-            while True:
-                call.attempts += 1
-                exchange = _Exchange(self, call)
-                try:
-                    return exchange.run()
-                except OpenAIError as error:
-                    if last is None or not isinstance(error, CircuitOpenError):
-                        last = error  # else what opened the circuit says more
-                        exchange.locate(last)
-                    wait_s = self._wait_before_retry(call, error)
+        while True:
+            call.attempts += 1
+            exchange = _Exchange(self, call)
+            try:
+                result = exchange.run()
+                return call.then(result) if call.then and not call.raw else result
+            except OpenAIError as error:
+                exchange.locate(error)
+                wait_s = self._wait_before_retry(call, error)
                 if wait_s is None:
-                    raise last
+                    raise
                 call.owner._stats.add(retries=1)
-                self._emit("retry", call, wait_s=wait_s, error=type(last).__name__)
+                self._emit("retry", call, wait_s=wait_s, error=type(error).__name__)
                 self._sleep(wait_s)
-        finally:
-            last = None  # as in _run
+                if self._breaker and self._breaker.state == "open":
+                    raise  # what opened the circuit says more than that it is open
 
     def _sleep(self, seconds: float) -> None:
         time.sleep(seconds)
 
     def _wait_before_retry(self, call: _Call, error: OpenAIError) -> float | None:
         """Seconds to wait before another attempt, or None where there is to be none."""
-        if error.status_code == 401 and callable(self._key) and call.max_retries:
-            if not call.asked_key_again:
-                call.asked_key_again = True
-                return 0.0
-        if not error._transient or call.attempts > call.max_retries:
+        is_key = error.status_code == 401 and callable(self.api_key) and call.max_retries
+        if is_key and not call.asked_key_again:
+            call.asked_key_again = True
+            return 0.0
+        call.read_timeouts += error._may_be_done and call.method == "POST"
+        if not error._transient or call.attempts > call.max_retries or call.read_timeouts > 1:
             return None
-        if error._may_be_done and call.method == "POST":
-            call.read_timeouts += 1
-            if call.read_timeouts > 1:
-                return None
         wait_s = error.retry_after
         if wait_s is None:  # full jitter: callers that failed together do not come back together
             backoff = self.initial_retry_delay * self.backoff_factor ** min(call.attempts - 1, 64)
@@ -3469,114 +3189,91 @@ class OpenAIMini:
         over = wait_s > self.max_retry_delay or time.monotonic() + wait_s >= call.ends_at
         return None if over else wait_s
 
-    def _end_call(
-        self, call: _Call, error: BaseException | None, abandoned: bool = False, stream: Any = None
-    ) -> None:
+    def _end_call(self, call: Any, error: Any, abandoned: bool = False, stream: Any = None) -> None:
         """Count a call that is over, and tell the listener. A finalizer comes here too."""
-        usage = stream.usage if stream else call.usage
-        outcome = "succeeded" if error is None else "failed"
-        if abandoned or not isinstance(error, (Exception, type(None))):
-            outcome = "abandoned"
-        latency_s = time.monotonic() - call.started_at
+        is_abandoned = abandoned or error and not isinstance(error, Exception)
+        outcome = "abandoned" if is_abandoned else "failed" if error else "succeeded"
+        usage, latency_s = (stream or call).usage, time.monotonic() - call.started_at
         self._stats.end(outcome, error, latency_s, usage, stream)
-        more = {"error": type(error).__name__ if error else None, "duration_s": latency_s}
-        if stream is not None:
-            state = _STREAM_OUTCOMES.get(outcome, outcome)
-            self._emit("stream_end", call, state=state, usage=usage, **more)
-        elif error is not None:
-            self._emit("error", call, **more)
+        if stream or error:
+            state = stream and _STREAM_OUTCOMES.get(outcome, outcome)
+            more = {"error": error and type(error).__name__, "duration_s": latency_s}
+            event = "stream_end" if stream else "error"
+            self._emit(event, call, state=state, usage=usage, **more)
 
     def _emit(self, event: str, call: _Call, **fields: Any) -> None:
         """Tell on_event and the log. No key and no text of a prompt is in what they get."""
-        owner = call.owner
-        if not owner._is_watched or sys.is_finalizing():
+        listener, log = call.owner.on_event, call.owner._log
+        if not listener and not log or sys.is_finalizing():
             return
         news = {"event": event, "id": call.id, "method": call.method, "path": call.path,
                 "model": call.model, "attempt": call.attempts}  # fmt: skip
         news.update((name, value) for name, value in fields.items() if value is not None)
-        if owner.on_event:
+        if listener:
             try:
-                owner.on_event(news)
+                listener(news)
             except Exception:  # a listener's trouble is not the caller's
                 _logger().exception("on_event raised")
-        if owner._log and event != "request":  # a line for each attempt, when it is over
-            shown = [(name, _plain(str(value), 200)) for name, value in news.items()]
-            owner._log.info("%s %s", event, " ".join("%s=%s" % pair for pair in shown[1:]))
+        if log and event != "request":  # a line for each attempt, when it is over
+            log.info(" ".join("%s=%s" % (k, _plain(str(v), 200)) for k, v in news.items()))
 
     def _note_circuit(self, call: _Call) -> None:
-        state = self._breaker._state
-        if state != self._stats.circuits.get(self._breaker, "closed"):
-            self._stats.circuits[self._breaker] = state
+        state, told = self._breaker._state, self._stats.circuits
+        if state != told.get(self._breaker, "closed"):
+            told[self._breaker] = state
             self._emit("circuit", call, state=state)
 
     def _authorize(self, call: _Call) -> None:
         """Put the key into the headers."""
-        headers, key = call.sent_headers, self._admin_key if call.admin else self._key
+        key = call.admin and self.admin_api_key or self.api_key
         is_bearer = callable(key) or not self.api_version
-        if callable(key):
-            key = _checked_key("what api_key= returned", key())
+        key = _checked_key("what api_key= returned", key() if callable(key) else key)
         if key and not call.has_key:
             name, value = ("Authorization", "Bearer " + key) if is_bearer else ("api-key", key)
-            headers[name] = value
+            call.sent_headers[name] = value
 
     # The cache.
 
     def _recall(self, call: _Call) -> Any:
         """The result, where the cache has the answer to this very request; else None."""
-        cacheable = call.path in _CACHED_PATHS and call.read in ("object", "json", "auto")
-        if self.cache is None or not cacheable or call.raw or not isinstance(call.body, bytes):
+        cacheable = call.path in _CACHED_PATHS and call.read != "stream" and not call.raw
+        if self.cache is None or not cacheable or not isinstance(call.body, bytes):
             return None
         import hashlib
 
         asked = ("%s%s\n" % (call.origin, call.target)).encode() + call.body
-        call.cache_key = hashlib.sha256(asked).hexdigest()
+        key = call.cache_key = hashlib.sha256(asked).hexdigest()
         hit, known = None, _Exchange(self, call)
-        known.response = Response(200, {}, call.method, call.origin + call.path)
+        known.response = Response(200, {"content-type": "application/json"}, call.method, call.path)
         try:
-            # The key is kept with the answer: a mapping that is not safe for threads, as shelve,
-            # may give another one's.
-            key, _, content = self.cache[call.cache_key].partition(b"\n")
-            if key == call.cache_key.encode():
-                hit = known.parse_as("object", content)
-        except KeyError:
-            pass  # it is not there yet
+            kept = self.cache.get(key) or b""
+            if kept[:64] == key.encode():  # shelve is not safe for threads: it may be another one's
+                hit = known.parse(kept[64:])
         except Exception:  # a cache that fails costs a request, not the answer
             _logger().exception("the cache raised, or holds what is no answer")
         call.owner._stats.add(cache={"misses" if hit is None else "hits": 1})
         return hit
 
     def _remember(self, call: _Call, content: bytes) -> None:
-        key: Any = call.cache_key
         try:
-            self.cache[key] = key.encode() + b"\n" + content
+            self.cache[call.cache_key] = call.cache_key.encode() + content
         except Exception:
             _logger().exception("the cache raised")
 
     # The methods of the table in the README.
 
     def _post(self, path: str, read: str, body: Any, params: dict[str, Any], **more: Any) -> Any:
-        if params.get("stream") and read == "object":
-            read = "stream"
+        read = "stream" if params.get("stream") and read == "object" else read
         call = _Call("POST", path, read, params, **more)
         call.json = {**body, **params}
         return self._run(call)
 
-    def _get(self, path: str, read: str, params: dict[str, Any], **more: Any) -> Any:
-        call = _Call("GET", path, read, params, **more)
-        call.query = params
-        return self._run(call)
-
-    def _upload(
-        self, path: str, read: str, params: Any, model: Any = None, progress: Any = None
-    ) -> Any:
+    def _upload(self, path: str, read: str, params: Any, model: Any, progress: Any = None) -> Any:
         call = _Call("POST", path, "stream" if params.get("stream") else read, params)
-        params["model"] = params.get("model") or model
+        call.model = params["model"] = params.get("model") or model
         params.update(call.options.get("extra_body") or {})
-        call.model = params["model"]
         call.form = _Form(_pairs_in(params), (), progress)
         return self._run(call)
-
-    chat = _ChatOfClient()
 
     def stream_chat(self, messages: Any, *, model: str | None = None, **params: Any) -> Stream:
         """The answer to a conversation in chunks, each with `.content`, a str.
@@ -3588,9 +3285,7 @@ class OpenAIMini:
         stream: Stream = self._post("/chat/completions", "stream", body, params, model_for="chat")
         return stream
 
-    def embedding(
-        self, input: Any, *, model: str | None = None, **params: Any
-    ) -> list[list[float]]:
+    def embedding(self, input: Any, *, model: str | None = None, **params: Any) -> list[Any]:
         """A vector (list of float) per input, in order; `input`: a str, or a list of any length.
 
         Sent in parts of at most 2048 inputs, halved where the server says that it is too much.
@@ -3603,13 +3298,14 @@ class OpenAIMini:
         inputs = [inputs] if inputs and isinstance(inputs[0], int) else inputs  # tokens of one text
         if None in inputs:
             raise ValidationError("input[%d] is None: a text is needed" % inputs.index(None))
-        if len(inputs) > MAX_EMBEDDING_INPUTS:
-            _json_bytes({"input": inputs})  # all is checked before anything is billed
+        _json_bytes({"input": inputs})  # all is checked before anything is billed
         vectors: list[list[float]] = []
         most, began_at, part = MAX_EMBEDDING_INPUTS, time.monotonic(), inputs
         more = {"model_for": "embedding", "then": lambda answer: _vectors(answer, len(part))}
         while len(vectors) < len(inputs):
-            part = _embedding_part(inputs[len(vectors) : len(vectors) + most])
+            part = inputs[len(vectors) : len(vectors) + most]
+            sizes = itertools.accumulate(len(str(one)) for one in part)
+            part = part[: max(sum(size <= MAX_EMBEDDING_CHARS for size in sizes), 1)]
             body, options = {"input": part, "model": model}, self._left_of(params, began_at)
             try:
                 vectors += self._post("/embeddings", "object", body, options, **more)
@@ -3622,16 +3318,15 @@ class OpenAIMini:
 
     def _left_of(self, params: dict[str, Any], began_at: float) -> dict[str, Any]:
         """The options of the next of several requests, with what is left of their deadline."""
-        deadline = params.get("deadline", self.deadline)
+        deadline = _checked_option("deadline", params.get("deadline", self.deadline))
         if deadline is not None:
-            _check_number("deadline", deadline, 0.0)
             deadline = max(began_at + deadline - time.monotonic(), 0.001)
         return {**params, "deadline": deadline}
 
     def moderation(self, input: Any, **params: Any) -> Result:
         """Whether `input` (a str, or a list) is harmful: `.results[0].flagged`, `.categories`."""
-        body = {"input": input}
-        result: Result = self._post("/moderations", "object", body, params, model_for="moderation")
+        body, more = {"input": input}, {"model_for": "moderation"}
+        result: Result = self._post("/moderations", "object", body, params, **more)
         return result
 
     def generate_image(self, prompt: str, **params: Any) -> Any:
@@ -3662,11 +3357,10 @@ class OpenAIMini:
         params["file"], model = _safe_name(file), DEFAULT_MODELS["transcription"]
         return self._upload("/audio/transcriptions", "transcript", params, model)
 
-    def translate_audio(self, file: Any, **params: Any) -> Result:
+    def translate_audio(self, file: Any, **params: Any) -> Any:
         """The same in English, by whisper-1 unless `model=` is given: others only transcribe."""
         params["file"] = _safe_name(file)
-        result: Result = self._upload("/audio/translations", "transcript", params, "whisper-1")
-        return result
+        return self._upload("/audio/translations", "transcript", params, "whisper-1")
 
     def upload_file(
         self, file: Any, *, purpose: str = "fine-tune", file_name: str | None = None,
@@ -3675,7 +3369,7 @@ class OpenAIMini:
         """Upload a file (a path, bytes, a binary file or (name, any of these)) from disk as it goes
         out; `progress(sent, total)` is called on the way. Returns its `.id`."""
         params.update(purpose=purpose, file=_safe_name(_File(file, file_name)))
-        result: Result = self._upload("/files", "object", params, progress=progress)
+        result: Result = self._upload("/files", "object", params, None, progress)
         return result
 
     def download_file(
@@ -3683,24 +3377,23 @@ class OpenAIMini:
     ) -> Any:
         """A file's bytes. With `to`, a path or a binary file, they are written as they arrive, and
         counted; a path appears whole or not at all. `progress(received, total)`."""
-        path = "/files/%s/content" % _path_id("file_id", file_id)
-        return self._get(path, "bytes", params, sink=(to, progress))
+        path, more = "/files/%s/content" % _path_id("file_id", file_id), {"sink": (to, progress)}
+        return self._run(_Call("GET", path, "bytes", params, query=params, **more))
 
     def list_models(self, **params: Any) -> list[str]:
         """The ids of the models."""
-        ids: list[str] = self._get("/models", "json", params, then=_model_ids)
-        return ids
+        call = _Call("GET", "/models", "json", params, query=params, then=_model_ids)
+        return list(self._run(call))
 
     def health(self, **params: Any) -> dict[str, Any]:
         """`ok`, `latency_s`, `models` (how many), `circuit`, `error`. Raises nothing."""
-        health: dict[str, Any] = {"models": None, "error": None}
-        began_at, params = time.monotonic(), {"max_retries": 0, **params}
+        models, told, began_at = None, None, time.monotonic()
         try:
-            health["models"] = len(self.list_models(**params))
+            models = len(self.list_models(**{"max_retries": 0, **params}))
         except Exception as error:  # of a callable api_key= too
-            health["error"] = str(error) or repr(error)
-        health.update(ok=health["error"] is None, latency_s=time.monotonic() - began_at)
-        return {**health, "circuit": self._breaker and self._breaker.state}
+            told = str(error) or repr(error)
+        health = {"ok": told is None, "latency_s": time.monotonic() - began_at, "models": models}
+        return {**health, "circuit": self._breaker and self._breaker.state, "error": told}
 
     def run_tools(
         self, messages: Any, tools: Any, *, max_rounds: int = 10, **params: Any
@@ -3715,8 +3408,7 @@ class OpenAIMini:
         messages, began_at = _messages(messages), time.monotonic()
         described = [_described_tool(tool) for tool in tools]
         functions = {schema["function"]["name"]: function for schema, function in described}
-        if described:
-            params["tools"] = [schema for schema, _ in described]
+        params["tools"] = [schema for schema, _ in described] or NOT_GIVEN
         for _ in range(max_rounds):
             result: Result = self.chat(messages, **self._left_of(params, began_at))
             messages.append(result.message)
@@ -3738,59 +3430,45 @@ class OpenAIMini:
         `data`: a form's fields with `files` (a dict of files), else bytes or a str. An absolute URL
         of another origin is refused with a ValidationError.
         """
-        if not isinstance(method, str) or not isinstance(path, str):
-            raise ValidationError("request(%.80r, %.80r): two str are needed" % (method, path))
-        if re.match(r"([\w+.-]+:)?//", path):
+        if isinstance(path, str) and re.match(r"([\w+.-]+:)?//", path):
             if not path.startswith(self._base + "/"):
                 raise ValidationError("%r is not below base_url=%r" % (path, self._base))
             path = path[len(self._base) :]
-        call = _Call(method.upper(), path, "stream" if stream else "auto", options)
-        if options or not method.isalpha() or not method.isascii():
-            raise ValidationError("request() knows no %s" % (", ".join(options) or repr(method)))
-        if json is not None and (data is not None or files is not None):
-            raise ValidationError("request() takes json= or data= and files=, not both")
-        call.json, call.query, call.needs_choice = json, params or {}, False
-        if files is not None or isinstance(data, dict):
+        call = _Call(str(method).upper(), path, "stream" if stream else "auto", options)
+        if options or not isinstance(path, str) or not re.fullmatch("[A-Z]+", call.method):
+            raise ValidationError("request() knows no %s" % (sorted(options) or (method, path),))
+        is_form = files is not None or isinstance(data, dict)
+        content = data.encode() if isinstance(data, str) else data
+        is_odd = not is_form and not isinstance(content, (bytes, type(None)))
+        is_double = json is not None and (is_form or data is not None)
+        if is_odd or is_double or not hasattr(params or {}, "items"):
+            what = "json= or data= (a dict, bytes or str) and files=, and a dict as params="
+            raise ValidationError("request() takes " + what)
+        call.json, call.query, call.content, call.needs_choice = json, params or {}, content, False
+        if is_form:
             pairs = files.items() if hasattr(files, "items") else files or ()
             call.form = _Form(_pairs_in(data), [(name, _File(file)) for name, file in pairs])
-        elif data is not None:
-            call.content = data.encode() if isinstance(data, str) else data
-            if not isinstance(call.content, (bytes, bytearray)):
-                raise ValidationError("data=%.80r: a dict, bytes or a str is needed" % (data,))
         return self._run(call)
-
-    def _verb(
-        self, method: str, path: str, body: Any = None, options: Any = None, cast_to: Any = None,
-        stream_cls: Any = None, **more: Any,
-    ) -> Any:  # fmt: skip
-        """client.get(path, cast_to=, options=), .post and so on, as of the official package."""
-        names = {"headers": "extra_headers", "extra_json": "extra_body"}
-        given = {names.get(name, name): value for name, value in (options or {}).items()}
-        return self.request(method, path, json=body, **{**given, **more})
 
     def submit(self, method: Any, *args: Any, priority: int = NORMAL, **kwargs: Any) -> Any:
         """Have a method (its name, or any callable) called by a daemon thread: a Future."""
         function = self._job(method, priority, kwargs)
         return self._jobs.submit(function, *args, priority=priority)
 
-    def map(
-        self, method: Any, inputs: Iterable[Any], *, priority: int = NORMAL, **kwargs: Any
-    ) -> Iterator[Any]:
+    def map(self, method: Any, inputs: Any, *, priority: int = NORMAL, **kw: Any) -> Iterator[Any]:
         """A method (its name, or any callable) over `inputs`: an iterator of results in order.
 
         At most `queue_size` inputs are read ahead, so that a million need no memory.
         """
-        return iter(self._jobs.map(self._job(method, priority, kwargs), inputs, priority=priority))
+        return iter(self._jobs.map(self._job(method, priority, kw), inputs, priority=priority))
 
     def _job(self, method: Any, priority: int, kwargs: dict[str, Any]) -> Any:
         import functools
 
         if isinstance(method, str):
-            target: Any = self
-            for name in method.split("."):
-                target = getattr(target, name)
-            method, kwargs = target, {**kwargs, "priority": priority}
-        return functools.partial(method, **kwargs) if callable(method) else method
+            kwargs = {**kwargs, "priority": priority}
+            method = functools.reduce(getattr, method.split("."), self)
+        return functools.partial(method, **kwargs)
 
     def stats(self) -> dict[str, Any]:
         """What has been counted so far, a dict; calls are `succeeded + failed + abandoned`.
@@ -3800,16 +3478,17 @@ class OpenAIMini:
         `rate_limit` (the last answer's x-ratelimit-*), `cache`. Times are in seconds.
         """
         queue, breaker = self._jobs, self._breaker
-        state, opened = (breaker.state, breaker.opened) if breaker else (None, 0)
-        stats = self._stats.snapshot()
-        stats["queue"] = {"running": queue.running, "waiting": queue.waiting}
-        return {**stats, "circuit": {"state": state, "opened": opened}}
+        counts = {"running": queue.running, "waiting": queue.waiting}
+        circuit = {"state": breaker and breaker.state, "opened": breaker.opened if breaker else 0}
+        return {**self._stats.snapshot(), "queue": counts, "circuit": circuit}
 
     def __getattr__(self, name: str) -> Any:
         if name in _OFFICIAL_VERBS:
-            return lambda path, **options: self._verb(name.upper(), path, **options)
+            return lambda path, *, body=None, cast_to=None, stream_cls=None, **more: self.request(
+                name, path, json=body, **more
+            )
         if name in _TOP_LEVEL:
-            part = getattr(_Resource(self, ()), name)
+            part = _Chat(self, ("chat",)) if name == "chat" else getattr(_Resource(self, ()), name)
             return self.__dict__.setdefault(name, part)  # kept, with what a test puts on it
         raise _unknown_name("OpenAIMini", name, (*_TOP_LEVEL, *dir(type(self))))
 
@@ -3830,20 +3509,18 @@ def AzureOpenAI(
     """A client of an Azure deployment. Else AZURE_OPENAI_ENDPOINT, AZURE_OPENAI_API_KEY,
     AZURE_OPENAI_AD_TOKEN and OPENAI_API_VERSION are read."""
     version = api_version or _environ("OPENAI_API_VERSION")
-    endpoint = azure_endpoint or _environ("AZURE_OPENAI_ENDPOINT")
-    if not version or not endpoint and not options.get("base_url"):
-        what = "azure_endpoint= or AZURE_OPENAI_ENDPOINT, api_version= or OPENAI_API_VERSION"
-        raise ValidationError("what is needed: " + what)
-    place = (endpoint or "").rstrip("/") + "/openai"
+    endpoint = azure_endpoint or _environ("AZURE_OPENAI_ENDPOINT") or options.get("base_url")
+    key = azure_ad_token_provider or api_key or _environ("AZURE_OPENAI_API_KEY")
+    token = _environ("AZURE_OPENAI_AD_TOKEN") or ""
+    if not (version and endpoint and (key or token)):  # OPENAI_API_KEY is nothing for Azure
+        what = "azure_endpoint= (AZURE_OPENAI_ENDPOINT), api_version= (OPENAI_API_VERSION), and a "
+        what += "key: api_key= (AZURE_OPENAI_API_KEY) or azure_ad_token_provider="
+        raise (ValidationError if key or token else AuthenticationError)("Azure needs " + what)
+    place = endpoint.rstrip("/") + "/openai"
     if azure_deployment:
         place += "/deployments/" + _path_id("azure_deployment", azure_deployment)
-    options.setdefault("base_url", place)
-    key = azure_ad_token_provider or api_key or _environ("AZURE_OPENAI_API_KEY")
-    token = _environ("AZURE_OPENAI_AD_TOKEN")  # what a callable returns goes as a bearer
-    if not key and not token:  # OPENAI_API_KEY is nothing for Azure to know
-        what = "no key for Azure: pass api_key= or azure_ad_token_provider=, or set "
-        raise AuthenticationError(what + "AZURE_OPENAI_API_KEY or AZURE_OPENAI_AD_TOKEN")
-    return OpenAIMini(key or (token and token.strip), api_version=version, **options)
+    options = {"base_url": place, "api_version": version, **options}
+    return OpenAIMini(key or token.strip, **options)  # what a callable returns goes as a bearer
 
 
 def _is_any_of(value: Any, kinds: tuple[Any, ...]) -> bool:
@@ -3851,19 +3528,14 @@ def _is_any_of(value: Any, kinds: tuple[Any, ...]) -> bool:
     return any(hasattr(value, k) if isinstance(k, str) else isinstance(value, k) for k in kinds)
 
 
-def _logger() -> Any:
+def _logger(to_stderr: bool = False) -> Any:
+    """The logger; `to_stderr`: with a handler that is silent once the program has its own."""
     import logging
 
-    return logging.getLogger("openai_mini")
-
-
-def _logger_at(level: str) -> Any:
-    """The logger with a handler for stderr, which is silent once the program has its own."""
-    import logging
-
-    logger = _logger()
-    logger.setLevel(level.upper())
-    if not logger.handlers:
+    logger = logging.getLogger("openai_mini")
+    if to_stderr:
+        logger.setLevel("INFO")
+    if to_stderr and not logger.handlers:
         handler = logging.StreamHandler()
         handler.setFormatter(logging.Formatter("%(asctime)s openai_mini %(message)s"))
         handler.addFilter(lambda _: not logging.getLogger().handlers and len(logger.handlers) == 1)
@@ -3880,22 +3552,19 @@ def _prepare(client: OpenAIMini, call: _Call) -> None:
     if isinstance(body, dict):
         body = {name: value for name, value in body.items() if value is not NOT_GIVEN}
         if call.model_for:
-            if body.get("model") is None:
-                chosen = call.model_for == "chat" and (client.model or _environ("OPENAI_MODEL"))
-                body["model"] = chosen or DEFAULT_MODELS[call.model_for]
+            chosen = client.model if call.model_for == "chat" else None
+            body["model"] = body.get("model") or chosen or DEFAULT_MODELS[call.model_for]
             _adapt_for_openai(client, call, body)
         body.update(call.options.get("extra_body") or {})
         call.model, choices = body.get("model"), body.get("n")
-        call.choices = max(choices, 1) if isinstance(choices, int) else 1
-    call.origin, call.verify = client._origin, client.verify
-    call.target = _target(client, call)
+        call.choices = choices if isinstance(choices, int) else 1
+    call.origin, call.verify, call.target = client._origin, client.verify, _target(client, call)
     headers, call.body = dict(client._headers), call.content
     if call.form is not None:
         call.body, headers["Content-Type"] = call.form, call.form.content_type
-        headers["Content-Length"] = str(call.form.length)
     elif body is not None:
         call.body, headers["Content-Type"] = _json_bytes(body), "application/json"
-    if isinstance(call.body, bytes):
+    if call.body is not None:
         headers["Content-Length"] = str(len(call.body))
     if call.method == "POST":
         headers["Idempotency-Key"] = "openai-mini-" + call.id
@@ -3914,85 +3583,67 @@ def _target(client: OpenAIMini, call: _Call) -> str:
     """The path and query of a call, with Azure's deployment in it."""
     path = call.path if call.path[:1] == "/" else "/" + call.path
     base = client._base[len(client._origin) :]
-    if client.api_version:  # a deployment is in base_url=, or named after the model
-        openai, deployments, _ = base.partition("/openai/deployments/")
-        if deployments and path not in _OF_A_DEPLOYMENT:
-            base = openai + "/openai"
-        elif base.endswith("/openai") and path in _OF_A_DEPLOYMENT and call.model:
-            path = "/deployments/" + _path_id("model", call.model) + path
-    query = _merged_query(client._query, call.query, call.options.get("extra_query"))
-    if query:
-        try:
-            path += ("&" if "?" in path else "?") + url_parse.urlencode(query)
-        except UnicodeEncodeError as error:  # of a lone surrogate
-            raise ValidationError("the query cannot be sent: %s" % error) from None
-    return base + path
+    azure = client.api_version and re.fullmatch("(.*/openai)(/deployments/.+)?", base)
+    if azure:  # a deployment is in base_url=, or named after the model
+        base = azure[1]
+        if re.fullmatch(_OF_A_DEPLOYMENT, path):
+            base += azure[2] or "/deployments/" + _path_id("model", call.model)
+    query = {**client._query, **call.query, **(call.options.get("extra_query") or {})}
+    try:
+        encoded = url_parse.urlencode(_pairs_in(query))
+    except UnicodeEncodeError as error:  # of a lone surrogate
+        raise ValidationError("the query cannot be sent: %s" % error) from None
+    return base + path + (encoded and ("&" if "?" in path else "?") + encoded)
 
 
 def _adapt_for_openai(client: OpenAIMini, call: _Call, body: dict[str, Any]) -> None:
     """Check what the caller wrote, and say it as the default host wants it."""
-    is_chat = call.path == "/chat/completions"
-    if is_chat and (client._default_host if client.validate is None else client.validate):
+    is_chat, is_openai = call.path == "/chat/completions", client._default_host
+    if is_chat and (is_openai if client.validate is None else client.validate):
         _check_chat(body)
-    if not client._default_host:
-        return
-    if is_chat and "max_tokens" in body and "max_completion_tokens" not in body:
+    if is_openai and is_chat and "max_tokens" in body and "max_completion_tokens" not in body:
         body["max_completion_tokens"] = body.pop("max_tokens")
-    if is_chat and body.get("stream"):
+    if is_openai and is_chat and body.get("stream"):
         body.setdefault("stream_options", {"include_usage": True})
-    if call.path == "/embeddings":
+    if is_openai and call.path == "/embeddings":
         body.setdefault("encoding_format", "base64")
-
-
-def _origin_of(url: Any) -> str:
-    """scheme://host:port of a split URL, in small letters, without the scheme's own port."""
-    usual = {"http": ":80", "https": ":443"}.get(url.scheme, " ")
-    netloc = url.netloc.lower()
-    return "%s://%s" % (url.scheme, netloc[: -len(usual)] if netloc.endswith(usual) else netloc)
 
 
 def _checked_key(name: str, key: Any) -> Any:
     """A key that a header can hold; what is wrong with another is said without printing it."""
     if key is None or callable(key):
         return key
-    if not isinstance(key, str) or not key.strip().isascii() or not key.strip().isprintable():
+    if not isinstance(key, str) or not re.fullmatch("[ -~]*", key.strip()):
         raise ValidationError("%s is no str, or holds what no header can, as a line break" % name)
     return key.strip()
 
 
-_KEY_HEADERS = ("authorization", "api-key")
-
-
 def _is_secret(header: str) -> bool:
     """Whether a header of this name holds a key or the like."""
-    words = "authori[sz]|authentic|auth$|auth-|key$|token$|secret|passw|credential|signat|cookie"
-    return header.lower() not in _OPEN_HEADERS and bool(re.search(words, header.lower()))
+    words = "auth(ori[sz]|entic|-|$)|(?<!idempotency-)key$|token$|secret|passw|credent|sign|cookie"
+    return bool(re.search(words, header.lower()))
 
 
 def _secrets_in(headers: dict[str, str]) -> list[str]:
     """All that is secret in headers, the longest first, as one may hold another."""
-    parts: set[str] = set()
-    for name, value in headers.items():
-        if _is_secret(name):
-            least = 4 if name.lower() in _KEY_HEADERS else 8
-            cookies = [pair.partition("=")[2] for pair in value.split(";")]
-            found = [value, value.split(" ")[-1], *cookies]
-            parts.update(part for part in found if len(part) >= least)
+    parts = {
+        part for name, value in headers.items() if _is_secret(name)
+        for part in (value, value.split(" ")[-1], *re.findall("=([^;]*)", value))
+        if len(part) >= (4 if name.lower() in _KEY_HEADERS else 8)
+    }  # fmt: skip
     return sorted(parts, key=len, reverse=True)
 
 
 def _merged_headers(*layers: Any) -> dict[str, str]:
     """Headers of which the later win, whatever their case; None takes one away."""
-    merged: dict[str, tuple[str, str]] = {}
+    merged: dict[str, Any] = {}
     for name, value in (pair for layer in layers for pair in (layer or {}).items()):
         name, value = (v.decode("latin-1") if isinstance(v, bytes) else v for v in (name, value))
-        merged.pop(str(name).lower(), None)
-        if value is None or value is NOT_GIVEN:
-            continue
         if not re.fullmatch(r"[!-9;-~]+\n[\t -~\x80-\xff]*", "%s\n%s" % (name, value)):
             raise ValidationError("the header %r has a character that no header can hold" % name)
-        merged[name.lower()] = (name, str(value))
-    return dict(merged.values())
+        merged[name.lower()] = (name, value)
+    given = [pair for pair in merged.values() if pair[1] is not None and pair[1] is not NOT_GIVEN]
+    return {name: str(value) for name, value in given}
 
 
 def _pairs_in(value: Any, name: str = "") -> list[tuple[str, Any]]:
@@ -4001,7 +3652,7 @@ def _pairs_in(value: Any, name: str = "") -> list[tuple[str, Any]]:
         return []
     if isinstance(value, float) and not abs(value) < float("inf"):
         raise ValidationError("%s= is %r: no request can hold that" % (name, value))
-    if isinstance(value, _File) or _is_file(value) and not isinstance(value, list):
+    if _is_file(value) and not isinstance(value, list):
         return [(name, value if isinstance(value, _File) else _File(value))]
     if hasattr(value, "items"):
         inner = [(name + "[%s]" % key if name else str(key), item) for key, item in value.items()]
@@ -4012,71 +3663,42 @@ def _pairs_in(value: Any, name: str = "") -> list[tuple[str, Any]]:
     return [pair for key, item in inner for pair in _pairs_in(item, key)]
 
 
-def _query(value: Any) -> list[tuple[str, Any]]:
-    """The pairs of a query: of a dict, a list of pairs, or a str, as requests takes them."""
-    if isinstance(value, str):
-        return url_parse.parse_qsl(value.lstrip("?"), keep_blank_values=True)
-    if isinstance(value, (list, tuple)):
-        return [pair for key, item in value for pair in _pairs_in(item, str(key))]
-    return _pairs_in(value)
-
-
-def _merged_query(*layers: Any) -> list[tuple[str, Any]]:
-    """The pairs of queries of which the later win, name by name."""
-    merged: list[tuple[str, Any]] = []
-    for layer in map(_query, layers):
-        names = {name.partition("[")[0] for name, _ in layer}
-        merged = [pair for pair in merged if pair[0].partition("[")[0] not in names] + layer
-    return merged
-
-
 def _path_id(name: str, value: Any) -> str:
     """An id as it stands in a path (RFC 3986, section 3.3)."""
-    try:
-        if value is None or str(value) in ("", ".", ".."):
-            raise ValueError
-        return str(url_parse.quote(str(value), safe="!$&'()*+,;=:@"))
-    except ValueError:  # UnicodeEncodeError, of a lone surrogate, is one
-        raise ValidationError("%s is %r: no path can hold that" % (name, value)) from None
+    text = "" if value is None else str(value)
+    if re.fullmatch(r"\.{0,2}|.*[\ud800-\udfff].*", text, re.DOTALL):
+        raise ValidationError("%s is %r: no path can hold that" % (name, value))
+    return str(url_parse.quote(text, safe="!$&'()*+,;=:@"))
 
 
-def _json_bytes(body: Any) -> bytes:
+def _json_bytes(value: Any, place: str = "") -> bytes:
+    """JSON; what JSON cannot hold is refused by its place: 'messages[0].content'."""
     try:
-        return json.dumps(body, allow_nan=False, separators=(",", ":")).encode()
+        return json.dumps(value, allow_nan=False, separators=(",", ":")).encode()
     except (TypeError, ValueError, RecursionError) as error:
         reason = _plain(str(error), 80)
-    raise ValidationError("%s cannot be JSON: %s" % (_place_of_no_json(body) or "this", reason))
-
-
-def _place_of_no_json(value: Any, place: str = "") -> str:
-    """Where the innermost part of `value` is that JSON cannot hold: 'messages[0].content'."""
     is_list = isinstance(value, (list, tuple))
-    items = enumerate(value) if is_list else value.items() if isinstance(value, dict) else ()
-    for key, item in items:
+    items = dict(enumerate(value)) if is_list else value if isinstance(value, dict) else {}
+    for key, item in items.items() if len(place) < 200 else ():  # else it may be a ring
         where = "%s[%d]" % (place, key) if is_list else ("%s.%s" % (place, key)).lstrip(".")
-        try:
-            json.dumps(item, allow_nan=False)
-        except (TypeError, ValueError, RecursionError):
-            return _place_of_no_json(item, where) if len(where) < 200 else where
-    return place
+        _json_bytes(item, where)
+    raise ValidationError("%s cannot be JSON: %s" % (place or "this", reason))
 
 
 def _messages(messages: Any) -> list[Any]:
     """`messages` as a list, if it has the structure of one; a str is one user message."""
     if isinstance(messages, str):
         return [{"role": "user", "content": messages}]
-    is_list = hasattr(messages, "__iter__") and not isinstance(messages, (bytes, dict))
-    messages = list(messages) if is_list else messages
-    if not isinstance(messages, list) or not messages:
+    if not hasattr(messages, "__iter__") or isinstance(messages, (bytes, dict)) or not messages:
         raise ValidationError("messages is no list of messages, and no str: %.80r" % (messages,))
-    for number, message in enumerate(messages):
+    listed = list(messages)
+    for number, message in enumerate(listed):
         role = message.get("role") if isinstance(message, dict) else None
-        if role not in _ROLES:
-            what = "messages[%d] is no dict with a role of " % number
-            raise ValidationError(what + ", ".join(_ROLES))
-        if message.get("content") is None and (role != "assistant" or len(message) < 2):
-            raise ValidationError("messages[%d] has no content" % number)
-    return messages
+        is_call = role == "assistant" and len(message) > 1
+        if role not in _ROLES or message.get("content") is None and not is_call:
+            what = "messages[%d] is no dict with content and a role of %s"
+            raise ValidationError(what % (number, ", ".join(_ROLES)))
+    return listed
 
 
 _ROLES = ("developer", "system", "user", "assistant", "tool", "function")
@@ -4096,27 +3718,12 @@ def _check_chat(body: dict[str, Any]) -> None:
     stops = stop if isinstance(stop, list) else [stop]
     if len(stops) > 4 or not all(one and isinstance(one, str) for one in stops):
         raise ValidationError("stop= is %r: at most 4 texts, none of them empty" % (stop,))
-    if not isinstance(logprobs, bool):
-        raise ValidationError("logprobs= is %r: True or False is needed" % (logprobs,))
-    if "top_logprobs" in given and not logprobs:
-        raise ValidationError("top_logprobs= is %r: it needs logprobs=True" % given["top_logprobs"])
+    if not isinstance(logprobs, bool) or "top_logprobs" in given and not logprobs:
+        what = "logprobs= is %r, top_logprobs= is %r: True or False, and True beside the latter"
+        raise ValidationError(what % (logprobs, given.get("top_logprobs")))
 
 
 # What an answer is turned into.
-
-
-def _turn(call: _Call, result: Any) -> Any:
-    """What `call.then` makes of an answer; an error of it says where."""
-    try:
-        return call.then(result)
-    except OpenAIError as error:
-        call.locate(error, getattr(result, "_response", None))
-        raise
-
-
-def _not_found(answer: Any, what: str) -> APIResponseError:
-    words = _plain(json.dumps(answer), 100)
-    return APIResponseError("the answer has no %s: %s" % (what, words))
 
 
 def _model_ids(answer: Any) -> list[str]:
@@ -4124,63 +3731,44 @@ def _model_ids(answer: Any) -> list[str]:
         models = answer if isinstance(answer, list) else answer["data"] or []
         return [str(one["id"]) for one in models]
     except (LookupError, TypeError):
-        raise _not_found(answer, "list of models") from None
+        raise APIResponseError("the answer is no list of models: %.100r" % (answer,)) from None
 
 
-def _embedding_part(inputs: list[Any]) -> list[Any]:
-    """As many of the first inputs as one request may hold by their size."""
-    size = 0
-    for count, one in enumerate(inputs):
-        size += len(str(one))
-        if count and size > MAX_EMBEDDING_CHARS:
-            return inputs[:count]
-    return inputs
-
-
-_TOO_MUCH = (  # the words of servers for a batch that is too large
-    "too (many|much|large|big)|batch|at most|at once|per request|larger than|too long"
-    "|max\\w*.{0,40}(inputs?|items|array|size|number|length|tokens)"
+_TOO_MUCH = (  # the words of servers for a batch that is too large, and not for one text that is
+    "(?is)(?!.*context.length).*(too (many|much|large|big|long)|batch|at most|at once|per request"
+    "|larger than|max.{0,40}(input|item|array|size|number|length|tokens))"
 )
 
 
 def _is_too_much_at_once(error: OpenAIError) -> bool:
     """Whether a server refused an embeddings request for its size, and not for what is in it."""
-    if error.status_code == 413:
-        return True
-    about_input = error.param in (None, "", "input") and "context" not in str(error.code)
-    words = _error_text(error.body)
-    is_size = re.search(_TOO_MUCH, words, re.I) and not re.search("context length", words, re.I)
-    return error.status_code in (400, 422) and about_input and bool(is_size)
+    about_input = error.status_code in (400, 422) and error.param in (None, "", "input")
+    words = "%s %s" % (error.code, _error_text(error.body))
+    return error.status_code == 413 or about_input and bool(re.match(_TOO_MUCH, words))
 
 
 def _vectors(answer: Any, count: int) -> list[list[float]]:
     """The `count` vectors of an embeddings answer, in the order of their inputs."""
     try:
         items = answer["data"]
-        if any(item.get("index") is not None for item in items):
-            items = sorted(items, key=lambda item: item["index"])
-            if [item["index"] for item in items] != list(range(count)):
-                raise LookupError
-        if len(items) == count:
-            return [_vector(item["embedding"]) for item in items]
-    except OpenAIError:
-        raise
+        numbered = [(item["index"], item) for item in items if item.get("index") is not None]
+        by_index: dict[Any, Any] = dict(numbered or enumerate(items))
+        if len(by_index) == len(items) == count:
+            return [_vector(by_index[index]["embedding"]) for index in range(count)]
     except (AttributeError, LookupError, TypeError, ValueError):
         pass
-    what = "%d vectors, one for each input, with indexes that are an order" % count
-    raise _not_found(answer, what)
+    what = "the answer has no %d vectors, one for each input, with indexes in order: %.100r"
+    raise APIResponseError(what % (count, answer))
 
 
-def _vector(embedding: Any) -> list[float]:
+def _vector(embedding: Any) -> list[Any]:
     """A vector sent as numbers, or as base64 of little-endian 32-bit floats."""
-    if isinstance(embedding, str):
-        import array
-
-        numbers = array.array("f", _from_base64(embedding))
-        if sys.byteorder == "big":
-            numbers.byteswap()
-        return numbers.tolist()
-    return list(map(float, embedding))
+    if not isinstance(embedding, str):
+        return list(map(float, embedding))
+    numbers = _from_base64(embedding)
+    if sys.byteorder == "little":
+        return memoryview(numbers).cast("f").tolist()
+    return memoryview(numbers[::-1]).cast("f").tolist()[::-1]
 
 
 # ------------------------------------------------------------------------------------------------
@@ -4192,14 +3780,14 @@ def _vector(embedding: Any) -> list[float]:
 
 def _response_format(schema: Any) -> dict[str, Any]:
     """The response_format for `schema`: a JSON schema, or a class that has one."""
-    if isinstance(schema, dict):
-        name, strict = schema.get("title") or "answer", schema.get("additionalProperties") is False
-    elif hasattr(schema, "model_json_schema"):
-        name, strict, text = schema.__name__, True, json.dumps(schema.model_json_schema())
-        schema = json.loads(text, object_hook=_strict)
-    else:
+    name = getattr(schema, "__name__", None)
+    if hasattr(schema, "model_json_schema"):
+        schema = json.loads(json.dumps(schema.model_json_schema()), object_hook=_strict)
+    if not isinstance(schema, dict):
         raise ValidationError("schema=%.80r: a dict or a class with a schema is needed" % (schema,))
-    described = {"name": re.sub(r"[^\w-]", "_", name), "schema": schema, "strict": strict}
+    name = re.sub(r"[^\w-]", "_", name or schema.get("title") or "answer")
+    strict = schema.get("additionalProperties") is False
+    described = {"name": name, "schema": schema, "strict": strict}
     return {"type": "json_schema", "json_schema": described}
 
 
@@ -4225,8 +3813,9 @@ def _with_parsed(schema: Any, result: Any) -> Any:
     parts = [part for item in _dicts(result.get("output")) for part in _dicts(item.get("content"))]
     holders += [part for part in parts if part.get("type") == "output_text"]
     for holder in reversed(holders):
-        text = _text_of(holder.get("content", holder.get("text"))) or ""  # "" of a refusal or call
-        text = re.sub(r"^[^{[]*```\w*\s(.*)```.*", r"\1", text, flags=re.DOTALL)  # in Markdown
+        text = _text_of(holder.get("content", holder.get("text"))) or ""
+        # What does not begin as JSON may have it in a Markdown fence.
+        text = re.sub(r'^(?!\s*[{["]).*?```\w*\s(.*)```.*', r"\1", text, flags=re.DOTALL)
         try:
             holder._parsed = result._parsed = read(text) if text else None
         except (APIResponseError, ValueError) as error:  # pydantic's errors are ValueErrors
@@ -4239,7 +3828,6 @@ def _with_parsed(schema: Any, result: Any) -> Any:
 def _described_tool(tool: Any) -> tuple[dict[str, Any], Any]:
     """(the tool object for the API, what to call with a call's arguments) of a function or of a
     (schema, function) pair."""
-    defs: dict[str, Any] = {}
     try:
         schema, function = tool if isinstance(tool, tuple) else (None, tool)
         if inspect.iscoroutinefunction(function):
@@ -4247,12 +3835,11 @@ def _described_tool(tool: Any) -> tuple[dict[str, Any], Any]:
         if schema and "function" in schema:
             return schema, function
         name, text = function.__name__, inspect.getdoc(function) or ""
-        schema, call = (schema, function) if schema else _read_parameters(function, defs)
+        schema, call = (schema, function) if schema else _read_parameters(function, {})
     except Exception as error:  # whatever else it is, it is no tool
         what = "the tool %r cannot be described (%r): pass (tool object, function)"
         raise ValidationError(what % (tool, error)) from None
-    parameters = {**schema, "$defs": defs} if defs else schema
-    described = {"name": name, "description": text, "parameters": parameters}
+    described = {"name": name, "description": text, "parameters": schema}
     return {"type": "function", "function": described}, call
 
 
@@ -4268,6 +3855,7 @@ def _read_parameters(function: Any, defs: dict[str, Any]) -> tuple[dict[str, Any
             required += [name] if one.default is one.empty else []
     properties = {name: schema for name, (schema, _) in read.items()}
     schema = {"type": "object", "properties": properties, "required": required}
+    schema.update({"$defs": defs} if defs else {})
     return schema, lambda **values: function(**{n: read[n][1](one) for n, one in values.items()})
 
 
@@ -4289,7 +3877,7 @@ def _read_hint(hint: Any, defs: dict[str, Any]) -> tuple[dict[str, Any], Any]:
         read = [_read_hint(one, defs) for one in args]
         return {"anyOf": [one for one, _ in read]}, lambda value: _first_that_fits(read, value)
     if hasattr(hint, "model_json_schema"):
-        schema = hint.model_json_schema()
+        schema = dict(hint.model_json_schema())
         defs.update(schema.pop("$defs", {}))
         return schema, lambda value: hint.model_validate_json(json.dumps(value))
     if hasattr(hint, "__dataclass_fields__"):
@@ -4549,9 +4137,7 @@ class _Chat(_Resource):
 
 def __getattr__(name: str) -> Any:
     """Names that this module does not have."""
-    if name in ("api_key", *_TOP_LEVEL, *(OpenAIMini.__init__.__kwdefaults__ or ())):
-        raise AttributeError("the module has no %s: make a client: openai_mini.OpenAI()" % name)
-    raise _unknown_name("openai_mini", name, (*_TOP_LEVEL, *__all__))
+    raise _unknown_name("the module (make a client: openai_mini.OpenAI())", name, __all__)
 
 
 # ------------------------------------------------------------------------------------------------
@@ -4562,60 +4148,50 @@ def __getattr__(name: str) -> Any:
 
 def _echo_chat(asked: dict[str, Any]) -> Any:
     """The last user message, whole or as the bytes of an event stream; a schema's least answer."""
-    users = [one for one in _dicts(asked.get("messages")) if one.get("role") == "user"]
-    text = (_text_of(users[-1].get("content")) if users else "") or ""
-    form = asked.get("response_format") or {}
-    if form.get("type") == "json_schema":
-        schema = form["json_schema"]["schema"]
-        text = json.dumps(_echo_by_schema(schema, schema.get("$defs")))
-    count = len(text.split())
-    usage = {"prompt_tokens": count, "completion_tokens": count, "total_tokens": 2 * count}
-    if not asked.get("stream"):
-        choice = {"message": {"role": "assistant", "content": text}, "finish_reason": "stop"}
-        return {"object": "chat.completion", "choices": [{"index": 0, **choice}], "usage": usage}
-    words = [{"content": word} for word in re.findall(r"\s*\S+(?:\s+$)?|\s+", text)]
-    choices: list[Any] = [{"delta": one} for one in ({"role": "assistant"}, *words, {})]
-    choices[-1]["finish_reason"] = "stop"
-    chunks: list[Any] = [{"choices": [{"index": 0, **one}]} for one in choices]
-    chunks[-1]["usage"] = usage
-    return "".join("data: %s\n\n" % one for one in [*map(json.dumps, chunks), "[DONE]"]).encode()
+    users = [m.get("content") for m in _dicts(asked.get("messages")) if m.get("role") == "user"]
+    text = _text_of(["", *users][-1]) or ""
+    schema = (asked.get("response_format") or {}).get("json_schema", {}).get("schema")
+    if schema:
+        text = json.dumps(_echo_by_schema(schema, schema.get("$defs", {})))
+    holder = "delta" if asked.get("stream") else "message"
+    pieces = re.split("(?= )", text) if holder == "delta" else [text]
+    made: list[Any] = [{holder: {"role": "assistant", "content": piece}} for piece in pieces]
+    made[-1]["finish_reason"] = "stop"
+    answers: list[Any] = [{"choices": [{"index": 0, **choice}]} for choice in made]
+    answers[-1]["usage"] = {"prompt_tokens": 1, "completion_tokens": 1, "total_tokens": 2}
+    lines = map("data: {}\n\n".format, [*map(json.dumps, answers), "[DONE]"])
+    return answers[0] if holder == "message" else "".join(lines).encode()
 
 
-def _echo_by_schema(schema: dict[str, Any], defs: Any) -> Any:
+def _echo_by_schema(schema: dict[str, Any], named: dict[str, Any]) -> Any:
     """The least that a JSON schema allows, where it has no limits."""
-    if "$ref" in schema:
-        return _echo_by_schema(defs[schema["$ref"].split("/")[-1]], defs)
-    if "anyOf" in schema:
-        return _echo_by_schema(schema["anyOf"][0], defs)
+    schema = named.get(schema.get("$ref", "").split("/")[-1], schema)
     properties = schema.get("properties", {}).items()
-    least = {"string": "echo", "integer": 0, "number": 0.0, "boolean": False, "array": []}
-    least["object"] = {name: _echo_by_schema(one, defs) for name, one in properties}
-    return schema["enum"][0] if "enum" in schema else least.get(schema.get("type", ""))
+    least: dict[str, Any] = {"integer": 0, "number": 0.0, "boolean": False, "array": []}
+    least["object"] = {name: _echo_by_schema(one, named) for name, one in properties}
+    return schema["enum"][0] if "enum" in schema else least.get(schema.get("type", ""), "echo")
 
 
 def _echo_embeddings(asked: dict[str, Any]) -> Any:
     """Unit vectors, the same for the same text."""
-    import hashlib
-
-    data: list[Any] = []
     inputs = asked["input"]
+    data: list[Any] = []
     for one in [inputs] if isinstance(inputs, str) or isinstance(inputs[0], int) else inputs:
-        numbers = [byte - 127.5 for byte in hashlib.sha256(json.dumps(one).encode()).digest()]
-        length = sum(number * number for number in numbers) ** 0.5
-        data.append({"index": len(data), "embedding": [number / length for number in numbers]})
+        source = random.Random(json.dumps(one))  # noqa: S311  # nosec B311
+        vector = [source.random() - 0.5 for _ in range(32)]
+        length = sum(number * number for number in vector) ** 0.5
+        data.append({"index": len(data), "embedding": [number / length for number in vector]})
     return {"object": "list", "data": data}
 
 
-_ECHO_PIXEL = (
-    "iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAAAAAA6fptVAAAACklEQVR42mNgAAAAAgAB5Sfe/AAAAABJRU5ErkJggg=="
-)
+_ECHO_IMAGE = {"data": [{"b64_json":
+    "iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAAAAAA6fptVAAAACklEQVR42mNgAAAAAgAB5Sfe/AAAAABJRU5ErkJggg==",
+}]}  # fmt: skip
 _ECHO_ANSWERS: dict[str, Any] = {  # by the last segment of the path: what is answered, or makes it
     "completions": _echo_chat, "embeddings": _echo_embeddings,
-    "models": {"object": "list", "data": [{"id": "echo", "object": "model"}], "has_more": False},
+    "models": {"object": "list", "data": [{"id": "echo", "object": "model"}]},
     "moderations": {"results": [{"flagged": False, "categories": {"violence": False}}]},
-    "generations": {"data": [{"b64_json": _ECHO_PIXEL}]}, "speech": b"ID3 echo",
-    "edits": {"data": [{"b64_json": _ECHO_PIXEL}]}, "content": b"echo",
-    "transcriptions": {"text": "echo"}, "translations": {"text": "echo"},
+    "generations": _ECHO_IMAGE, "edits": _ECHO_IMAGE, "speech": b"ID3 echo", "content": b"echo",
     "files": {"id": "file-echo", "object": "file", "filename": "echo"},
 }  # fmt: skip
 
@@ -4625,18 +4201,19 @@ class _Echo:
 
     def send(self, call: Any, limits: _Limits) -> Any:
         is_json = isinstance(call.body, bytes) and call.body[:1] == b"{"
-        asked, status = json.loads(call.body) if is_json else {}, 200
-        answer = _ECHO_ANSWERS.get(call.target.split("?")[0].split("/")[-1], {"echo": asked})
+        asked = json.loads(call.body) if is_json else {}
+        usual = {"echo": asked, "text": "echo"}  # what else is asked, transcriptions too
+        answer = _ECHO_ANSWERS.get(call.target.split("?")[0].split("/")[-1], usual)
         try:
             answer = answer(asked) if callable(answer) else answer
         except (AttributeError, LookupError, TypeError) as error:
-            status, answer = 400, {"error": {"message": "not what can be echoed: %r" % error}}
+            raise ValidationError("this cannot be echoed: %r" % error) from None
         kind = "text/event-stream" if asked.get("stream") else "application/octet-stream"
         if isinstance(answer, dict):
             answer = {"id": "echo", "created": 0, "model": asked.get("model"), **answer}
             answer, kind = json.dumps(answer).encode(), "application/json"
         raw: Any = io.BytesIO(answer)
-        raw.status, raw.headers = status, {"content-type": kind, "x-request-id": "echo"}
+        raw.status, raw.headers = 200, {"content-type": kind, "x-request-id": "echo"}
         return raw
 
     def close(self) -> None:
@@ -4650,36 +4227,33 @@ class _Echo:
 #
 # A table of commands over the client's methods; main(argv) returns the exit code.
 
-_COMMANDS = {  # the method, what it takes, and what of its result is shown
-    "chat": ("chat", "messages", "content"), "embed": ("embedding", "input", ""),
-    "image": ("generate_image", "prompt", ""), "speak": ("text_to_speech", "text", ""),
-    "transcribe": ("transcribe_audio", "file", "text"),
-    "translate": ("translate_audio", "file", "text"),
-    "moderate": ("moderation", "input", "results"), "upload": ("upload_file", "file", "id"),
-    "download": ("download_file", "file_id", ""), "models": ("list_models", "", ""),
-    "health": ("health", "", ""), "request": ("request", "method path", ""),
+_COMMANDS = {  # the method, what it needs, what of its result is shown or the file it is kept in
+    "chat": ("chat", "TEXT", "content"), "embed": ("embedding", "TEXT", ""),
+    "image": ("generate_image", "TEXT", "save"),
+    "speak": ("text_to_speech", "TEXT", "speech.mp3"),
+    "transcribe": ("transcribe_audio", "FILE", "text"),
+    "translate": ("translate_audio", "FILE", "text"),
+    "moderate": ("moderation", "TEXT", "results"), "upload": ("upload_file", "FILE", "id"),
+    "download": ("download_file", "ID", "download.out"), "models": ("list_models", "", ""),
+    "health": ("health", "", ""), "request": ("request", "METHOD PATH", ""),
 }  # fmt: skip
-_TEXT_COMMANDS = ("chat", "embed", "image", "speak", "moderate")
-SILENCE_S = 2  # how long a pipe is waited for where words are given too
 
 
 def _parser() -> Any:
-    import argparse
-
-    parser: Any = argparse.ArgumentParser(
-        "openai-mini", "openai-mini [COMMAND] [OPTIONS] [TEXT | FILE | ID | METHOD PATH [JSON]]",
-        epilog="commands: %s\n\n%s" % (" ".join(_COMMANDS), main.__doc__ or ""),
+    parser = argparse.ArgumentParser(
+        "openai-mini", argparse.SUPPRESS,  # so that a wrong usage is told in one line
+        "openai-mini [COMMAND] [OPTIONS] [TEXT | FILE | ID | METHOD PATH [JSON]]",
+        "commands: %s\n\n%s" % (" ".join(_COMMANDS), main.__doc__ or ""),
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )  # fmt: skip
-    parser.error = _usage_error
     add = parser.add_argument
     add("words", nargs="*", help="a pipe is read too; - stands for it, and waits for it")
-    add("-m", "--model")
+    add("-m", "--model", dest="param", action="append", metavar="ID", type=lambda m: ("model", m))
     add("-s", "--system", help="what the model is told to be")
-    add("-p", "--param", action="append", default=[], metavar="KEY=VALUE", help="any parameter")
-    add("-a", "--attach", action="append", default=[], metavar="IMAGE", help="a file or URL")
+    add("-p", "--param", action="append", type=_key_value, metavar="KEY=VALUE", help="any field")
+    add("-a", "--attach", action="append", type=_image_url, metavar="IMAGE", help="a file or URL")
     add("-o", "--output", metavar="PATH", help="the file to write, or the folder of images")
-    add("--schema", metavar="FILE", help="a JSON schema for the answer of chat")
+    add("--schema", type=_json_object, metavar="FILE", help="a JSON schema for the answer of chat")
     add("--json", action="store_true", help="the whole answer as JSON")
     add("--no-stream", action="store_true", help="the answer when it is whole")
     add("--base-url", metavar="URL", help="another server")
@@ -4687,10 +4261,6 @@ def _parser() -> Any:
     add("--verbose", action="store_true", help="a line for each attempt on stderr")
     add("--version", action="version", version="openai-mini " + __version__)
     return parser
-
-
-def _usage_error(what: str) -> ValidationError:
-    raise ValidationError(what + "; see openai-mini --help")
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -4710,199 +4280,157 @@ def main(argv: list[str] | None = None) -> int:
       openai-mini --base-url http://localhost:11434/v1 -m llama3 "Hello"
       openai-mini --offline "Hello"
     """
-    for name in ("stdin", "stdout", "stderr"):  # None: it was closed
-        setattr(sys, name, getattr(sys, name) or open(os.devnull, "r+"))
     try:
-        _run_command(_parser().parse_intermixed_args(argv))
-        sys.stdout.flush()
-        return 0
-    except (SystemExit, BrokenPipeError):  # --help and --version; nobody reads on
+        return _run_command(_parser().parse_intermixed_args(argv))
+    except BrokenPipeError:  # nobody reads on, nor is to be told at the interpreter's end
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
     except KeyboardInterrupt:
         return 130
-    except (OpenAIError, OSError) as error:
+    except (OpenAIError, OSError, ValueError, TypeError) as error:
         has_no_key = isinstance(error, AuthenticationError) and error.status_code is None
         ways_on = ". Here: --base-url URL, or --offline." if has_no_key else ""
         print("openai-mini: " + _plain(str(error), 1000) + ways_on, file=sys.stderr)
-        return 2 if has_no_key or isinstance(error, ValidationError) else 1
-    finally:
-        try:
-            sys.stdout.flush()
-        except OSError:  # reported already: the flush at the interpreter's end must not fail too
-            os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
+        return 2 if has_no_key or isinstance(error, (ValueError, TypeError)) else 1
 
 
-def _run_command(asked: Any) -> None:
+def _run_command(asked: Any) -> int:
     command = asked.words.pop(0) if asked.words and asked.words[0] in _COMMANDS else "chat"
-    method, takes, shown = _COMMANDS[command]
+    method, _, shown = _COMMANDS[command]
     client = OpenAIMini(base_url=asked.base_url, debug=asked.verbose)
-    arguments = _arguments(command, takes.split(), asked)
+    words, options = _arguments(command, asked)
     if command == "chat" and not (asked.no_stream or asked.json or asked.schema):
-        return _print_stream(client.stream_chat(**arguments))
-    try:
-        result = getattr(client, method)(**arguments)
-    finally:
-        sys.stderr.write("\x1b[K" if "progress" in arguments else "")  # wipes the progress bar
-    if command == "image" and not asked.json:
-        result = result.save(asked.output or ".")
-    if arguments.get("to"):  # the result is only a count
-        _print([arguments["to"]] if isinstance(arguments["to"], str) else [])
-    else:
-        _print([result] if asked.json else getattr(result, shown) if shown else result)
-    if command == "health" and not result["ok"]:
-        raise OpenAIError(result["error"])
-
-
-def _arguments(command: str, takes: list[str], asked: Any) -> dict[str, Any]:
-    """What the command's method is called with; `-p` wins over all."""
-    words, given, needs = asked.words, _params(asked), " ".join(takes).upper() or "no words"
-    if command == "request":
-        body = words.pop() if len(words) == 3 else "{}"
-        given = {**_json_object("the body", _piped() if body == "-" else body), **given}
-        has_query = " ".join(words[:1]).upper() in ("GET", "DELETE")
-        given = {"params" if has_query else "json": given or None}
-    elif command in _TEXT_COMMANDS:
-        words, needs = list(filter(None, [_text(words)])), "a text"
-    elif takes == ["file"] and (words == ["-"] or not words and not sys.stdin.isatty()):
-        words = [sys.stdin.buffer.read()]
-    if len(words) != len(takes):
-        _usage_error("%s takes %s, not %s" % (command, needs, " ".join(words) or "nothing"))
-    arguments: dict[str, Any] = dict(zip(takes, words))
-    if command == "chat":
-        arguments["messages"] = _chat_messages(words[0], asked)
-    if asked.schema:
-        with open(asked.schema, "rb") as file:
-            arguments["schema"] = _json_object(asked.schema, _decoded(asked.schema, file.read()))
-    if command in ("speak", "download"):
-        on_terminal = "speech.mp3" if command == "speak" else None
-        to = on_terminal if sys.stdout.isatty() else sys.stdout.buffer
-        arguments["to"] = asked.output or to
-    elif asked.output and command != "image":
-        _usage_error("-o is for image, speak and download; %s writes to a > file" % command)
-    if command in ("speak", "download", "upload") and sys.stderr.isatty():
-        arguments["progress"] = _ProgressBar()
-    return {**arguments, **given}
-
-
-def _params(asked: Any) -> dict[str, Any]:
-    """What `-m` and `-p` say; a value that is no JSON is a text."""
-    given = {"model": asked.model} if asked.model else {}
-    for pair in asked.param:
-        name, equals, value = pair.partition("=")
-        if not (name and equals) or name in ("to", "progress"):
-            _usage_error("-p %s: KEY=VALUE of a request is needed; -o names a file" % pair)
+        stream = client.stream_chat(*words, **options)
         try:
-            given[name] = json.loads(value)
-        except ValueError:
-            given[name] = value
-    return given
+            _print((chunk.content for chunk in stream), end="")
+        finally:
+            _print([""], end="" if stream.content.endswith("\n") else "\n")
+        return 0
+    result = getattr(client, method)(*words, **options)
+    sys.stderr.write("\x1b[K" if "progress" in options else "")  # wipes the progress bar
+    if "to" in options:  # the result is only a count
+        result = options["to"] if isinstance(options["to"], str) else b""
+    elif shown == "save" and not asked.json:
+        result = result.save(asked.output or ".")
+    elif shown and not asked.json:
+        result = getattr(result, shown)
+    is_many = isinstance(result, Stream) or isinstance(result, list) and not asked.json
+    _print(result if is_many else [result])
+    return int(command == "health" and not result["ok"])
 
 
-def _json_object(what: str, text: str) -> dict[str, Any]:
+def _arguments(command: str, asked: Any) -> tuple[list[Any], dict[str, Any]]:
+    """The positional and the keyword arguments of a command's method."""
+    (_, needs, shown), words, options = _COMMANDS[command], asked.words, dict(asked.param or ())
+    if command == "request":
+        body = _json_object(words.pop()) if len(words) == 3 else {}
+        has_query = {"GET", "DELETE"} & {*map(str.upper, words)}
+        options = {"params" if has_query else "json": {**body, **options} or None}
+    elif needs == "TEXT":
+        words = [_text(words)]
+    elif needs == "FILE" and (words == ["-"] or not (words or sys.stdin.isatty())):
+        words = [sys.stdin.buffer.read()]
+    if len(words) != len(needs.split()) or not all(words):
+        raise ValidationError("%s takes %s; see --help" % (command, needs or "no words"))
+    if command == "chat":
+        words = [_conversation(words[0], asked)]
+    if asked.schema:
+        options["schema"] = asked.schema
+    if "." in shown:
+        options["to"] = asked.output or (shown if sys.stdout.isatty() else sys.stdout.buffer)
+    if ("." in shown or command == "upload") and sys.stderr.isatty():
+        began_at = time.monotonic()
+        options["progress"] = lambda done, total: _show_progress(began_at, done, total)
+    return words, options
+
+
+def _conversation(text: str, asked: Any) -> list[Any]:
+    images = [{"type": "image_url", "image_url": {"url": url}} for url in asked.attach or ()]
+    content = [{"type": "text", "text": text}, *images] if images else text
+    system = [{"role": "system", "content": asked.system}] if asked.system else []
+    return [*system, {"role": "user", "content": content}]
+
+
+def _image_url(given: str) -> str:
+    """The URL of an image; of a file, one that holds it."""
+    if given.startswith(("http:", "https:", "data:")):
+        return given
+    image = _File(given)
+    return "data:%s;base64,%s" % (image.type, base64.b64encode(b"".join(image)).decode())
+
+
+def _key_value(pair: str) -> tuple[str, Any]:
+    """A parameter; a value that is no JSON is a text."""
+    name, value = pair.split("=", 1)
     try:
-        return {**json.loads(text)}
-    except (ValueError, TypeError) as error:
-        raise ValidationError("%s is no JSON object: %s" % (what, error)) from None
+        return name, json.loads(value)
+    except ValueError:
+        return name, value
 
 
-def _decoded(what: str, content: bytes) -> str:
-    """A text in UTF-8, or in UTF-16 with its byte order mark. A damaged one would be billed."""
-    is_utf16 = content[:2] in (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)
+def _json_object(given: str) -> dict[str, Any]:
+    """A JSON object, written out or in a file; `-` is standard input."""
+    return {**json.loads(given if given[:1] == "{" else _read(given))}
+
+
+def _read(name: str) -> str:
+    """A text in UTF-8, or in UTF-16 with its byte order mark; `-` is standard input."""
+    with sys.stdin.buffer if name == "-" else open(name, "rb") as file:
+        content = file.read()
+    is_utf16 = content[:2] in (b"\xff\xfe", b"\xfe\xff")
     try:
         text = content.decode("utf-16" if is_utf16 else "utf-8-sig")
     except UnicodeDecodeError:
-        text = "\0"  # which no text has
+        text = "\0"  # which no text has; a damaged one would be billed
     if "\0" in text:
-        raise ValidationError("%s is no text in UTF-8, or UTF-16 with a byte order mark" % what)
+        raise ValidationError("the file or standard input is no text in UTF-8 or marked UTF-16")
     return text
 
 
-def _piped() -> str:
-    return _decoded("standard input", sys.stdin.buffer.read())
-
-
 def _text(words: list[str]) -> str:
-    """The words, with what is piped in where `-` stands, else behind them."""
-    if "-" in words:
-        return " ".join(_piped() if word == "-" else word for word in words)
-    piped = _piped() if not (sys.stdin.isatty() or words and _stdin_is_silent()) else ""
-    return "\n\n".join(filter(None, [" ".join(words), piped]))
+    """The words, and behind them what is piped in."""
+    text = " ".join(word for word in words if word != "-")
+    if "-" in words or not (sys.stdin.isatty() or text and _stdin_is_silent()):
+        text = "\n\n".join(filter(None, [text, _read("-")]))
+    return text
 
 
 def _stdin_is_silent() -> bool:
     """Whether standard input is a pipe in which nothing comes, not even its end: what starts
     programs may leave one open. A system that cannot tell has it read to its end."""
-    import select
-
     try:
-        is_silent = not select.select([sys.stdin.buffer], [], [], SILENCE_S)[0]
-    except (OSError, TypeError, ValueError):  # Windows; no file of the system's
+        if select.select([sys.stdin.buffer], [], [], 2)[0]:
+            return False
+    except OSError:  # Windows; no file of the system's
         return False
-    if is_silent:
-        what = "openai-mini: nothing came on standard input in %d s; - waits for it"
-        print(what % SILENCE_S, file=sys.stderr)
-    return is_silent
+    print("openai-mini: no input in 2 s, so none is read; - waits for it", file=sys.stderr)
+    return True
 
 
-def _chat_messages(text: str, asked: Any) -> list[Any]:
-    content: list[Any] = [{"type": "text", "text": text}]
-    for url in asked.attach:
-        if not url.startswith(("http:", "https:", "data:")):
-            image = _File(url)
-            encoded = base64.b64encode(b"".join(image)).decode()
-            url = "data:%s;base64,%s" % (image.type, encoded)
-        content.append({"type": "image_url", "image_url": {"url": url}})
-    system = [{"role": "system", "content": asked.system}] if asked.system else []
-    return [*system, {"role": "user", "content": content if asked.attach else text}]
+def _print(items: Iterable[Any], end: str = "\n") -> None:
+    """Write text as it is, bytes too, all else as JSON; to a terminal nothing that could command
+    it, or turn the order of its text."""
+    encoding, on_terminal = sys.stdout.encoding or "utf-8", sys.stdout.isatty()
+    for item in items:
+        if not isinstance(item, (str, bytes)):
+            item = json.dumps(item, ensure_ascii="utf" not in encoding.lower())
+        if on_terminal:
+            text = item if isinstance(item, str) else item.decode("utf-8", "replace")
+            item = re.sub("[\0-\x08\x0b-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069]", "?", text)
+        data = item if isinstance(item, bytes) else (item + end).encode(encoding, "replace")
+        sys.stdout.buffer.write(data)
+        sys.stdout.flush()
 
 
-def _print_stream(stream: Stream) -> None:
-    with stream:
-        try:
-            for chunk in stream:
-                _write(chunk.content)
-        finally:
-            _write("" if stream.content.endswith("\n") else "\n")
-
-
-def _print(value: Any) -> None:
-    """A line for each item of a list or a stream; text as it is, bytes too, all else as JSON."""
-    for item in value if isinstance(value, (list, Stream)) else [value]:
-        if isinstance(item, bytes) and not sys.stdout.isatty():
-            sys.stdout.buffer.write(item)
-            continue
-        text = item.decode("utf-8", "replace") if isinstance(item, bytes) else item
-        if not isinstance(text, str):
-            is_unicode = "utf" in (sys.stdout.encoding or "utf-8").lower()
-            text = json.dumps(text, ensure_ascii=not is_unicode)
-        _write(text + "\n")
-
-
-def _write(text: str) -> None:
-    """To stdout; on a terminal without what could command it, or turn the order of its text."""
-    if sys.stdout.isatty():
-        text = re.sub("[\0-\x08\x0b-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069]", "?", text)
-    encoding = sys.stdout.encoding or "utf-8"
-    sys.stdout.write(text.encode(encoding, "replace").decode(encoding))
-    sys.stdout.flush()
-
-
-class _ProgressBar:
-    """Progress on a terminal: share, size, rate and time left; the next output overwrites it."""
-
-    began_at = 0.0
-
-    def __call__(self, done: int, total: int | None) -> None:
-        self.began_at = self.began_at or time.monotonic()
-        rate = done / (time.monotonic() - self.began_at + 1e-3)
-        text = "%.1f MB, %.1f MB/s" % (done / 1e6, rate / 1e6)
-        if total:
-            bar = "[%-20s] %d %%, " % ("#" * (20 * done // total), 100 * done // total)
-            text = bar + text + ", %d:%02d left" % divmod((total - done) / max(rate, 1), 60)
-        sys.stderr.write(text + "\x1b[K\r")
+def _show_progress(began_at: float, done: int, total: int | None) -> None:
+    """Size, rate, share and time left, in a line that the next output overwrites."""
+    rate = (done + 1) / (time.monotonic() - began_at + 1e-3)
+    text = "%.1f MB, %.1f MB/s" % (done / 1e6, rate / 1e6)
+    if total:
+        text += " [%-20s] %d %%" % ("#" * (20 * done // total), 100 * done // total)
+        text += ", %d:%02d left" % divmod((total - done) / rate, 60)
+    sys.stderr.write(text + "\x1b[K\r")
 
 
 if __name__ == "__main__":
     sys.exit(main())
-
-

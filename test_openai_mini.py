@@ -46,7 +46,6 @@ import traceback
 import tracemalloc
 import types
 import typing
-import urllib.parse
 import warnings
 import weakref
 import zipapp
@@ -62,35 +61,22 @@ import pytest
 import requests
 
 import openai_mini
-from openai_mini import (
-    APIConnectionError,
-    APIError,
-    APIResponseError,
-    APIStatusError,
-    APITimeoutError,
-    AuthenticationError,
-    BadRequestError,
-    CircuitOpenError,
-    InternalServerError,
-    OpenAIError,
-    OpenAIMini,
-    QueueFullError,
-    QueueTimeoutError,
-    RateLimitError,
-    StreamInterruptedError,
+
+from openai_mini import (  # isort: skip
+    APIConnectionError, APIError, APIResponseError, APIStatusError, APITimeoutError,
+    AuthenticationError, BadRequestError, CircuitOpenError, InternalServerError, OpenAIError,
+    OpenAIMini, QueueFullError, QueueTimeoutError, RateLimitError, StreamInterruptedError,
     ValidationError,
-)
+)  # fmt: skip
 
 # ------------------------------------------------------------------------------------------------
 # Helpers
 #
-# A clock to turn by hand, a loopback server that plays a script, a proxy, and fixtures. The faults
-# that matter live in sockets, so no network code is mocked. The server keeps the requests it got
-# and wakes whoever waits for one: tests meet it at events, never at sleeps.
+# A clock to turn by hand, a loopback server that plays a script, a proxy, and fixtures. No network
+# code is mocked. Tests meet the server at events, never at sleeps.
 
 signal.signal(signal.SIGINT, signal.default_int_handler)  # background jobs of a shell ignore it
 
-# Few examples, so that the suite is quick; no deadline; nothing is kept in the working directory.
 hypothesis.settings.register_profile("suite", deadline=None, database=None, max_examples=100)
 hypothesis.settings.load_profile("suite")
 
@@ -101,14 +87,13 @@ class FakeClock:
     """A clock that moves only when told; `clock.sleep(s)` advances it and is noted in `sleeps`."""
 
     def __init__(self, now: float = 1000.0):
-        self.now, self.sleeps, self._lock = now, [], threading.Lock()
+        self.now, self.sleeps = now, []
 
     def __call__(self) -> float:
         return self.now
 
     def advance(self, seconds: float) -> None:
-        with self._lock:
-            self.now += seconds
+        self.now += seconds
 
     def sleep(self, seconds: float) -> None:
         self.sleeps.append(seconds)
@@ -150,16 +135,12 @@ def sse_bytes(item) -> bytes:
     return b"data: " + (item if isinstance(item, str) else json.dumps(item)).encode() + b"\n\n"
 
 
-REASONS = {200: "OK", 204: "No Content", 302: "Found", 400: "Bad Request", 401: "Unauthorized",
-           404: "Not Found", 429: "Too Many Requests", 500: "Internal Server Error"}  # fmt: skip
-
-
 class Answer:
     """One scripted HTTP answer. It has no state, so one may be given many times."""
 
     # The body: a value, bytes or str, events (see `sse_bytes`; `done` adds `[DONE]`), or a list of
-    # bytes (or a function that returns an iterator, for a body too large for memory). Each piece,
-    # or with drip=n each n bytes, goes out by itself, as one transfer chunk if framed so.
+    # bytes (or a function that returns an iterator). Each piece, or with drip=n each n bytes, goes
+    # out by itself, as one transfer chunk if framed so.
     json, body, sse, pieces, done, drip = NOT_SENT, None, None, None, True, None
     framing = None  # "length", "chunked" (the default for `sse`), "close", "http10"
     gzip = False  # True or "gzip", "deflate", "rawdeflate"; flushed after each piece
@@ -167,7 +148,7 @@ class Answer:
     early = b""  # of a 1xx answer, sent first
     raw = None  # these bytes, or a list of them, and no more
     # An Event to wait for before anything is sent, or with hold_after=n when the head and n pieces
-    # are out (if n is all of them, the end of the body is held back). Seconds between pieces.
+    # are out; seconds between pieces.
     wait, hold_after, pause = None, None, 0
     # Close, or reset, after n bytes of the body or of `raw` (transfer framing not counted).
     cut = reset = None
@@ -181,9 +162,9 @@ class Answer:
         self.headers = list(headers.items() if isinstance(headers, dict) else headers)
         self.framing = self.framing or ("length" if self.sse is None else "chunked")
         self.coding = "gzip" if self.gzip is True else self.gzip
-        breaks = {self.raw is None, self.cut is None, self.reset is None, self.body_read is None}
         if self.close is None:
-            silent = False in breaks or self.framing in ("close", "http10")
+            breaks = (self.raw, self.cut, self.reset, self.body_read)
+            silent = self.framing in ("close", "http10") or any(b is not None for b in breaks)
             self.close = "silent" if silent else False
 
     def wire(self, bodiless: bool = False, closing: bool = False):
@@ -225,10 +206,9 @@ class Answer:
     def _head(self, length, closing: bool) -> bytes:
         kind = self.content_type
         if kind is None:
-            kind = "text/plain" if isinstance(self.body, str) else "application/octet-stream"
-            kind = kind if self.sse is None else "text/event-stream"
-            kind += "; charset=utf-8" if kind.startswith("text") else ""
-            kind = kind if self.json is NOT_SENT else "application/json"
+            kind = "application/octet-stream" if self.json is NOT_SENT else "application/json"
+            kind = "text/plain; charset=utf-8" if isinstance(self.body, str) else kind
+            kind = kind if self.sse is None else "text/event-stream; charset=utf-8"
         computed = {"content-type": kind} if kind else {}
         if self.coding:
             computed["content-encoding"] = self.coding.replace("raw", "")
@@ -241,7 +221,7 @@ class Answer:
         for name, _ in self.headers:
             computed.pop(name.lower(), None)
         version = "HTTP/1.0" if self.framing == "http10" else "HTTP/1.1"
-        lines = ["%s %d %s" % (version, self.status, REASONS.get(self.status, "Whatever"))]
+        lines = ["%s %d Whatever" % (version, self.status)]
         lines += ["%s: %s" % pair for pair in [*computed.items(), *self.headers]]
         return "\r\n".join(lines + ["", ""]).encode("latin-1")
 
@@ -295,11 +275,9 @@ class Request:
         self.headers: dict = {}
         for line in lines[:-2]:
             name, _, value = line.partition(":")
-            name, value, before = name.lower(), value.strip(), self.headers.get(name.lower())
-            self.headers[name] = value if before is None else before + ", " + value
-        target = self.target
-        if "://" in target.partition("?")[0]:  # the absolute form, as proxies get it
-            target = "/" + target.split("://", 1)[1].partition("/")[2]
+            before = [self.headers[name.lower()]] if name.lower() in self.headers else []
+            self.headers[name.lower()] = ", ".join([*before, value.strip()])
+        target = re.sub(r"^\w+://[^/?]*", "", self.target)  # the absolute form, as proxies get it
         self.path, _, query = target.partition("?")
         values: dict = {}
         for name, value in parse_qsl(query, keep_blank_values=True):
@@ -343,11 +321,9 @@ class HungUp(OSError):
 
 def _has_hung_up(sock) -> bool:
     """Whether the other side has closed; what it may have sent is left where it is."""
-    # poll() where there is one: select() takes no descriptor over 1023.
-    with getattr(selectors, "PollSelector", selectors.SelectSelector)() as selector:
+    with selectors.DefaultSelector() as selector:
         try:
             selector.register(sock, selectors.EVENT_READ)
-            # The class's recv, because TLS does not allow peeking.
             return bool(selector.select(0)) and not socket.socket.recv(sock, 1, socket.MSG_PEEK)
         except BlockingIOError:
             return False
@@ -365,7 +341,7 @@ def _read_head(reader) -> bytes:
 
 
 def loopback_thread(target, *args) -> threading.Thread:
-    """A thread that threads_left() does not count: of a server, or of who presses Ctrl-C."""
+    """A thread that left_over() does not count: of a server, or of who presses Ctrl-C."""
     name = "loopback-" + target.__name__
     return threading.Thread(target=target, args=args, name=name, daemon=True)
 
@@ -417,34 +393,26 @@ class Listener:
                 with contextlib.suppress(OSError):
                     socket.socket.shutdown(sock, socket.SHUT_RDWR)
 
-    def wait_for(self, condition, timeout: float = 10, what: str = "condition") -> bool:
+    def wait_for(self, condition, timeout: float = 10) -> bool:
         """Wait until `condition()` is true, asking at each change here; it must become so."""
         with self._changed:
-            assert self._changed.wait_for(condition, timeout), "%s: not in %s s" % (what, timeout)
+            assert self._changed.wait_for(condition, timeout), "not in %s s" % timeout
         return True
 
     def wait_closed(self, number: int = 1, timeout: float = 10) -> bool:
         """Wait until clients have closed `number` connections in all."""
-        return self.wait_for(lambda: self.hung_up >= number, timeout, "%d hung up" % number)
+        return self.wait_for(lambda: self.hung_up >= number, timeout)
 
     def _accept(self) -> None:
         while True:
-            try:
-                sock, _ = self._listening.accept()
-            except OSError:  # no descriptors left: others may go
-                self.failures.append(traceback.format_exc())
-                time.sleep(0.05)
-                continue
+            sock, _ = self._listening.accept()
             if self._closing.is_set():
                 return sock.close()
-            try:
+            with contextlib.suppress(OSError):  # gone already
                 sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-                if self._tls:  # the handshake is the connection's thread's
-                    sock = self._tls.wrap_socket(
-                        sock, server_side=True, do_handshake_on_connect=False)  # fmt: skip
-            except OSError:  # gone already
-                sock.close()
-                continue
+            if self._tls:  # the handshake is the connection's thread's
+                how = {"server_side": True, "do_handshake_on_connect": False}
+                sock = self._tls.wrap_socket(sock, **how)
             with self._changed:
                 self.connections += 1
                 self._open[self.connections] = sock
@@ -479,10 +447,9 @@ class Listener:
 class LoopbackServer(Listener):
     """An HTTP server that plays a script: `server.script(Answer(429), Answer(json=CHAT))`.
 
-    An entry of the script, and `default`, which answers when the script is empty, may be a function
-    of the request. `requests` is what came, in order of its last byte. `max_in_flight` counts
-    requests from their last byte to the last segment of their answer. With `keep_bodies = False`
-    only the length of bodies is kept.
+    An entry of the script, and `default`, which answers when it is empty, may be a function of the
+    request. `requests` is what came; `max_in_flight` counts those from their last byte to the last
+    segment of their answer. With `keep_bodies = False` only the length of bodies is kept.
     """
 
     in_flight = property(lambda self: len(self._in_flight))
@@ -499,9 +466,9 @@ class LoopbackServer(Listener):
     def script(self, *answers) -> None:
         self._answers.extend(answers)
 
-    def wait_requests(self, number: int = 1, timeout: float = 10) -> bool:
+    def wait_requests(self, number: int = 1) -> bool:
         """Wait until `number` requests in all have been read to their last byte."""
-        return self.wait_for(lambda: len(self.requests) >= number, timeout, "%d requests" % number)
+        return self.wait_for(lambda: len(self.requests) >= number)
 
     def serve(self, number: int, sock) -> None:
         with sock.makefile("rb", 1 << 16) as reader:
@@ -607,9 +574,9 @@ class Proxy(Listener):
     All goes to `to`, a server of ours, whatever address was asked for: nothing leaves the machine.
     """
 
-    def __init__(self, to: LoopbackServer, port: int = 0, tls: bool = False):
+    def __init__(self, to: LoopbackServer, tls: bool = False):
         self.asked, self._to = [], ("127.0.0.1", to.port)
-        super().__init__(port, tls)
+        super().__init__(tls=tls)
         self.url = "http://127.0.0.1:%d" % self.port
 
     def serve(self, number: int, sock) -> None:
@@ -623,10 +590,8 @@ class Proxy(Listener):
             else:
                 origin = urlsplit(request.target)._replace(scheme="", netloc="").geturl()
                 head = request.raw_head.replace(request.target.encode(), origin.encode() or b"/", 1)
-                first, *lines = head.split(b"\r\n")
-                ours = (b"proxy-", b"connection:")
-                kept = [line for line in lines if not line.lower().startswith(ours)]
-                onward.sendall(b"\r\n".join([first, b"Connection: close"] + kept))
+                head = re.sub(rb"(?i)\r\n(proxy-[^:]*|connection):[^\r]*", b"", head)
+                onward.sendall(head.replace(b"\r\n", b"\r\nConnection: close\r\n", 1))
             with contextlib.suppress(OSError):
                 _relay(sock, onward)
 
@@ -698,10 +663,7 @@ def together(number: int, work, timeout: float = 60) -> list:
     threads = [threading.Thread(target=run, args=(i,), daemon=True) for i in range(number)]
     for thread in threads:
         thread.start()
-    end = time.monotonic() + timeout
-    for thread in threads:
-        thread.join(max(0.0, end - time.monotonic()))
-        assert not thread.is_alive(), "%s still runs after %s s" % (thread.name, timeout)
+    eventually(lambda: not any(thread.is_alive() for thread in threads), timeout)
     return results
 
 
@@ -714,32 +676,23 @@ def eventually(condition, timeout: float = 10, what: str = "it") -> bool:
     return True
 
 
-def threads_left() -> set:
-    """The living threads, without those of the servers in here."""
-    return {thread for thread in threading.enumerate() if not thread.name.startswith("loopback-")}
-
-
-def fds_left() -> set:
-    """(number, what it is) of each open descriptor; empty where the system does not tell."""
-    found = set()
-    with contextlib.suppress(OSError):
+def left_over() -> set:
+    """The living threads, without those of the servers in here, and the open descriptors."""
+    found = {thread for thread in threading.enumerate() if not thread.name.startswith("loopback-")}
+    with contextlib.suppress(OSError):  # a system that does not tell
         for name in os.listdir("/proc/self/fd"):
             with contextlib.suppress(OSError):  # that of the listing itself is gone by now
-                found.add((int(name), os.readlink("/proc/self/fd/" + name)))
+                found.add((name, os.readlink("/proc/self/fd/" + name)))
     return found
 
 
 @contextlib.contextmanager
-def nothing_left_over(timeout: float = 10):
+def nothing_left_over():
     """What is done in here leaves no thread and no descriptor; they have a moment to go."""
-    threads, fds = threads_left(), fds_left()
+    before = left_over()
     yield
     gc.collect()
-    end = time.monotonic() + timeout
-    while threads_left() - threads or fds_left() - fds:
-        left = [thread.name for thread in threads_left() - threads], fds_left() - fds
-        assert time.monotonic() < end, "left over: %s, %s" % left
-        time.sleep(0.005)
+    eventually(lambda: left_over() <= before, what="what is left over")
 
 
 # Fixtures
@@ -2306,22 +2259,21 @@ def results_of(client, server, data, **how):
     return client.request("GET", "/anything")
 
 
-def test_attributes_reach_every_depth(server, client):
+def test_attributes_reach_every_depth_and_what_is_not_there_reads_none(server, client):
     result = client.chat("hi")
     assert isinstance(result, dict) and result == CHAT
     assert result.choices[0].message.content == "hello" == result["choices"][0]["message"].content
     assert result.usage.total_tokens == 10 and type(result.choices[0].message) is openai_mini.Result
     assert results_of(client, server, [[{"a": [{"b": 1}]}]])[0][0].a[0].b == 1
-
-
-def test_what_is_not_there_reads_none(server, client):
     result = results_of(client, server, {"a": {"b": None}})
-    assert result.nothing is None and result.a.b is None and result.a.nothing is None
-    assert result.content is None and result.choices is None and result.output_text is None
-    assert getattr(result, "x", 5) is None and "nothing" not in result
+    assert result.nothing is result.a.b is result.a.nothing is None is result.content
+    assert result.choices is result.output_text is None and getattr(result, "x", 5) is None
     with pytest.raises(KeyError):
         result["nothing"]
     assert not [n for n in ("_x", "__len_hint__", "_repr_html_", "__array__") if hasattr(result, n)]
+    result.b, result.a = 2, 1
+    result.a += 1
+    assert result == {"a": 2, "b": 2}
 
 
 RESULTS_KEYS = {  # key: the name by which it is reached
@@ -2351,9 +2303,7 @@ def test_methods_and_the_answers_own_names_win_over_keys(server, client):
     assert result.headers["X-Other"] == "y" and result.to_dict()["to_dict"] == "the key"
 
 
-def test_of_a_chat_answer_the_first_choice_and_of_a_responses_answer_all_text_is_at_hand(
-    server, client
-):
+def test_of_a_chat_the_first_choice_and_of_a_response_all_text_is_at_hand(server, client):
     call = {"id": "c1", "type": "function", "function": {"name": "f", "arguments": "{}"}}
     message = {"role": "assistant", "content": None, "tool_calls": [call]}
     two = [{"index": 0, "message": message, "finish_reason": "tool_calls"}, CHAT["choices"][0]]
@@ -2367,24 +2317,13 @@ def test_of_a_chat_answer_the_first_choice_and_of_a_responses_answer_all_text_is
     assert results_of(client, server, {"output": []}).output_text == ""
 
 
-def test_a_result_can_be_written_to(server, client):
-    result = results_of(client, server, {"a": 1})
-    result.b = 2
-    result.a += 1
-    assert result == {"a": 2, "b": 2} and {"a", "b", "request_id", "to_dict"} <= set(dir(result))
-
-
-def test_numbers_order_and_unknown_fields_stay_as_sent(server, client):
+def test_all_stays_as_it_was_sent_and_turns_into_plain_data_and_back(server, client):
     text = '{"z": 1.0, "a": 12345678901234567890123, "m": -0.0, "e": 1e400, "t": true, "n": null,'
     text += ' "f": 0.1, "x": {"b": [1, 1.0], "a": "\\u00e9\\ud83d\\ude00"}}'
     result = results_of(client, server, text)
     assert list(result) == list("zametnfx") and list(result.x) == ["b", "a"]
-    assert repr(dict(result)["z"]) == "1.0" and result.a == 12345678901234567890123
-    assert repr(result.m) == "-0.0" and result.e == float("inf") and result.t is True
-    assert result.x.a == "\xe9\U0001f600" and json.dumps(result.x.b) == "[1, 1.0]"
-
-
-def test_it_turns_into_plain_data_and_back(server, client):
+    assert repr([result["z"], result.m]) == "[1.0, -0.0]" and result.a == 12345678901234567890123
+    assert result.e == float("inf") and result.t is True and json.dumps(result.x.b) == "[1, 1.0]"
     data = {"a": [{"b": {"c": "\xe9\u2028"}}], "n": None}
     result = results_of(client, server, data)
     for plain in (result.to_dict(), result.model_dump(mode="json"), {**result}):
@@ -2392,52 +2331,42 @@ def test_it_turns_into_plain_data_and_back(server, client):
     assert type(result.to_dict()["a"][0]) is type(result.to_dict()["a"][0]["b"]) is dict
     for text in (result.to_json(), result.model_dump_json(), result.model_dump_json(indent=2)):
         assert json.loads(text) == data == json.loads(json.dumps(result)) and "\xe9" in text
+    assert result.model_dump(include={"n"}) == {"n": None} == result.to_dict(exclude={"a"})
     assert "\n" in result.to_json() and "\n" not in result.model_dump_json()
 
 
-def results_kinds(server, client) -> list:
-    server.script(Answer(json=CHAT), Answer(json={"data": [{"id": 1}], "has_more": True}))
-    server.script(Answer(json={"text": "words"}), Answer(body=b"\0\xff", content_type="audio/mpeg"))
-    made = [client.chat("hi"), client.files.list(), client.transcribe_audio(b"ID3x")]
-    return made + [client.text_to_speech("hi")]
+RESULTS_KINDS = [  # an answer, and a call that gives it as Result, Page, Transcript or Binary
+    (Answer(json=CHAT), lambda c: c.chat("hi")),
+    (Answer(json={"data": [{"id": 1}], "has_more": True}), lambda c: c.files.list()),
+    (Answer(json={"text": "words"}), lambda c: c.transcribe_audio(b"ID3x")),
+    (Answer(body=b"\0\xff", content_type="audio/mpeg"), lambda c: c.text_to_speech("hi")),
+]
 
 
-def test_results_pickle_and_copy_with_their_kind_and_without_the_key(server, client):
-    for result in results_kinds(server, client):
-        raws = [pickle.dumps(result, p) for p in range(pickle.HIGHEST_PROTOCOL + 1)]
-        assert not [raw for raw in raws if b"sk-test" in raw]
-        for again in (*map(pickle.loads, raws), copy.copy(result), copy.deepcopy(result)):
-            assert again == result and type(again) is type(result)
-            if isinstance(result, openai_mini.Result):
-                assert again.request_id == result.request_id and again.status_code == 200
-                assert type(again.get("choices", [result])[0]) in (openai_mini.Result, type(result))
-
-
-def test_a_transcript_is_its_text(server, client):
-    server.script(Answer(json={"text": "words", "usage": {}}), Answer(body="1\n00:00\nwords"))
-    assert str(client.transcribe_audio(b"ID3x")) == "words"
-    transcript = client.transcribe_audio(b"ID3x", response_format="srt")
-    assert transcript.text == str(transcript) == "1\n00:00\nwords"
+@pytest.mark.parametrize("answer, call", RESULTS_KINDS)
+def test_results_pickle_and_copy_with_their_kind_and_without_the_key(server, client, answer, call):
+    server.script(answer)
+    result = call(client)
+    raws = [pickle.dumps(result, p) for p in range(pickle.HIGHEST_PROTOCOL + 1)]
+    assert not [raw for raw in raws if b"sk-test" in raw]
+    for again in (*map(pickle.loads, raws), copy.copy(result), copy.deepcopy(result)):
+        assert again == result and type(again) is type(result)
+        if isinstance(result, openai_mini.Result):
+            assert again.request_id == result.request_id and again.status_code == 200
+            assert type(again.get("choices", [result])[0]) in (openai_mini.Result, type(result))
 
 
 # JSON that is none, or more than JSON
 
 RESULTS_BROKEN = {  # what comes, and the words of the server that the error shows
-    "nothing": (b"", ""),
-    "blank": (b" \r\n", ""),
-    "cut": (b'{"choices": [', "choices"),
+    "nothing": (b"", ""), "blank": (b" \r\n", ""), "cut": (b'{"choices": [', "choices"),
     "HTML": (b"<html><title>Sign in</title>", "Sign in"),
-    "text": (b"upstream says no", "upstream says no"),
-    "two values": (b"{}{}", "{}{}"),
-    "deep": (b"[" * 100000, "[[["),
+    "text": (b"upstream says no", "upstream says no"), "two values": (b"{}{}", "{}{}"),
+    "deep": (b"[" * 100000, "[[["), "digits": (b'{"a": ' + b"9" * 10000 + b"}", ""),
     "deep objects": (b'{"a":' * 100000 + b"1" + b"}" * 100000, ""),
-    "digits": (b'{"a": ' + b"9" * 10000 + b"}", ""),
-    "an array": (b"[1]", "[1]"),
-    "a string": (b'"xy"', "xy"),
-    "null": (b"null", "null"),
-    "UTF-16": ('{"a": 1}'.encode("utf-16"), ""),
-    "bad UTF-8": (b'{"a": "\xff"}', ""),
-}
+    "an array": (b"[1]", "[1]"), "a string": (b'"xy"', "xy"), "null": (b"null", "null"),
+    "UTF-16": ('{"a": 1}'.encode("utf-16"), ""), "bad UTF-8": (b'{"a": "\xff"}', ""),
+}  # fmt: skip
 
 
 @pytest.mark.parametrize("case", RESULTS_BROKEN)
@@ -2453,11 +2382,12 @@ def test_an_answer_that_is_no_json_object_is_an_error_that_says_what_came(server
     assert len(message) < 500 and getattr(error.response, "status_code", 200) == 200
 
 
-def test_duplicate_keys_and_a_byte_order_mark_are_taken_and_lone_surrogates_go_back(server, client):
-    assert results_of(client, server, b'{"a": 1, "a": 2}').a == 2
-    assert results_of(client, server, b'\xef\xbb\xbf{"a": 1}').a == 1
-    assert results_of(client, server, b"null") is None
-    assert results_of(client, server, b"[]") == []
+def test_odd_json_is_taken_and_lone_surrogates_go_back(server, client):
+    for text, right in (
+        (b'{"a": 1, "a": 2}', {"a": 2}), (b'\xef\xbb\xbf{"a": 1}', {"a": 1}),
+        (b"null", None), (b"[]", []),
+    ):  # fmt: skip
+        assert results_of(client, server, text) == right
     for text in ('"a\\ud800b"', '"a\ud800b"'):
         body = json.dumps(CHAT).replace('"hello"', text).encode("utf-8", "surrogatepass")
         server.script(Answer(body=body, content_type="application/json"))
@@ -2523,13 +2453,11 @@ def test_a_pickled_list_does_not_pass_its_first_page_off_as_all(server, client):
     more, whole = client.files.list(), client.files.list()
     items = iter(pickle.loads(pickle.dumps(more)))
     assert next(items).id + next(items).id == "ab"
-    with pytest.raises(OpenAIError):
-        next(items)
+    client_error(lambda: next(items))
     assert results_ids(pickle.loads(pickle.dumps(whole))) == "x"
 
 
 # Bytes and files
-
 
 NEW = b"new" * 1000
 
@@ -2545,7 +2473,6 @@ def test_a_file_appears_whole_or_all_stays_as_it_was(server, client, tmp_path):
         assert results_download(client, server, tmp_path / "x") == 3000
     finally:
         os.umask(old_mask)
-    assert (tmp_path / "x").read_bytes() == NEW and os.listdir(tmp_path) == ["x"]
     assert os.name != "posix" or stat.S_IMODE((tmp_path / "x").stat().st_mode) == 0o640
     once = client.with_options(max_retries=0, circuit_breaker=False)
     for how in ({"cut": 2000}, {"reset": 2000}, {"status": 500}):
@@ -2566,8 +2493,7 @@ def test_while_it_comes_a_file_is_not_there(server, client, tmp_path):
     server.script(Answer(pieces=[b"a" * 100, b"b" * 100], wait=let, hold_after=1))
     future = client.submit("download_file", "file-1", str(tmp_path / "x"))
     server.wait_requests(1)
-    assert not (tmp_path / "x").exists()
-    let.set()
+    assert not (tmp_path / "x").exists() and not let.set()
     assert future.result(10) == 200 and os.listdir(tmp_path) == ["x"]
 
 
@@ -2578,12 +2504,10 @@ def test_a_link_stays_a_link_and_a_device_a_device(server, client, tmp_path):
     results_download(client, server, tmp_path / "link")
     assert (tmp_path / "link").is_symlink() and (tmp_path / "real").read_bytes() == NEW
     read_end, write_end = os.pipe()
-    try:
+    with open(read_end, "rb") as file:
         assert results_download(client, server, "/dev/fd/%d" % write_end) == 3000
-        assert os.read(read_end, 5000) == NEW
-    finally:
-        os.close(read_end)
         os.close(write_end)
+        assert file.read() == NEW
 
 
 # Images
@@ -2594,9 +2518,7 @@ RESULTS_PICTURES = {
 }  # fmt: skip
 
 
-def test_images_are_saved_over_no_other_whether_they_came_inline_or_as_urls(
-    server, client, tmp_path
-):
+def test_images_are_saved_over_no_other_inline_or_by_url(server, client, tmp_path):
     images = [{"b64_json": base64.b64encode(body).decode()} for body in RESULTS_PICTURES.values()]
     images += [{"url": server.origin + "/p?sig=1"}, {"url": server.origin + "/p", "b64_json": None}]
     png = RESULTS_PICTURES["png"]
@@ -2661,57 +2583,33 @@ def client_sent(server, name="authorization") -> list:
 
 
 def test_arguments_win_over_the_environment_which_says_who_asks_whom(server, monkeypatch):
+    assert "OPENAI_API_KEY" in str(client_error(OpenAIMini, AuthenticationError))
+    assert OpenAIMini(base_url=server.url).chat("hi").content == "hello"
     values = {"API_KEY": "sk-env\n", "BASE_URL": server.url + "/", "ORG_ID": "org-1"}
     for name, value in {**values, "PROJECT_ID": "proj-1", "MODEL": "env-model"}.items():
         monkeypatch.setenv("OPENAI_" + name, value)
-    OpenAIMini().chat("hi")
+    OpenAIMini(api_key="").chat("hi")
     client = client_for(server, organization="org-2", project="proj-2", model="arg-model")
     client.chat("hi")
     client.chat("hi", model="call-model")
-    assert client_sent(server) == ["Bearer sk-env"] + ["Bearer sk-test"] * 2
-    assert client_sent(server, "openai-organization") == ["org-1", "org-2", "org-2"]
-    assert client_sent(server, "openai-project") == ["proj-1", "proj-2", "proj-2"]
-    told = [(asked.path, asked.json["model"]) for asked in server.requests]
-    path = "/v1/chat/completions"
-    assert told == [(path, "env-model"), (path, "arg-model"), (path, "call-model")]
-
-
-def test_no_key_is_an_error_only_against_the_default_host_and_an_empty_one_is_none(
-    server, monkeypatch
-):
-    assert "OPENAI_API_KEY" in str(client_error(OpenAIMini, AuthenticationError))
-    assert OpenAIMini(base_url=server.url).chat("hi").content == "hello"
-    monkeypatch.setenv("OPENAI_API_KEY", "sk-env")
-    OpenAIMini(api_key="", base_url=server.url).chat("hi")
-    assert client_sent(server) == [None, "Bearer sk-env"]
+    assert client_sent(server) == [None, "Bearer sk-env"] + ["Bearer sk-test"] * 2
+    assert client_sent(server, "openai-organization") == [None, "org-1", "org-2", "org-2"]
+    assert client_sent(server, "openai-project") == [None, "proj-1", "proj-2", "proj-2"]
+    models = [asked.json["model"] for asked in server.requests[1:]]
+    assert models == ["env-model", "arg-model", "call-model"]
 
 
 CLIENT_BAD_ARGUMENTS = [
     ("base_url", "ftp://host/v1", "localhost:8000", "http:///v1", "http://host:99999/v1"),
-    ("base_url", "https://me:secret-pw@host/v1"),
-    ("api_key", 42),
-    ("timeout", 0, -1, "10", (1, 2, 3), (1, "2"), float("nan")),
-    ("deadline", 0, "5"),
-    ("max_retries", -1, True, None, 2.5),
-    ("initial_retry_delay", -1),
-    ("backoff_factor", 0.5),
-    ("max_retry_delay", "60"),
-    ("max_concurrent_requests", 0),
-    ("queue_size", -1),
-    ("requests_per_minute", 0),
-    ("use_request_queue", "yes"),
-    ("circuit_breaker", "yes"),
-    ("fallback", "https://other.example/v1"),
-    ("session", "session"),
-    ("cache", 42, True),
-    ("on_event", "print"),
+    ("base_url", "https://me:secret-pw@host/v1"), ("api_key", 42),
+    ("timeout", 0, -1, "10", (1, 2, 3), (1, "2"), float("nan")), ("deadline", 0, "5"),
+    ("max_retries", -1, True, None, 2.5), ("initial_retry_delay", -1), ("backoff_factor", 0.5),
+    ("max_retry_delay", "60"), ("max_concurrent_requests", 0), ("queue_size", -1),
+    ("requests_per_minute", 0), ("use_request_queue", "yes"), ("circuit_breaker", "yes"),
+    ("fallback", "https://other.example/v1"), ("session", "session"), ("cache", 42, True),
     ("default_headers", {"X-A": "one\r\nX-B: two"}, {"X A": "one"}, [("X-A", "one")]),
-    ("organization", "org\n1"),
-]
-CLIENT_ALSO_NAMED = {  # what else an error may call it by
-    "default_headers": "X", "organization": "OpenAI-Organization", "queue_size": "size",
-    "max_concurrent_requests": "max_concurrent", "requests_per_minute": "per_minute",
-}  # fmt: skip
+    ("organization", "org\n1"), ("on_event", "print"),
+]  # fmt: skip
 
 
 @pytest.mark.parametrize(
@@ -2720,33 +2618,38 @@ CLIENT_ALSO_NAMED = {  # what else an error may call it by
 def test_a_wrong_argument_is_refused_by_name_without_what_is_secret_in_it(name, value):
     options = {"base_url": "http://127.0.0.1:9/v1", "api_key": "sk-test", name: value}
     said = str(client_error(lambda: OpenAIMini(**options), ValidationError))
-    assert name in said or CLIENT_ALSO_NAMED.get(name, name) in said
+    own = {"queue_size": "size", "default_headers": "X", "organization": "Organization"}
+    assert own.get(name, name.replace("_requests", "").replace("requests_", "")) in said
     assert "secret-pw" not in said and "\n" not in said
-    assert "secret" not in repr(value) or "api_key" in said
 
 
-def test_an_unknown_argument_is_a_type_error_and_an_unknown_option_of_a_copy_is_named(server):
-    with pytest.raises(TypeError):
-        OpenAIMini(base_url="echo:", max_retrys=3)
-    error = client_error(lambda: client_for(server).with_options(timeouts=3), ValidationError)
-    assert "timeouts" in str(error)
+def test_an_unknown_argument_is_a_type_error(server):
+    for make in (OpenAIMini, OpenAIMini(base_url="echo:").with_options):
+        with pytest.raises(TypeError, match="max_retrys"):
+            make(max_retrys=3)
 
 
-@pytest.mark.parametrize("end", "/v1 /v1/ /v1// /v1?tenant=7 /v1/?tenant=7 /a%20b/c".split() + [""])
+@pytest.mark.parametrize("end", "/ /v1 /v1/ /v1// /v1?tenant=7 /v1/?api-version=7 /a%20b".split())
 def test_a_base_url_may_end_as_it_likes_and_keeps_its_query(server, end):
     client_for(server, base_url=server.origin + end).chat("hi", extra_query={"b": 1})
     asked = server.requests[0]
     assert asked.path == end.partition("?")[0].rstrip("/") + "/chat/completions"
-    assert asked.query == {"b": "1", **({"tenant": "7"} if "?" in end else {})}
+    assert asked.query == {"b": "1", **dict(parse_qsl(end.partition("?")[2]))}
 
 
 # Copies
 
 
-def test_a_copy_shares_session_queue_breaker_and_statistics(server):
-    client = client_for(server)
-    for twin in (client.with_options(timeout=3), client.copy(max_retries=0), client):
+def test_a_copy_shares_session_queue_breaker_and_statistics_and_the_original_stays(server):
+    client = client_for(server, default_headers={"X-A": "1"}, organization="org-1")
+    other = {"default_headers": {"X-B": "2"}, "api_key": "sk-other", "model": "m"}
+    for twin in (client.with_options(**other), client.copy(max_retries=0), client):
         twin.chat("hi")
+    assert client_sent(server) == ["Bearer sk-other", "Bearer sk-test", "Bearer sk-test"]
+    assert client_sent(server, "x-a") == [None, "1", "1"]
+    assert server.requests[0].json["model"] == "m"
+    assert client_sent(server, "x-b") == ["2", None, None]
+    assert client_sent(server, "openai-organization") == ["org-1"] * 3
     assert server.connections == 1
     assert client.stats()["requests"] == client.with_options().stats()["requests"] == 3
     server.default = Answer(500)
@@ -2755,19 +2658,8 @@ def test_a_copy_shares_session_queue_breaker_and_statistics(server):
     client_error(lambda: client.chat("hi"), CircuitOpenError)
 
 
-def test_a_copy_has_what_it_was_given_and_the_original_stays(server):
-    client = client_for(server, default_headers={"X-A": "1"}, organization="org-1")
-    client.with_options(default_headers={"X-B": "2"}, api_key="sk-other", model="m").chat("hi")
-    client.chat("hi")
-    assert client_sent(server) == ["Bearer sk-other", "Bearer sk-test"]
-    assert (client_sent(server, "x-a"), client_sent(server, "x-b")) == ([None, "1"], ["2", None])
-    assert client_sent(server, "openai-organization") == ["org-1"] * 2
-    assert server.requests[0].json["model"] == "m" != server.requests[1].json["model"]
-
-
 def test_a_copy_with_other_limits_has_a_queue_of_its_own(server):
-    client = client_for(server)
-    gate = threading.Event()
+    client, gate = client_for(server), threading.Event()
     server.default = Answer(json=CHAT, wait=gate)
     twin = client.with_options(max_concurrent_requests=1)
     jobs = [twin.submit("chat", "hi") for _ in range(3)]
@@ -2778,30 +2670,31 @@ def test_a_copy_with_other_limits_has_a_queue_of_its_own(server):
     assert server.max_in_flight == 1
 
 
-def test_close_may_be_called_again_and_with_closes_and_repr_names_no_key(server):
-    with client_for(server, base_url=server.url + "?sig=secret") as client:
+def test_a_copy_with_another_session_uses_it(server):
+    session = requests.Session()
+    session.headers["x-mine"] = "1"
+    client_for(server).with_options(session=session).chat("hi")
+    assert client_sent(server, "x-mine") == ["1"]
+
+
+def test_close_may_be_called_again_and_with_closes(server):
+    with client_for(server) as client:
         client.chat("hi")
     client.close()
-    client.close()
-    assert server.wait_closed(1) and server.url in repr(client)
-    assert "sk-test" not in repr(client) and "secret" not in repr(client)
+    assert server.wait_closed(1)
 
 
 # Headers, query, body
 
 
 def test_headers_of_the_call_win_over_the_clients_whatever_their_case(server):
-    client = client_for(server, default_headers={"X-Team": "a", "user-agent": "mine", "X-Off": "1"})
+    mine = {"X-Team": "a", "user-agent": "mine", "X-Off": "1", "authorization": "Basic Zm9v"}
+    client = client_for(server, default_headers=mine)
     client.chat("hi", extra_headers={"x-team": "b", "X-OFF": None, "X-New": "n"})
+    client.chat("hi", extra_headers={"Authorization": "Bearer other"})
     headers = server.requests[0].headers
     assert (headers["x-team"], headers["user-agent"], headers["x-new"]) == ("b", "mine", "n")
-    assert "x-off" not in headers
-
-
-def test_a_callers_authorization_header_replaces_the_key(server):
-    client_for(server, default_headers={"authorization": "Basic Zm9v"}).chat("hi")
-    client_for(server).chat("hi", extra_headers={"Authorization": "Bearer other"})
-    assert client_sent(server) == ["Basic Zm9v", "Bearer other"]
+    assert "x-off" not in headers and client_sent(server) == ["Basic Zm9v", "Bearer other"]
 
 
 def test_query_parameters_add_up_and_nest_as_the_official_package_has_them(server):
@@ -2809,20 +2702,6 @@ def test_query_parameters_add_up_and_nest_as_the_official_package_has_them(serve
     client.request("GET", "/things", params={"b": [1, 2], "c": {"d": False}, "no": None})
     expected = {"a": "1", "flag": "true", "b[]": ["1", "2"], "c[d]": "false"}
     assert server.requests[0].query == expected
-
-
-def test_extra_body_goes_out_unchecked_over_the_arguments(server, client):
-    client.chat("hi", temperature=1, extra_body={"temperature": 9, "vendor": {"x": 1}})
-    assert server.requests[0].json["temperature"] == 9
-    assert server.requests[0].json["vendor"] == {"x": 1}
-
-
-def test_api_version_has_azures_manners(server):
-    client_for(server, api_version="2026-01-01").chat("hi")
-    client_for(server, api_version="2026-01-01", api_key=lambda: "token").chat("hi")
-    assert [asked.query for asked in server.requests] == [{"api-version": "2026-01-01"}] * 2
-    assert client_sent(server, "api-key") == ["sk-test", None]
-    assert client_sent(server) == [None, "Bearer token"]
 
 
 # Keys
@@ -2845,33 +2724,28 @@ def test_what_a_callable_key_raises_reaches_the_caller_and_gives_the_slot_back(s
     client = client_for(server, api_key=lambda: {}["vault"])
     with pytest.raises(LookupError, match="vault"):
         client.chat("hi")
-    stats = client.stats()
-    assert stats["queue"]["running"] == 0 and stats["failed"] == 1
-    assert stats["circuit"]["state"] == "closed"
+    assert client.stats()["queue"]["running"] == 0 and client.stats()["failed"] == 1
 
 
 # What is tried again and when: the rest of it is the table of faults below
 
 
 @pytest.mark.parametrize(
-    "headers, wait",  # seconds, (least, most), or None: not waited for
-    [({"retry-after": "7"}, 7), ({"retry-after": "0"}, 0), ({"retry-after": "60"}, 60),
-     ({"retry-after-ms": "250", "retry-after": "9"}, 0.25), ({"retry-after": "61"}, None),
-     ({"retry-after": "9" * 5000}, None), ({"retry-after": "soon"}, (0, 0.5)), ({}, (0, 0.5)),
-     ({"retry-after": "Wed, 21 Oct 2015 07:28:00 GMT"}, 0),
-     ({"retry-after": "Fri, 31 Dec 9999 23:59:59 GMT"}, None)], ids=lambda v: str(v)[:40],
+    "headers, wait",
+    [({"retry-after": "7"}, 7), ({"retry-after": "0"}, 0), ({"retry-after": "60"}, 60), ({}, None),
+     ({"retry-after-ms": "250", "retry-after": "9"}, 0.25), ({"retry-after": "61"}, "too long")],
+    ids=str,
 )  # fmt: skip
 def test_a_wait_that_the_server_asks_for_is_obeyed_up_to_max_retry_delay(server, headers, wait):
     for status in (429, 503):
         server.script(Answer(status, json={}, headers=headers))
         client, waits = client_sleeping(server)
-        if wait is None:
+        if wait == "too long":
             error = client_error(lambda: client.chat("hi"), APIStatusError)
             assert error.status_code == status and error.retry_after > 60 and not waits
-            continue
-        assert client.chat("hi").content == "hello" and client.stats()["retries"] == 1
-        least, most = wait if isinstance(wait, tuple) else (wait, wait)
-        assert len(waits) == 1 and least <= waits[0] <= most, waits
+        else:
+            assert client.chat("hi").content == "hello" and client.stats()["retries"] == 1
+            assert waits == [wait] or wait is None and 0 <= waits[0] <= 0.5
 
 
 def test_the_waits_grow_exponentially_with_full_jitter_up_to_a_limit(server, monkeypatch):
@@ -2882,13 +2756,6 @@ def test_the_waits_grow_exponentially_with_full_jitter_up_to_a_limit(server, mon
     client, waits = client_sleeping(server, max_retries=6, max_retry_delay=5, circuit_breaker=False)
     client_error(lambda: client.chat("hi"))
     assert waits == [0.5, 1, 2, 4, 5, 5] and {least for least, _ in drawn} == {0}
-
-
-def test_the_ten_thousandth_attempt_waits_no_longer_than_the_longest(server):
-    server.script(*[Answer(500, headers={"retry-after": "x"})] * 1200)
-    client, waits = client_sleeping(server, max_retries=1200, circuit_breaker=False)
-    assert client.chat("hi").content == "hello"
-    assert len(waits) == 1200 and max(waits) <= 60
 
 
 def test_one_idempotency_key_for_all_attempts_of_a_post_and_another_for_the_next(server):
@@ -2918,10 +2785,9 @@ def test_when_the_circuit_opens_between_two_attempts_the_last_real_error_is_rais
     assert len(server.requests) == 2
 
 
-@pytest.mark.parametrize("headers", [{"location": "/v2"}, {}])
-def test_a_redirect_never_turns_a_post_into_a_get_and_needs_a_place(server, client, headers):
-    server.script(Answer(303 if headers else 302, headers=headers))
-    assert client_error(lambda: client.chat("hi"), APIStatusError).status_code in (302, 303)
+def test_a_redirect_never_turns_a_post_into_a_get(server, client):
+    server.script(Answer(303, headers={"location": "/v2"}))
+    assert client_error(lambda: client.chat("hi"), APIStatusError).status_code == 303
     assert len(server.requests) == 1
 
 
@@ -2949,26 +2815,16 @@ def test_a_fallback_answers_when_the_first_server_does_not(server, other_server,
     assert (stats["requests"], stats["succeeded"], stats["failed"]) == (2, 2, 0)
 
 
-def test_fallbacks_go_in_order_and_the_last_error_is_raised(server, other_server):
-    server.default = Answer(503)
-    other_server.default = Answer(500)
+def test_fallbacks_go_in_order_also_while_the_circuit_is_open(server, other_server):
+    server.default, other_server.default = Answer(503), Answer(500)
     with LoopbackServer() as third:
-        rest = [client_for(other_server, max_retries=0), client_for(third, max_retries=0)]
-        client = client_for(server, max_retries=0, fallback=rest)
+        rest = [client_for(one, max_retries=0) for one in (other_server, third)]
+        breaker = openai_mini.CircuitBreaker(failure_threshold=1)
+        client = client_for(server, max_retries=0, fallback=rest, circuit_breaker=breaker)
         assert client.chat("hi").content == "hello"
         third.default = Answer(504, json={"error": "third"})
-        assert "third" in str(client_error(lambda: client.chat("hi")))
-        assert [len(each.requests) for each in (server, other_server, third)] == [2, 2, 2]
-
-
-def test_an_open_circuit_goes_to_the_fallback(server, other_server):
-    server.default = Answer(500)
-    breaker = openai_mini.CircuitBreaker(failure_threshold=1)
-    fallback = client_for(other_server)
-    client = client_for(server, fallback=fallback, circuit_breaker=breaker, max_retries=0)
-    for _ in range(3):
-        client.chat("hi")
-    assert (len(server.requests), len(other_server.requests)) == (1, 3)
+        assert "third" in str(client_error(lambda: client.chat("hi"), InternalServerError))
+        assert [len(each.requests) for each in (server, other_server, third)] == [1, 2, 2]
 
 
 def test_what_another_server_would_refuse_too_does_not_go_to_the_fallback(server, other_server):
@@ -2979,14 +2835,6 @@ def test_what_another_server_would_refuse_too_does_not_go_to_the_fallback(server
     server.script(Answer(sse=chunks("a", "b"), cut=250))  # nor a stream that has begun
     client_error(lambda: list(client.stream_chat("hi")), StreamInterruptedError)
     assert not other_server.requests
-
-
-def test_racing_threads_share_the_connections_of_one_pool(server):
-    client = client_for(server, max_concurrent_requests=4)
-    together(16, lambda i: client.chat("hi"))
-    together(16, lambda i: client.chat("hi"))
-    assert server.connections <= 4 and server.max_in_flight <= 4
-    assert client.stats()["succeeded"] == 32
 
 
 def test_without_debug_nothing_is_logged(client, caplog):
@@ -3004,6 +2852,7 @@ def test_without_debug_nothing_is_logged(client, caplog):
 STREAM_FRAMINGS = ["chunked", "length", "close", "http10"]
 FRAMED = pytest.mark.parametrize("framing", STREAM_FRAMINGS)
 STREAM_CODED = pytest.mark.parametrize("coding", [False, "gzip", "deflate", "rawdeflate"])
+TLS_OR_NOT = pytest.mark.parametrize("tls", [False, True], ids=["plain", "tls"])
 STREAM_HOW = {"content_type": "text/event-stream", "framing": "chunked"}
 
 
@@ -3088,14 +2937,15 @@ def stream_wholeness():
         ("usage only", [{"choices": [], "usage": {"total_tokens": 3}}], False, False),
         ("one of two ended", [a, stream_delta({"content": "b"}, None, 1), end], False, False),
         ("both ended", [a, stream_delta({}, "stop", 1), end], False, True),
-        ("a role only", [stream_delta({"role": "assistant"})], False, False),
         ("another kind and chat without an end", [{"a": 1}, a], False, False),
         ("an error in null", [dict(a, error=None), end], False, True),
-        ("a filter's finish reason", [stream_delta({}, "content_filter")], False, True),
         ("half an event after the end", [a, end, b"data: {"], False, True),
         ("half an event", [a, b"data: {"], False, False),
         ("/things of a kind", [{"type": "thing.happened"}], False, True),
-        ("/things of no kind", [{"a": 1}], False, True),
+        ("/things with words", [{"a": 1, "message": "m", "detail": "d"}], False, True),
+        ("/Responses with tools only", [
+            {"type": "response.created", "response": {"error": None}},
+            {"type": "response.completed", "response": {"output": [{"name": "f"}]}}], False, True),
     ]
     for last in LASTS.split():
         begun = {"type": last.rsplit(".", 1)[0] + ".delta"}
@@ -3112,11 +2962,9 @@ def test_half_a_stream_is_never_passed_off_as_a_whole_one(server, stream_once, c
     server.script(Answer(sse=items, done=done, framing=framing))
     got = []
     path = "/things" if "/" in name else "/chat/completions"
+    call = functools.partial(stream_once.request, "POST", path, stream=True)
     try:
-        if path == "/things":
-            got.extend(stream_once.request("POST", path, stream=True))
-        else:
-            got.extend(stream_once.stream_chat("hi"))
+        got.extend(call() if "/" in name else stream_once.stream_chat("hi"))
         assert whole
     except StreamInterruptedError as error:
         assert not whole and error.is_transient_error
@@ -3161,19 +3009,19 @@ def test_a_connection_lost_in_mid_stream_interrupts_it(server, client, framing, 
     assert stream.stats["chunks"] == 1 and client.stats()["streams"]["interrupted"] == 1
 
 
-def test_events_of_other_kinds_need_the_end_of_their_transfer(server, stream_once):
-    for framing in ("chunked", "length"):
-        server.script(Answer(sse=[{"a": 1}, {"a": 2}], done=False, framing=framing, cut=20))
-        stream = stream_once.request("POST", "/things", stream=True)
-        client_error(lambda: list(stream), StreamInterruptedError)
+@pytest.mark.parametrize("framing", ["chunked", "length"])
+def test_events_of_other_kinds_need_the_end_of_their_transfer(server, stream_once, framing):
+    server.script(Answer(sse=[{"a": 1}, {"a": 2}], done=False, framing=framing, cut=20))
+    stream = stream_once.request("POST", "/things", stream=True)
+    client_error(lambda: list(stream), StreamInterruptedError)
 
 
 def test_after_the_finish_reason_no_silence_makes_it_half(server, client, monkeypatch):
     """A server that keeps the connection open without a [DONE] is not waited for long."""
     monkeypatch.setattr(openai_mini, "LINGER_S", 0.1)
     stream_held(server, "a", after=2, done=False)
-    stream = client.stream_chat("hi")
-    assert stream_text(stream) == "a" and stream.finish_reason == "stop"
+    stream = client.stream_chat("hi", timeout=(5, 60))
+    assert client.submit(stream_text, stream).result(20) == "a" and stream.finish_reason == "stop"
     server.wait_closed(1)
 
 
@@ -3220,20 +3068,29 @@ STREAM_LEAVING = {
 }  # fmt: skip
 
 
-@pytest.mark.parametrize("tls", [False, True], ids=["plain", "tls"])
+def stream_client(request, client, tls, **options):
+    """A server of the kind, and the client for it."""
+    server = request.getfixturevalue("tls_server" if tls else "server")
+    verify = server.cert_path if tls else None
+    return server, client.with_options(base_url=server.url, verify=verify, **options)
+
+
+@TLS_OR_NOT
 @pytest.mark.parametrize("way", STREAM_LEAVING)
 def test_leaving_a_stream_frees_its_connection_and_slot_at_once(request, client, way, tls):
     """With the garbage collector off, so that dropping alone must do it."""
-    server = request.getfixturevalue("tls_server" if tls else "server")
-    client = client.with_options(base_url=server.url, verify=server.cert_path if tls else None)
+    server, client = stream_client(request, client, tls, max_concurrent_requests=1)
     stream_held(server, "a", "b")
     gc.collect()
     gc.disable()
     try:
         held = [client.stream_chat("hi")]  # a list: the call below takes the only reference
         assert client.stats()["queue"]["running"] == 1
+        future = client.submit("chat", "next")
+        eventually(lambda: client.stats()["queue"]["waiting"] == 1)
         STREAM_LEAVING[way](held.pop())
         server.wait_closed(1, 5)
+        assert future.result(10).content == "hello"  # who waited has the slot
     finally:
         gc.enable()
     stats = client.stats()
@@ -3241,22 +3098,10 @@ def test_leaving_a_stream_frees_its_connection_and_slot_at_once(request, client,
     assert stats["streams"]["abandoned"] == stats["abandoned"] == 1 and not stats["failed"]
 
 
-def test_an_abandoned_stream_gives_its_slot_to_who_waits(server, client):
-    client = client.with_options(max_concurrent_requests=1)
-    stream_held(server, "a")
-    stream = client.stream_chat("hi")
-    future = client.submit("chat", "next")
-    eventually(lambda: client.stats()["queue"]["waiting"] == 1)
-    del stream
-    assert future.result(10).content == "hello"
-
-
-@pytest.mark.parametrize("tls", [False, True], ids=["plain", "tls"])
+@TLS_OR_NOT
 @pytest.mark.parametrize("framing", ["chunked", "close"])
 def test_close_from_another_thread_wakes_a_blocked_reader(request, client, framing, tls):
-    server = request.getfixturevalue("tls_server" if tls else "server")
-    options = {"base_url": server.url, "verify": server.cert_path if tls else None}
-    client = client.with_options(timeout=(5, 300), **options)
+    server, client = stream_client(request, client, tls, timeout=(5, 300))
     stream_held(server, "a", "b", framing=framing)
     stream = client.stream_chat("hi")
     got = []
@@ -3271,32 +3116,17 @@ def test_close_from_another_thread_wakes_a_blocked_reader(request, client, frami
     assert client.stats()["queue"]["running"] == 0 and client.stats()["abandoned"] == 1
 
 
-def test_streams_leave_nothing_behind(server, client):
-    client.chat("warm up")
-    client.close()
-    eventually(lambda: not server.open_connections)
-    with nothing_left_over():
-        for ending in ({}, {"cut": 300}, {"done": False}):
-            server.script(Answer(sse=chunks("abc", "b"), **ending))
-            with contextlib.suppress(StreamInterruptedError):
-                list(client.stream_chat("hi"))
-            assert client.chat("again").content == "hello"
-        client.close()
-    assert client.stats()["queue"]["running"] == 0
-
-
 # Silence
+
+MORE = stream_events(*chunks("a", finish=None))
 
 
 def stream_endless(between: bytes):
     """A chunk, and then `between` for ever."""
-    yield stream_events(*chunks("a", finish=None))
+    yield MORE
     while True:
         time.sleep(0.02)
         yield between
-
-
-MORE = stream_events(*chunks("a", finish=None))
 
 
 @pytest.mark.parametrize(
@@ -3320,14 +3150,11 @@ def test_comments_do_not_renew_the_time_of_a_silent_stream_and_nothing_the_deadl
     assert client.stats()["queue"]["running"] == 0
 
 
-def test_a_stream_may_take_longer_than_the_timeout_while_events_come(server, client):
+def test_events_and_a_slow_reader_renew_the_time(server, client):
     server.script(Answer(sse=chunks(*"abcdef"), pause=0.1))
     begun = time.monotonic()
     assert stream_text(client.stream_chat("hi", timeout=(5, 0.45))) == "abcdef"
     assert time.monotonic() - begun > 0.45
-
-
-def test_a_slow_reader_is_no_silent_server(server, client):
     let = stream_held(server, "a", "b")
     stream = client.stream_chat("hi", timeout=(5, 0.2))
     next(stream)
@@ -3356,10 +3183,11 @@ STREAM_ODD = {  # what comes instead of a stream, or as a chunk; and what the er
     "broken JSON": (Answer(body="{", content_type="application/json"), "{"),
     "an array": (Answer(json=[1]), "[1]"),
     "an empty JSON": (Answer(body="", content_type="application/json"), ""),
-    **{item[:12]: (Answer(sse=[item]), words) for item, words in [
+    **{item[:14]: (Answer(sse=[item]), words) for item, words in [
         ("hello", "hello"), ("<title>Gone</title>", "Gone"), ("17", "17"), ("[1]", "[1]"),
         ("null", "null"), ('"text"', "text"), ('{"choices": [', ""), ("{} {}", ""),
         ("[" * 100000, ""), ('{"choices": ' + '{"a":' * 100000, ""),
+        ('{"choices": 7}', "7"), ('{"choices": [5]}', "5"),
         ('{"choices": ' + "7" * 10000 + "}", ""), ("\xed\xb3\xbf", "")]},
 }  # fmt: skip
 
@@ -3371,41 +3199,17 @@ def test_what_is_no_stream_is_an_error_that_says_what_came(server, stream_once, 
     if later and answer.sse:
         answer = Answer(sse=[stream_delta({"content": "a"})] + answer.sse)
     server.script(answer)
-    error = client_error(
-        lambda: list(stream_once.stream_chat("hi")), APIResponseError
-    )
+    error = client_error(lambda: list(stream_once.stream_chat("hi")), APIResponseError)
     message = str(error)
     assert message.startswith("POST /chat/completions: ") and words in message
     assert len(message) < 500 and len(server.requests) == 1
-    assert not (later and answer.sse) or error.partial.content == "a"
+    partial = pickle.loads(pickle.dumps(error)).partial
+    assert isinstance(partial, openai_mini.Result) and partial.role == "assistant"
+    assert (partial.content or "") == "a" * bool(later and answer.sse)
     assert stream_once.stats()["queue"]["running"] == 0
 
 
-# The message
-
-
-def test_all_of_a_message_is_put_together(server, client):
-    deltas = [
-        {"role": "assistant", "content": "", "refusal": None, "reasoning_content": "Let "},
-        {"content": None, "reasoning_content": "me"},
-        {"content": "\xe9", "annotations": [{"a": 1}], "flag": False},
-        {"content": "\ud83d", "annotations": [{"a": 2}], "count": 2},
-        {"function_call": {"name": "f", "arguments": "1"}},
-        {"function_call": {"arguments": "2"}, "audio": {"id": "a1", "data": "AA"}},
-        {"audio": {"data": "BB", "transcript": "h"}, "details": [{"index": 0, "text": "a"}]},
-        {"details": [{"index": 1, "text": "c"}, {"index": 0, "text": "b"}]},
-    ]
-    server.script(Answer(sse=[*map(stream_delta, deltas), stream_delta({}, "stop")]))
-    stream = client.stream_chat("hi")
-    assert [piece.content for piece in stream] == ["", "", "\xe9", "\ud83d"] + [""] * 5
-    assert stream.message == {
-        "role": "assistant", "content": "\xe9\ud83d", "refusal": None, "flag": False, "count": 2,
-        "reasoning_content": "Let me", "annotations": [{"a": 1}, {"a": 2}],
-        "function_call": {"name": "f", "arguments": "12"},
-        "audio": {"id": "a1", "data": "AABB", "transcript": "h"},
-        "details": [{"index": 0, "text": "ab"}, {"index": 1, "text": "c"}],
-    }  # fmt: skip
-    assert stream.message.audio.id == "a1"
+# Choices, counts and size
 
 
 def test_with_n_over_1_each_choice_is_kept_apart(server, client):
@@ -3457,9 +3261,6 @@ def test_of_a_responses_stream_usage_and_end_are_known(server, client):
         assert error.partial.content == "he" and error.code == code
 
 
-# Size
-
-
 def test_memory_stays_constant_over_100000_chunks_but_for_the_text(server, client):
     """Counted in blocks of the allocator: a list of the pieces would hold one for each."""
 
@@ -3499,9 +3300,7 @@ def test_an_event_without_an_end_stops_at_the_limit_and_one_of_several_mb_passes
 # Each is tried over real sockets; nothing hangs, and no foreign exception leaves.
 
 
-BROKEN = APIConnectionError
-WRONG = APIResponseError
-LATE = APITimeoutError
+BROKEN, WRONG, LATE = APIConnectionError, APIResponseError, APITimeoutError
 HINTS = b"HTTP/1.1 103 Early Hints\r\nlink: </style.css>; rel=preload\r\n\r\n"
 
 
@@ -3513,11 +3312,10 @@ def faults_client(server, **options):
 @pytest.fixture(params=["own pools", "session="])
 def faults_session(request):
     """What session= is: nothing, or a session of the caller's."""
-    if request.param == "own pools":
-        yield None
-    else:
-        with requests.Session() as session:
-            yield session
+    session = None if request.param == "own pools" else requests.Session()
+    yield session
+    if session:
+        session.close()
 
 
 def faults_ending(client, stream=False, **options):
@@ -3525,27 +3323,19 @@ def faults_ending(client, stream=False, **options):
     try:
         if not stream:
             return client.chat("hi", **options).content
-        with client.stream_chat("hi", **options) as chunks_of_it:
-            return stream_text(chunks_of_it)
+        return stream_text(client.stream_chat("hi", **options))
     except OpenAIError as error:
         assert str(error).startswith("POST /chat/completions: "), error
         assert pickle.loads(pickle.dumps(error)).args == error.args
         return error
 
 
-def faults_raw(body: bytes, coding=b"transfer-encoding: chunked") -> Answer:
-    head = b"HTTP/1.1 200 OK\r\ncontent-type: application/json\r\n%s\r\n\r\n" % coding
-    return Answer(raw=head + body)
+def faults_raw(raw: bytes, **how) -> Answer:
+    return Answer(raw=b"HTTP/1.1 200 OK\r\n" + raw, **how)
 
 
 def faults_status(status, **headers) -> Answer:
     return Answer(status, json={"error": {"message": "why", "code": "c"}}, headers=headers)
-
-
-def faults_two_members() -> bytes:
-    halves = json.dumps(CHAT).encode()[:50], json.dumps(CHAT).encode()[50:]
-    packers = [zlib.compressobj(wbits=31) for _ in halves]
-    return b"".join(p.compress(half) + p.flush() for p, half in zip(packers, halves))
 
 
 CUT_AT = len(json.dumps(CHAT)) // 2
@@ -3553,11 +3343,11 @@ GZIP = {"content-encoding": "gzip"}
 QUOTA = {"error": {"message": "no money left", "code": "insufficient_quota"}}
 ATTEMPTS = [  # id, how call and stream end, attempts with max_retries=2, the answer each time
     ("reset before the headers", BROKEN, 3, Answer(raw=b"", reset=0)),
-    ("reset in the headers", BROKEN, 3, Answer(raw=b"HTTP/1.1 200 OK\r\ncont", reset=99)),
+    ("reset in the headers", BROKEN, 3, faults_raw(b"cont", reset=99)),
     ("reset after the headers", BROKEN, 3, Answer(json=CHAT, reset=0)),
     ("reset in the body", BROKEN, 3, Answer(json=CHAT, reset=20)),
     ("empty reply", BROKEN, 3, Answer(raw=b"")),
-    ("end in the headers", BROKEN, 3, Answer(raw=b"HTTP/1.1 200 OK\r\ncont")),
+    ("end in the headers", (WRONG, BROKEN), None, faults_raw(b"cont")),
     ("no HTTP at all", BROKEN, 3, Answer(raw=b"220 smtp ready\r\n")),
     ("HTTP/1.0", "hello", 1, Answer(json=CHAT, framing="http10")),
     ("chunked", "hello", 1, Answer(json=CHAT, framing="chunked", drip=7)),
@@ -3565,8 +3355,6 @@ ATTEMPTS = [  # id, how call and stream end, attempts with max_retries=2, the an
     ("gzip", "hello", 1, Answer(json=CHAT, gzip=True)),
     ("deflate", "hello", 1, Answer(json=CHAT, gzip="deflate")),
     ("deflate, raw", "hello", 1, Answer(json=CHAT, gzip="rawdeflate", drip=9)),
-    ("gzip in two members", "hello", 1,
-     Answer(body=faults_two_members(), content_type="application/json", headers=GZIP)),
     ("gzip that is none", WRONG, 3, Answer(json=CHAT, headers=GZIP)),
     ("a coding unknown", WRONG, 1, Answer(json=CHAT, headers={"content-encoding": "br"})),
     ("cut, with a length", WRONG, 3, Answer(json=CHAT, cut=CUT_AT)),
@@ -3574,7 +3362,7 @@ ATTEMPTS = [  # id, how call and stream end, attempts with max_retries=2, the an
     ("cut, gzip", WRONG, 3, Answer(json=CHAT, gzip=True, framing="close", cut=60)),
     ("cut, gzip, chunked", WRONG, 3, Answer(json=CHAT, gzip=True, framing="chunked", cut=60)),
     ("cut, to the end", WRONG, 1, Answer(json=CHAT, framing="close", cut=CUT_AT)),
-    ("chunks that are none", WRONG, 3, faults_raw(b"zz\r\n{}\r\n")),
+    ("chunks that are none", WRONG, 3, faults_raw(b"transfer-encoding: chunked\r\n\r\nzz\r\n")),
     ("empty", WRONG, 1, Answer(body=b"", content_type="application/json")),
     ("HTML", WRONG, 1, Answer(body="<title>Login</title>", content_type="text/html")),
     ("a list", WRONG, 1, Answer(json=[])),
@@ -3606,33 +3394,24 @@ def test_a_fault_ends_in_the_right_way_after_the_right_attempts(
 ):
     """With max_retries=2, and with 0 after exactly one."""
     name, expected, attempts, answer = case
-    if faults_session and name == "end in the headers" and not stream:
-        expected, attempts = WRONG, 1  # http.client takes it for a whole head, and an empty body
-    kinds = (expected, StreamInterruptedError) if stream else expected
+    kinds = (StreamInterruptedError,) if stream else ()
     server.default = answer
     with faults_client(server, session=faults_session) as client:
-        for max_retries, tries in ((2, attempts), (0, 1)):
+        for max_retries in (2, 0):
             server.requests.clear()
             ending = faults_ending(client, stream, max_retries=max_retries)
+            tries = len(server.requests)
+            assert tries == (attempts if max_retries else 1) or not attempts and tries in (1, 3)
             if isinstance(expected, str):
                 assert ending == expected
             else:
-                assert isinstance(ending, kinds), repr(ending)
+                assert isinstance(ending, kinds + (expected if not attempts else (expected,)))
                 assert "%d attempt" % tries in str(ending)
                 assert answer.status < 300 or ending.status_code == answer.status
-            assert len(server.requests) == tries
             assert len(set(client_sent(server, "idempotency-key"))) == 1
         server.default = usual  # what was left of the last connection does no harm
         assert faults_ending(client, stream) == "hello"
-        stats = client.stats()
-        assert stats["queue"] == {"running": 0, "waiting": 0} and stats["retries"] == attempts - 1
-
-
-def test_where_nobody_listens_it_is_tried_again_and_the_cause_is_told(server):
-    server.close()
-    error = faults_ending(faults_client(server))
-    assert isinstance(error, BROKEN) and not isinstance(error, LATE) and "3 attempts" in str(error)
-    assert isinstance(error.__cause__, ConnectionRefusedError)
+        assert client.stats()["queue"] == {"running": 0, "waiting": 0}
 
 
 def test_a_host_that_takes_no_connection_is_given_up_after_the_connect_timeout():
@@ -3644,9 +3423,9 @@ def test_a_host_that_takes_no_connection_is_given_up_after_the_connect_timeout()
             caller.setblocking(False)
             caller.connect_ex(deaf.getsockname())
         url = "http://127.0.0.1:%d/v1" % deaf.getsockname()[1]
-        client = faults_client(None, base_url=url, timeout=(0.1, 30), max_retries=1)
+        client = faults_client(None, base_url=url, timeout=(0.1, 30), max_retries=2)
         error = faults_ending(client)
-    assert isinstance(error, LATE) and "0.1 s" in str(error) and "2 attempts" in str(error)
+    assert isinstance(error, LATE) and "0.1 s" in str(error) and "3 attempts" in str(error)
 
 
 def test_what_the_caller_handles_meanwhile_is_no_cause(server):
@@ -3654,40 +3433,31 @@ def test_what_the_caller_handles_meanwhile_is_no_cause(server):
     server.script(Answer(sse=chunks("hel"), reset=250), Answer(raw=b"", reset=0))
     with faults_client(server, max_retries=0) as client:
         stream = client.stream_chat("hi")
-        try:
-            raise TimeoutError("another's")
-        except TimeoutError:
-            client_error(lambda: list(stream), StreamInterruptedError)
-            error = faults_ending(client)
+        with contextlib.suppress(TimeoutError):
+            try:
+                raise TimeoutError("another's")
+            finally:
+                client_error(lambda: list(stream), StreamInterruptedError)
+                error = faults_ending(client)
     assert isinstance(error, BROKEN) and not isinstance(error, LATE)
 
 
-# Connections of the pool
-
-
-def test_a_dead_pooled_connection_is_replaced_whichever_session_is_used(server, faults_session):
+def test_a_pooled_connection_that_dies_is_replaced_but_not_in_the_answer(server, faults_session):
+    """Once an answer has begun the server was at work: to ask again must be the caller's wish."""
+    ok = Answer(json=CHAT)
     with faults_client(server, max_retries=0, session=faults_session) as client:
         assert client.chat("1").content == "hello"
         server.drop_connections()
         server.wait_for(lambda: not server.open_connections)
-        assert client.chat("2").content == "hello"
-    assert server.connections == 2 and len(server.requests) == 2 and not client.stats()["retries"]
-
-
-def test_a_pooled_connection_that_dies_under_the_request_is_replaced_but_not_in_the_answer(server):
-    """Once an answer has begun the server was at work: to ask again must be the caller's wish."""
-    ok = Answer(json=CHAT)
+        assert client.chat("2").content == "hello" and server.connections == 2
     server.script(ok, Answer(raw=b""), ok, Answer(raw=b"", reset=0), ok)
-    server.script(Answer(raw=b"HTTP/1.1 200 OK\r\ncont", reset=99))
+    server.script(faults_raw(b"cont", reset=99))
     with faults_client(server, max_retries=0) as client:
         assert client.chat("1").content == client.chat("2").content == "hello"
         assert client.upload_file(b"{}\n" * 100_000).object == "chat.completion"
-        assert [request.connection for request in server.requests] == [1, 1, 2, 2, 3]
+        assert [request.connection for request in server.requests[2:]] == [3, 3, 4, 4, 5]
         assert isinstance(faults_ending(client), BROKEN)
-        assert client.stats()["retries"] == 0 and len(server.requests) == 6
-
-
-# Slowness
+        assert client.stats()["retries"] == 0 and len(server.requests) == 8
 
 
 def test_headers_that_drip_do_not_renew_the_time(server):
@@ -3722,24 +3492,17 @@ def test_a_server_that_never_answers_a_post_is_asked_twice_at_most(server, fault
         assert server.wait_closed(6) and client.stats()["queue"]["running"] == 0
 
 
-def test_without_a_timeout_it_waits_and_a_deadline_is_no_reason_to_ask_again(server):
-    let = threading.Event()
-    server.default = Answer(json=CHAT, wait=let)
+def test_a_deadline_is_no_reason_to_ask_again(server):
+    server.default = Answer(json=CHAT, wait=threading.Event())
     with faults_client(server, timeout=None) as client:
         error = faults_ending(client, deadline=0.05)
-        assert isinstance(error, LATE) and "deadline" in str(error)
-        assert server.wait_requests(1) and len(server.requests) == 1
-        job = client.submit("chat", "hi")
-        server.wait_requests(2)
-        assert not let.set() and job.result(10).content == "hello"
-
-
-# Informational answers
+    assert isinstance(error, LATE) and "deadline" in str(error)
+    assert server.wait_requests(1) and len(server.requests) == 1
 
 
 @pytest.mark.parametrize("early", [HINTS, HINTS * 3, b"HTTP/1.1 100 Continue\r\n\r\n" + HINTS])
 def test_early_hints_never_give_the_answer_of_another_call(server, faults_session, early):
-    """http.client takes a 103 for the answer: with session= that is a failure, and no mix-up."""
+    """http.client takes a 103 for the answer: with session= that attempt fails, and no mix-up."""
     server.default = lambda request: Answer(json=dict(CHAT, id=request.json["user"]))
     with faults_client(server, session=faults_session) as client:
         for user in ("1", "2", "3"):
@@ -3749,60 +3512,46 @@ def test_early_hints_never_give_the_answer_of_another_call(server, faults_sessio
     assert faults_session or server.connections == 1 and len(server.requests) == 6
 
 
-def test_a_switch_of_protocols_is_refused(server):
-    switch = b"HTTP/1.1 101 Switching Protocols\r\nupgrade: websocket\r\n\r\n\x81\x00"
-    server.default = Answer(raw=switch)
-    with faults_client(server) as client:
-        assert isinstance(faults_ending(client), APIError)
-        server.default = usual
-        assert client.chat("hi").content == "hello"
-
-
-# Ctrl-C
-
-
-@contextlib.contextmanager
-def faults_ctrl_c(client, when):
-    """A SIGINT for this thread once `when()` has returned; it must come out, and leave nothing."""
+@pytest.mark.parametrize("amid", ["a call", "a stream", "the wait before a retry"])
+def test_ctrl_c_ends_at_once_and_leaves_nothing(server, amid):
+    """Nothing of the server, and of slots, threads and sockets."""
+    seen = threading.Event()
+    if amid == "a call":
+        server.default = lambda request: (seen.set(), Answer(wait=threading.Event()))[1]
+    elif amid == "a stream":
+        stream_held(server, "hel", "lo")
+    else:
+        server.default = Answer(500, json={}, headers={"retry-after": "50"}, close=True)
 
     def strike():
-        when()
+        seen.wait(10)
         time.sleep(0.05)  # a signal just before a system call would not end that
         signal.pthread_kill(threading.main_thread().ident, signal.SIGINT)
 
     thread = threading.Thread(target=strike, name="loopback-ctrl-c", daemon=True)
+    on_event = lambda event: event["event"] == "retry" and seen.set()  # noqa: E731
+    client = faults_client(server, on_event=on_event)
     with nothing_left_over():
         thread.start()
         with pytest.raises(KeyboardInterrupt):
-            yield
+            if amid != "a stream":
+                client.chat("hi")
+            for _ in client.stream_chat("hi"):
+                seen.set()
         thread.join(10)
     stats = client.stats()
-    assert stats["queue"]["waiting"] == 0 and stats["abandoned"] == 1 and stats["failed"] == 0
+    assert stats["queue"] == {"running": 0, "waiting": 0}
+    assert stats["abandoned"] == 1 and stats["failed"] == 0 and len(server.requests) == 1
 
 
-def test_ctrl_c_ends_a_call_and_a_stream_that_wait_for_the_server(server):
-    server.script(Answer(wait=threading.Event()))
-    client, got = faults_client(server), []
-    with faults_ctrl_c(client, server.wait_requests):
-        client.chat("hi")
-    assert server.wait_closed(1) and len(server.requests) == 1
-    stream_held(server, "hel", "lo")
-    client = faults_client(server)
-    with faults_ctrl_c(client, lambda: eventually(lambda: got)):
-        for piece in client.stream_chat("hi"):
-            got.append(piece.content)
-    assert got == ["hel"] and server.wait_closed(2) and client.stats()["queue"]["running"] == 0
 
 
-def test_ctrl_c_ends_the_wait_before_a_retry(server):
-    told = threading.Event()
-    client = faults_client(server, on_event=lambda event: event["event"] == "retry" and told.set())
-    server.default = Answer(500, json={}, headers={"retry-after": "50"}, close=True)
-    with faults_ctrl_c(client, lambda: told.wait(10)):
-        client.chat("hi")
-    assert len(server.requests) == 1 and client.stats()["queue"]["running"] == 0
-
-
+def test_an_answer_that_ends_in_its_head_is_none(server):
+    """Its body would seem to be empty, and whole."""
+    server.default = Answer(raw=b"HTTP/1.1 200 OK\r\ncontent-type: audio/mpeg\r\nconte")
+    with faults_client(server) as client:
+        error = client_error(lambda: client.text_to_speech("hi"), openai_mini.APIConnectionError)
+    assert error.is_transient_error
 # ------------------------------------------------------------------------------------------------
 # Answers: an answer is what holds one
 #
@@ -3829,10 +3578,6 @@ def text(words, finish=None, **more) -> dict:
     return one({"content": words}, finish, **more)
 
 
-def city(name) -> str:
-    return json.dumps({"city": name})
-
-
 def of_stream(client, *items, **how):
     """The stream over these events, read to its end, and the text that it showed."""
     client.server.script(Answer(sse=list(items), **how))
@@ -3857,20 +3602,15 @@ NO_ANSWERS = [  # id, what comes under 200, the error, attempts with max_retries
     ("error beside null", {"choices": None, "error": {"message": W, "code": 502}},
         InternalServerError, 2),
     ("detail", {"detail": W}, APIError, 1),  # openai-agents-python#2850
-    ("detail of FastAPI", {"detail": [{"loc": ["body", "n"], "msg": W}]}, APIError, 1),
     ("message", {"message": W, "code": "TENANT"}, APIError, 1),
     ("no choices", {"object": "chat.completion", "choices": [], "message": W}, APIError, 1),
     ("nothing", {"id": "x", "object": "chat.completion"}, APIError, 1),
     ("nothing but a null", {"choices": [None]}, APIError, 1),
     ("msg", {"code": 40001, "msg": W, "data": None}, APIError, 1),
     ("object: error", {"object": "error", "message": W, "code": 400}, BadRequestError, 1),
-    ("error as text", {"error": W}, APIError, 1),
     ("a code nobody knows", {"error": {"message": W, "code": "inspection_failed"}}, APIError, 1),
-    ("error_type", {"error": W, "error_type": "validation"}, APIError, 1),
     ("error_type: overloaded", {"error": W, "error_type": "overloaded"}, APIError, 2),
-    ("a type", {"error": {"message": W, "type": "invalid_request_error"}}, BadRequestError, 1),
     ("a type of rate", {"error": {"message": W, "type": "rate_limit_error"}}, RateLimitError, 2),
-    ("a status as text", {"error": {"message": W, "code": "400"}}, BadRequestError, 1),
     ("words of overload", {"error": {"message": W + ": overloaded"}}, APIError, 2),
     ("errors", {"success": False, "errors": [{"code": 5007, "message": W}]}, APIError, 1),
     ("in the choice", one({"content": ""}, "error", error={"message": W, "code": 502},
@@ -3893,37 +3633,32 @@ def test_what_holds_no_answer_is_an_error_with_the_servers_words(server, once, c
         assert error.partial.role == "assistant" and error.partial.content in (None, "", "hello")
 
 
-def error_events():
-    """How an error comes inside a stream: id, event, class; of servers as they are known to."""
-    inner = {"code": 400, "message": W, "type": "invalid_request_error"}
-    text_of, outer = json.dumps(inner).encode(), json.dumps({"error": inner}).encode()
-    return {
-        "line, llama.cpp#16104": (b"error: " + text_of + b"\n\n", BadRequestError),
-        "line without a space": (b"error:" + text_of + b"\n\n", BadRequestError),
-        "bare JSON": (outer + b"\n\n", BadRequestError),
-        "bare JSON at the end of the body": (outer, BadRequestError),
-        "event: error": (("error", inner), BadRequestError),
-        "event: error, words": (("error", W), APIError),
-        "type: error": (dict(inner, type="error"), BadRequestError),
-        "in a choice": (one({}, "error", error=inner), BadRequestError),
-        "OpenAI": ({"error": {"message": W, "type": "server_error"}}, InternalServerError),
-        "OpenRouter, documentation of errors": (
-            dict(text("", "error"), error={"code": 502, "message": W}), InternalServerError),
-        "Groq, tensorzero#1893": ({"error": {
-            "message": W, "type": "invalid_request_error", "code": "tool_use_failed",
-            "failed_generation": "...", "status_code": 400}}, BadRequestError),
-        "vLLM": ({"error": {"object": "error", "message": W, "type": "BadRequestError",
-                            "code": 400}}, BadRequestError),
-        "TGI": ({"error": W, "error_type": "generation"}, APIError),
-        "MiniMax": ({"base_resp": {"status_code": 1013, "status_msg": W}}, APIError),
-        "Azure": ({"error": {"code": "content_filter", "message": W}}, BadRequestError),
-    }  # fmt: skip
+INNER = {"code": 400, "message": W, "type": "invalid_request_error"}
+ERROR_LINE, BARE = json.dumps(INNER).encode(), json.dumps({"error": INNER}).encode()
+ERROR_EVENTS = {  # how an error comes inside a stream: event, class; of servers as they are known
+    "line, llama.cpp#16104": (b"error: " + ERROR_LINE + b"\n\n", BadRequestError),
+    "line without a space": (b"error:" + ERROR_LINE + b"\n\n", BadRequestError),
+    "bare JSON": (BARE + b"\n\n", BadRequestError),
+    "bare JSON at the end of the body": (BARE, BadRequestError),
+    "event: error": (("error", INNER), BadRequestError),
+    "event: error, words": (("error", W), APIError),
+    "type: error": (dict(INNER, type="error"), BadRequestError),
+    "in a choice": (one({}, "error", error=INNER), BadRequestError),
+    "OpenAI": ({"error": {"message": W, "type": "server_error"}}, InternalServerError),
+    "OpenRouter, documentation of errors": (
+        dict(text("", "error"), error={"code": 502, "message": W}), InternalServerError),
+    "Groq, tensorzero#1893": ({"error": dict(INNER, code="tool_use_failed")}, BadRequestError),
+    "vLLM": ({"error": dict(INNER, object="error", type="BadRequestError")}, BadRequestError),
+    "TGI": ({"error": W, "error_type": "generation"}, APIError),
+    "MiniMax": ({"base_resp": {"status_code": 1013, "status_msg": W}}, APIError),
+    "Azure": ({"error": {"code": "content_filter", "message": W}}, BadRequestError),
+}  # fmt: skip
 
 
 @pytest.mark.parametrize("first", [True, False], ids=["at first", "in mid-stream"])
-@pytest.mark.parametrize("case", error_events())
+@pytest.mark.parametrize("case", ERROR_EVENTS)
 def test_an_error_inside_a_stream_is_raised_with_what_had_come(server, once, case, first):
-    event, kind = error_events()[case]
+    event, kind = ERROR_EVENTS[case]
     done = "end of the body" not in case
     items = [b": ping\n\n"] + [text("So ")] * (not first) + [event]
     server.script(Answer(sse=items, done=done, framing="chunked" if done else "close"))
@@ -3983,41 +3718,6 @@ def test_an_answer_under_another_content_type_is_read_by_its_first_bytes(server,
         assert stream_text(once.stream_chat("hi")) == "hello"
 
 
-@pytest.mark.parametrize("framing", ["length", "chunked", "close"])
-def test_a_last_event_without_its_blank_line_counts_if_it_ends_the_answer(server, once, framing):
-    def read(last, cut):
-        body = sse_bytes(text("hel")) + sse_bytes(last)
-        how = {"framing": framing, "content_type": "text/event-stream"}
-        server.script(Answer(body=body[: len(body) - cut], **how))
-        return stream_text(once.stream_chat("hi"))
-
-    for cut in (0, 1, 2):
-        assert read("[DONE]", cut) == "hel" and read(text("lo", "stop"), cut) == "hello"
-        client_error(lambda: read(text("lo"), cut), StreamInterruptedError)
-
-
-NEVER = threading.Event()
-
-
-@pytest.mark.parametrize("first", [0, 1])
-@pytest.mark.parametrize("how", [
-    {"done": False}, {"sse": [b"data: {"], "framing": "length", "cut": 5}, {"sse": ["{"]},
-    {"sse": [END], "wait": NEVER, "hold_after": 0}, {"sse": [{"choices": 7}]}])  # fmt: skip
-def test_every_error_out_of_a_stream_has_its_message_so_far(server, once, how, first):
-    begun = [text("So")] * first
-    how = dict(how, sse=begun + how.get("sse", []))
-    how.update({"cut": 5 + len(stream_events(*begun))} if "cut" in how else {})
-    how.update({"hold_after": first} if "wait" in how else {})
-    server.script(Answer(**how))
-    got = []
-    once = once.with_options(timeout=(5, 0.3 if "wait" in how else 10))
-    error = client_error(lambda: got.extend(once.stream_chat("hi")), APIError)
-    partial = pickle.loads(pickle.dumps(error)).partial
-    assert isinstance(partial, openai_mini.Result) and partial.role == "assistant"
-    assert [piece.content for piece in got] == ["So"] * first
-    assert (partial.content or "") == "So" * first
-
-
 # By meaning
 
 USAGE = {"usage": {"total_tokens": 14}}
@@ -4043,37 +3743,39 @@ def thought(words) -> tuple:
     return "thinking", [{"type": "text", "text": words}]
 
 
-MEANINGS = [  # id, chunks, the text, and what else is right: of the message, or .usage
+MEANINGS = [  # id, chunks, the text, and what else of the message is right
     ("text, then parts", [text("Hello "), parts(("text", "there.")), END], "Hello there.", {}),
-    ("a number at first", [text(6), text(" or 7"), END], "6 or 7", {}),  # cloudflare/ai#651
+    ("all kinds", [said(refusal=None, reasoning_content="Let "),
+        one({"content": None, "reasoning_content": 6}),
+        text("\xe9", "stop"), one({"content": "\ud83d", "annotations": [{"a": 1}], "flag": False}),
+        one({"annotations": [{"a": 2}], "count": 2, "function_call": {"name": "f"}}),
+        one({"function_call": {"arguments": "1"}, "audio": {"id": "a1", "data": "AA"}}),
+        one({"function_call": {"arguments": "2"}, "audio": {"data": "BB", "transcript": "h"}}),
+        one({"details": [{"index": 0, "text": "a"}]}),
+        one({"details": [{"index": 1, "text": "c"}, {"index": 0, "text": "b"}]})],
+        "\xe9\ud83d", {"refusal": None, "reasoning_content": "Let 6", "flag": False, "count": 2,
+        "annotations": [{"a": 1}, {"a": 2}], "function_call": {"name": "f", "arguments": "12"},
+        "audio": {"id": "a1", "data": "AABB", "transcript": "h"},
+        "details": [{"index": 0, "text": "ab"}, {"index": 1, "text": "c"}]}),
     ("a message alone", [one(None, "stop", message=MSG)], "Hello there.", {}),
+    ("a message of one piece", [text("Hello "), text("there."),
+        one({}, "stop", message={"content": "there."})], "Hello there.", {}),
     ("a message that grows beside", [text("Hello", message={"content": "Hello"}),
         text(" there.", "stop", message=MSG)], "Hello there.", {}),
     ("a message that grows alone", [one({}, message={"content": "Hello"}),
         one({}, "stop", message=MSG)], "Hello there.", {}),
-    ("usage, then zeros", [dict(text("a"), **USAGE), dict(END, **ZERO)], "a", USAGE),
+    ("usage, then zeros", [dict(text("a"), **USAGE), dict(END, **ZERO)], "a", {}),
     ("usage, then a greater one", [dict(text("a"), usage={"total_tokens": 9}), dict(END, **USAGE)],
-        "a", USAGE),
+        "a", {}),
     ("no role, no calls", [said(role=None, tool_calls=[], content="a"),
-        said(role="", tool_calls=None), END], "a", {"role": "assistant", "tool_calls": None}),
-    ("a role repeated", [said(content=t) for t in "ab"] + [END], "ab", {"role": "assistant"}),
+        said(role="", tool_calls=None), END], "a", {}),
+    ("a role repeated", [said(content=t) for t in "ab"] + [END], "ab", {}),
     ("details by type", [*map(detail, [dict(SUMMARY, summary="Weigh"), dict(SUMMARY, summary="ing"),
         SEALED, SEALED]), END], "",  # ai-sdk-provider#519
         {"reasoning_details": [dict(SUMMARY, summary="Weighing"), SEALED, SEALED]}),
     ("two choices for one", [{"choices": text("a")["choices"] + [
         {"index": 1, "delta": {"content": "b"}, "finish_reason": "stop"}]}, END], "a", {}),
 ]  # fmt: skip
-
-
-@pytest.mark.parametrize("case", MEANINGS, ids=lambda case: case[0])
-def test_a_streamed_message_is_put_together_by_meaning(once, case):
-    _, items, words, more = case
-    stream, shown = of_stream(once, *items)
-    assert shown == words == stream.content and stream.finish_reason == "stop"
-    told = {"usage": stream.usage, **stream.message}
-    assert {key: told.get(key) for key in more} == more
-    assert stream.message.role == "assistant" and stream.message.get("tool_calls") is None
-    assert_it_goes_back(once, stream.message)
 
 
 def test_the_same_forms_are_read_in_a_whole_answer(server, once):
@@ -4094,14 +3796,15 @@ def sp(arguments=None, name=None, id=None, index=None, **more) -> dict:
     return dict({key: value for key, value in pairs.items() if value is not None}, **more)
 
 
-PARIS, ROME = city("Paris"), city("Rome")
-CALLS = {  # pieces, one list a chunk; the name, arguments and id of each call (None: any id)
+PARIS, ROME = '{"city": "Paris"}', '{"city": "Rome"}'
+STREAMED_CALLS = {  # pieces, one list a chunk; name, arguments and id of each call (None: any)
     "by index": ([[sp("", "f", "a", 0, type="function")], [sp('{"a"', index=0)],
                   [sp(":1}", index=0)]], ("f", '{"a":1}', "a")),
-    "interleaved": ([[sp("", "f", "a", 0)], [sp("", "g", "b", 1)],
-                     [sp("1", index=0), sp("2", index=1)]], ("f", "1", "a"), ("g", "2", "b")),
-    "starting at 1": ([[sp("", "f", "a", 1)], [sp("1", index=1)]], ("f", "1", "a")),
-    "no index": ([[sp("", "f", "a")], [sp("1")], [sp("2")]], ("f", "12", "a")),
+    "interleaved": ([[sp("", "f", "a", 1)], [sp("", "g", "b", 2)],
+                     [sp("1", index=1), sp("2", index=2)]], ("f", "1", "a"), ("g", "2", "b")),
+    "another id in each piece": ([[sp("", "f", "a", 0)], [sp("1", id="b", index=0)]],
+                                 ("f", "1", "a")),
+    "whole, once more": ([[sp(PARIS, "f", "a", 0)], [sp(PARIS, "f", "a", 0)]], ("f", PARIS, "a")),
     "two, no index": ([[sp("", "f", "a")], [sp("1")], [sp("", "g", "b")], [sp("2")]],
                       ("f", "1", "a"), ("g", "2", "b")),
     "all repeated": ([[sp("1", "f", "a", 0)], [sp("2", "f", "a", 0)]], ("f", "12", "a")),
@@ -4109,8 +3812,6 @@ CALLS = {  # pieces, one list a chunk; the name, arguments and id of each call (
                            ("f", "1", "a"), ("g", "2", "b")),
     "empty texts later": ([[sp("1", "f", "a", 0, type="function")],
                            [sp("2", "", "", 0, type="")]], ("f", "12", "a")),
-    "a name in pieces": ([[sp("", "get_", "a", 0)], [sp("1", "x", index=0)]], ("get_x", "1", "a")),
-    "named None": ([[sp("1", "None", "a", 0)]], ("None", "1", "a")),
     "two functions, no ids": ([[sp("1", "f")], [sp("2", "g")]], ("f", "1", None), ("g", "2", None)),
     # unsloth#9909, hermes-agent#62937: each call whole, of one function
     "whole, all in one chunk": ([[sp(PARIS, "f"), sp(ROME, "f")]], ("f", PARIS, None),
@@ -4122,17 +3823,16 @@ CALLS = {  # pieces, one list a chunk; the name, arguments and id of each call (
     "the same twice": ([[sp("{}", "f", index=0)], [sp("{}", "f", index=0)]], ("f", "{}", None),
                        ("f", "{}", None)),
     "the name in each piece": ([[sp('{"city": ', "f")], [sp('"Paris"}', "f")]], ("f", PARIS, None)),
-    "an object": ([[sp({"city": "Paris"}, "f", "a", 0)]], ("f", PARIS, "a")),
 }  # fmt: skip
 
 
-@pytest.mark.parametrize("case", CALLS)
+@pytest.mark.parametrize("case", STREAMED_CALLS)
 def test_there_are_as_many_calls_as_the_server_made_and_they_go_back(once, case):
-    pieces, *right = CALLS[case]
+    pieces, *right = STREAMED_CALLS[case]
     chunks_of_it = [one({"tool_calls": piece}) for piece in pieces]
     stream, shown = of_stream(once, *chunks_of_it, one({}, "tool_calls"))
     told = [(c.function.name, c.function.arguments, c.id) for c in stream.tool_calls]
-    assert [(*call[:2], call[2] and id) for call, (_, _, id) in zip(told, right)] == right
+    assert [(*call[:2], id and call[2]) for call, (_, _, id) in zip(told, right)] == right
     ids = [id for _, _, id in told]
     assert len(told) == len(right) and all(ids) and len(set(ids)) == len(ids)
     assert shown == "" == stream.content and stream.finish_reason == "tool_calls"
@@ -4166,8 +3866,9 @@ def completed(*output, kind="completed") -> dict:
     "items",
     [[dict(DONE, text="Lima."), completed(ITEM)], [OUT, completed()], [completed(ITEM)],
      [LI, dict(DELTA, delta="ma."), dict(DONE, text="Lima."), OUT, completed(ITEM)],
-     [LI, completed(ITEM)], [completed({"type": "reasoning"}, ITEM, kind="incomplete")]],
-    ids=["text.done", "item.done", "completed", "all", "delta, then all", "incomplete"],
+     [LI, completed(ITEM)], [completed({"type": "reasoning"}, ITEM, kind="incomplete")],
+     [LI, completed({"content": "Li"}, {"content": "ma."})]],
+    ids=["text.done", "item.done", "completed", "all", "delta, then all", "incomplete", "two"],
 )  # fmt: skip
 def test_the_text_of_a_responses_stream_is_told_once_wherever_it_stands(server, once, items):
     server.script(Answer(sse=[(i["type"], i) for i in items], done=False))  # codex-lb#504
@@ -4175,16 +3876,6 @@ def test_the_text_of_a_responses_stream_is_told_once_wherever_it_stands(server, 
         shown = stream_text(stream)
     assert stream.content == shown == "Lima." == stream.message.content
     assert stream.usage == USAGE["usage"]
-
-
-def test_json_in_a_fence_is_parsed_and_what_cannot_be_read_is_in_the_error(server, once):
-    fenced = ["```json\n{\"a\": 1}\n```", "```\n{\"a\": 1}```\n", "Sure! {\"a\": " + "x" * 999]
-    for words in fenced:
-        server.script(Answer(json={"choices": [{"index": 0, "message": dict(MSG, content=words)}]}))
-    assert once.chat("hi", schema={"type": "object"}).parsed == {"a": 1}
-    assert once.chat("hi", schema={"type": "object"}).parsed == {"a": 1}
-    error = client_error(lambda: once.chat("hi", schema={"type": "object"}), APIError)
-    assert fenced[2] in json.dumps(error.partial).encode().decode("unicode_escape")
 
 
 # What real servers send, by server: shapes only
@@ -4256,12 +3947,16 @@ BY_SERVER = [  # id, chunks, text, calls, finish reason, what else of the messag
 ]  # fmt: skip
 
 
+BY_SERVER += [(*row[:3], None, "stop", row[3]) for row in MEANINGS]
+
+
 @pytest.mark.parametrize("case", BY_SERVER, ids=lambda case: case[0])
-def test_what_real_servers_send_is_read_and_goes_back_as_it_is(once, case):
+def test_a_streamed_message_is_put_together_by_meaning_and_goes_back(once, case):
     _, items, words, calls, finish, *more = case
     stream, shown = of_stream(once, *items)
     assert shown == stream.content == words and stream.finish_reason == finish
     assert stream.tool_calls == calls and stream.message.role == "assistant"
+    assert calls or "tool_calls" not in stream.message
     assert not repr(items).count(repr(USAGE)[1:-1]) or stream.usage == USAGE["usage"]
     assert not more or {key: stream.message[key] for key in more[0]} == more[0]
     assert_it_goes_back(once, stream.message)
@@ -4276,8 +3971,7 @@ FINE = [  # what stands in the choice of an answer, or beside its choices; the t
     ({"message": {"role": "assistant"}, "finish_reason": "content_filter"}, None),
     ({"content_filter_results": NO_FILTER}, "ok"),
     *((dict(beside, beside=1), "ok") for beside in (
-        {"error": None}, {"error": ""}, {"error": {}}, {"error": {"code": None, "message": ""}},
-        {"message": "success", "code": 0}, {"detail": "cached"},
+        {"error": ""}, {"error": {"code": None, "message": ""}}, {"detail": "cached", "code": 0},
         {"base_resp": {"status_code": 0, "status_msg": "unknown field"}})),  # lobehub#4054
 ]  # fmt: skip
 
@@ -4309,20 +4003,6 @@ def test_text_that_looks_like_an_error_and_lines_that_are_none_are_no_errors(onc
     odd = 'error: {"message": "x"}\n{"error": 1}\ndata: [DONE]'
     lines = [b": error: no\n\n", b"retry: 9\n\n", b"errors: 0\n\n", b"{}\n\n", b"id: error\n\n"]
     assert of_stream(once, *lines, text(odd), *lines, END, *lines)[1] == odd
-
-
-@pytest.mark.parametrize(
-    "items",
-    [[{"type": "image_generation.partial_image"}, {"type": "image_generation.completed"}],
-     [{"type": "transcript.text.delta", "delta": "a"}, {"type": "transcript.text.done"}],
-     [{"type": "response.created", "response": {"error": None}},
-      completed({"type": "function_call", "name": "f"})],
-     [{"type": "thing", "message": "m", "detail": "d"}]],
-    ids=["image", "transcript", "Responses with tools only", "things"],
-)  # fmt: skip
-def test_streams_of_other_kinds_need_no_choice(server, once, items):
-    server.script(Answer(sse=items, done=False))
-    assert list(once.request("POST", "/things", stream=True)) == items
 
 
 # Any JSON, to any call
@@ -4409,7 +4089,6 @@ FULL = bool(os.environ.get("OPENAI_MINI_FULL"))  # read before the fixture hides
 UPLOADED = {"id": "file-1", "object": "file"}
 PNG, JPG = b"\x89PNG\r\n\x1a\n-the rest of an image-", b"\xff\xd8\xff\xe0-the rest of a photo-"
 MP3 = b"ID3\x04-the rest of a song-"
-GO_ON = {"retry-after": "0"}
 
 
 def new_client(server, **options):
@@ -4451,12 +4130,11 @@ def uploads(server):
 
 FILE_NAMES = [  # what the caller gives, the name that arrives (None: any that is harmless)
     ("data.jsonl", "data.jsonl"), ("my file.txt", "my file.txt"), ('a"b.txt', "a%22b.txt"),
-    ("a\r\nb.txt", "a%0D%0Ab.txt"), ("a\nX-Evil: 1\n\nb.txt", "a%0AX-Evil: 1%0A%0Ab.txt"),
+    ("a\nX-Evil: 1\n\nb.txt", "a%0AX-Evil: 1%0A%0Ab.txt"),
     ('x"\r\nA: b-c\r\n\r\n', "x%22%0D%0AA: b-c%0D%0A%0D%0A"), ("größe-日本.txt", "größe-日本.txt"),
     ("../../etc/passwd", "passwd"), ("C:\\temp\\a.txt", "a.txt"), ("/abs/olute.txt", "olute.txt"),
     ("folder/", None), ("..", None), ("", None), ("\ud800.txt", None), ("nul\0.txt", None),
-    ("a;b=c.txt", "a;b=c.txt"), ("%22.txt", "%22.txt"), ("x" * 3000, "x" * 3000),
-    ("\x7f\x1b[31m.txt", None), ("\u2028.txt", "\u2028.txt"),
+    ("a;b=c.txt", "a;b=c.txt"), ("%22.txt", "%22.txt"), ("\x7f\x1b[31m.txt", None),
 ]  # fmt: skip
 
 
@@ -4479,20 +4157,19 @@ def test_a_file_name_arrives_as_one_name_however_it_is_given(uploads, client, na
 
 
 def test_a_file_and_its_type_are_found_however_it_is_given(uploads, client, tmp_path):
-    path, named, own = tmp_path / 'it"s.mp3', "it%22s.mp3", "audio/x-own"
+    path, named, kind = tmp_path / 'it"s.mp3', "it%22s.mp3", "audio/mpeg"
     path.write_bytes(MP3)
     standing = io.BytesIO(b"skipped" + MP3)
     standing.seek(7)
     with open(str(path), "rb") as opened:
-        for given, name, kind in (
-            (path, named, None), (str(path), named, None), ((None, path), named, None),
-            (opened, named, None), (("my.bin", path, own), "my.bin", own),
-            (("my.mp3", standing), "my.mp3", None), (MP3, "file.mp3", None),
+        for given, *expected in (
+            (path, named, kind), (str(path), named, kind), ((None, path), named, kind),
+            (opened, named, kind), (("my.bin", path, "audio/x-own"), "my.bin", "audio/x-own"),
+            (("my.mp3", standing), "my.mp3", kind), (MP3, "file.mp3", kind),
         ):  # fmt: skip
             client.transcribe_audio(given, language="en", timestamp_granularities=["word"])
             part = part_of(uploads.requests[-1])
-            expected = (name, kind or "audio/mpeg", MP3)
-            assert (part.filename, part.content_type, part.body) == expected
+            assert [part.filename, part.content_type, part.body] == [*expected, MP3]
     fields = {p.name: p.body for p in uploads.requests[-1].parts if not p.filename}
     sent = {"language": b"en", "model": b"gpt-transcribe", "timestamp_granularities[]": b"word"}
     assert fields == sent
@@ -4502,40 +4179,31 @@ def test_a_file_and_its_type_are_found_however_it_is_given(uploads, client, tmp_
 
 
 def test_fields_and_content_types_cannot_forge_a_header(uploads, client):
-    fields = {'a"\r\nX: y': "1\r\n--x", "b": "ü"}
     files = {'f"\r\n': ("a.txt", b"1", "text/plain\r\nX-Evil: 1")}
-    client.request("POST", "/files", data=fields, files=files)
+    client.request("POST", "/files", data={'a"\r\nX: y': "1\r\n--x", "b": "ü"}, files=files)
     (request,) = uploads.requests
     assert [head.count(b"\r\n") for head in request.part_heads] == [0, 0, 1]
     assert [part.body for part in request.parts] == [b"1\r\n--x", "ü".encode(), b"1"]
 
 
 def test_what_cannot_be_uploaded_is_named_and_nothing_is_sent(uploads, client, tmp_path):
-    empty, text, secret = (tmp_path / name for name in ("empty.txt", "text.txt", "secret.txt"))
+    empty, text = tmp_path / "empty.txt", tmp_path / "text.txt"
     empty.write_bytes(b"")
     text.write_text("words")
-    secret.write_bytes(b"x")
-    secret.chmod(0)
     at_its_end = io.BytesIO(b"words")
     at_its_end.read()
-    opened = open(str(text))
-    cases = [
-        (tmp_path / "missing.txt", FileNotFoundError, "missing.txt"),
-        (tmp_path, OSError, tmp_path.name), (("a.txt", "no such file"), OSError, "no such file"),
-        (empty, ValidationError, "empty.txt"), (b"", ValidationError, None),
-        (io.BytesIO(b""), ValidationError, None), (at_its_end, ValidationError, None),
-        (io.StringIO("text"), ValidationError, None), (opened, ValidationError, "text.txt"),
-        (7, ValidationError, "7"), (None, ValidationError, "None"),
-        (("a.txt",), ValidationError, "a.txt"), ("nul\0byte", ValidationError, "nul"),
-    ]  # fmt: skip
-    if not os.access(str(secret), os.R_OK):  # root reads everything
-        cases.append((secret, OSError, "secret.txt"))
-    with nothing_left_over():
-        for given, kind, words in cases:
+    with nothing_left_over(), open(str(text)) as opened:
+        for given, kind, words in (
+            (tmp_path / "missing.txt", FileNotFoundError, "missing.txt"),
+            (tmp_path, OSError, tmp_path.name), (("a", "no such file"), OSError, "no such file"),
+            (empty, ValidationError, "empty.txt"), (b"", ValidationError, None),
+            (at_its_end, ValidationError, None), (io.StringIO("x"), ValidationError, None),
+            (opened, ValidationError, "text.txt"), (None, ValidationError, "None"),
+            (("a.txt",), ValidationError, "a.txt"), ("nul\0byte", ValidationError, "nul"),
+        ):  # fmt: skip
             for send in (client.upload_file, client.transcribe_audio):
                 with pytest.raises(kind, match=words and re.escape(words)):
                     send(given)
-    opened.close()
     assert not uploads.requests
 
 
@@ -4549,45 +4217,20 @@ def test_the_bytes_are_the_same_on_every_attempt(uploads, tmp_path, own_session)
     read_end, write_end = os.pipe()
     write = lambda: open(write_end, "wb").write(content)  # noqa: E731
     threading.Thread(target=write, name="loopback-pipe", daemon=True).start()
-    with open(str(path), "rb") as standing, open(read_end, "rb") as pipe:
+    with client, open(str(path), "rb") as standing, open(read_end, "rb") as pipe:
         standing.seek(1000)
         for given, expected in (
-            (path, content), (content, content), (bytearray(content), content),
-            (memoryview(content), content), (standing, content[1000:]),
-            (io.BytesIO(content), content), (pipe, content),
+            (path, content), (bytearray(content), content), (memoryview(content), content),
+            (standing, content[1000:]), (io.BytesIO(content), content), (pipe, content),
         ):  # fmt: skip
-            uploads.requests.clear()
+            uploads.requests.clear(), told.clear()
             uploads.script(Answer(503, json={}), Answer(raw=b"", reset=0))
-            uploads.script(Answer(429, json={}, headers=GO_ON))
-            told.clear()
+            uploads.script(Answer(429, json={}, headers={"retry-after": "0"}))
             assert client.upload_file(given, progress=lambda *sent: told.append(sent)).id
             assert [part_of(request).body == expected for request in uploads.requests] == [True] * 4
-            length = uploads.requests[0].length
-            assert {request.headers["content-length"] for request in uploads.requests} == {
-                str(length)
-            }
-            assert "transfer-encoding" not in uploads.requests[0].headers
-            assert told.count((length, length)) == 4
-    client.close()
-
-
-def test_progress_counts_up_to_the_whole_and_anew_for_each_attempt(uploads, client):
-    uploads.script(Answer(503, json={}))
-    told = []
-    client.upload_file(b"x" * 1_000_000, progress=lambda sent, total: told.append((sent, total)))
-    first = told[: len(told) // 2]
-    assert told == first * 2 and first == sorted(first) and 5 < len(first) < 100
-    assert {total for _, total in told} == {first[-1][0]} == {uploads.requests[0].length}
-
-
-def test_a_request_refused_in_mid_upload_gives_the_servers_error(server, client, tmp_path):
-    """A server that answers early and closes: its answer counts, not the broken pipe."""
-    path = tmp_path / "big.bin"
-    path.write_bytes(b"x" * 4_000_000)
-    server.default = Answer(413, json={"error": {"message": "too much"}}, body_read=10_000)
-    with pytest.raises(openai_mini.APIStatusError, match="too much") as caught:
-        client.upload_file(path)
-    assert caught.value.status_code == 413 and len(server.requests) == 1
+            (length,) = {request.length for request in uploads.requests}
+            assert uploads.requests[0].headers["content-length"] == str(length)
+            assert told.count((length, length)) == 4 and len(told) > 8
 
 
 def test_a_file_of_the_callers_stays_open_and_ours_are_closed(uploads, client, tmp_path):
@@ -4598,16 +4241,15 @@ def test_a_file_of_the_callers_stays_open_and_ours_are_closed(uploads, client, t
         assert not file.closed
     with warnings.catch_warnings(record=True) as warned, nothing_left_over():
         warnings.simplefilter("always", ResourceWarning)
-        for _ in range(3):
-            client.upload_file(path)
-            uploads.script(Answer(400, json={}))
-            with pytest.raises(openai_mini.BadRequestError):
+        for status in (200, 400):
+            uploads.script(Answer(status, json=UPLOADED))
+            with contextlib.suppress(openai_mini.BadRequestError):
                 client.upload_file(path)
         gc.collect()
         assert not [one for one in warned if "a.bin" in str(one.message)]
 
 
-def test_a_file_that_shrinks_is_an_error_and_of_one_that_grows_the_old_length_goes_out(
+def test_of_a_file_that_changes_while_it_is_sent_the_old_length_goes_out_or_nothing(
     uploads, client, tmp_path
 ):
     path = tmp_path / "log.jsonl"
@@ -4620,18 +4262,6 @@ def test_a_file_that_shrinks_is_an_error_and_of_one_that_grows_the_old_length_go
     path.write_bytes(b"x" * 300_000)
     client.upload_file(path, progress=lambda *sent: os.truncate(str(path), 300_001))
     assert part_of(uploads.requests[0]).body == b"x" * 300_000
-
-
-@pytest.mark.parametrize(
-    "content, extension",
-    [
-        (b"ID3...", "mp3"), (b"RIFF....WAVE", "wav"), (b"\x89PNG...", "png"), (b"%PDF-1", "pdf"),
-        (b'{"a": 1}', "jsonl"), (b"\0\0\0 ftypM4A ", "m4a"), (b"\xff\xd8\xff", "jpg"),
-    ],
-)  # fmt: skip
-def test_bytes_get_a_name_by_their_first_bytes(uploads, client, content, extension):
-    client.upload_file(content)
-    assert part_of(uploads.requests[0]).filename.endswith("." + extension)
 
 
 # Downloads
@@ -4647,25 +4277,19 @@ def test_a_download_is_written_as_it_arrives_and_counted(server, client, tmp_pat
     assert get(to=path, progress=tell) == len(content) and path.read_bytes() == content
     total = len(content) if framing == "length" else None
     assert told[-1] == (len(content), total) and len(told) > 2 and told == sorted(told)
-    path.unlink()
-    assert get(to=str(path)) == len(content) and path.read_bytes() == content
-    into = io.BytesIO()
-    assert get(to=into) == len(content) and into.getvalue() == content
     with open(str(path), "ab") as file:
-        get(to=file)
+        assert get(to=file) == len(content)
     assert path.read_bytes() == content * 2 and os.listdir(str(tmp_path)) == ["out.bin"]
-    told.clear()
     whole = get(progress=tell)
-    assert isinstance(whole, bytes) and get() == whole == whole.content == whole.read() == content
+    assert isinstance(whole, bytes) and whole == whole.content == whole.read() == content
     assert told[-1] == (len(content), total)
     server.script(Answer(body=b"x" * 10_000, cut=5000), Answer(body=b"y" * 10_000))
     into = io.BytesIO()
     with contextlib.suppress(openai_mini.APIError):
         get(to=into)
     assert into.getvalue() in (b"x" * 5000, b"y" * 10_000), "it is not begun again"
-    for place in (tmp_path, tmp_path / "no folder" / "out.bin"):
-        with pytest.raises(OSError):
-            get(to=place)
+    with pytest.raises(OSError):
+        get(to=tmp_path / "no folder" / "out.bin")
 
 
 def test_an_answer_in_memory_is_limited_with_progress_too(server, client, monkeypatch):
@@ -4690,35 +4314,23 @@ print(peak() - before)
 """
 
 
-def growth_kb(server, work: str, size: int) -> int:
-    command = [sys.executable, "-c", MEMORY_SCRIPT.format(work=work, size=size), server.url]
+@pytest.mark.parametrize("way", ["up", "down"])
+def test_a_file_of_any_size_needs_less_than_2_mib(uploads, tmp_path, way):
+    """Of a GiB with OPENAI_MINI_FULL=1; of an eighth of that else."""
+    block, size, path = os.urandom(1 << 17), (1 << 30) // (1 if FULL else 8), str(tmp_path / "x")
+    uploads.keep_bodies = False
+    work = "(open({0!r}, 'wb').truncate(size), client.upload_file({0!r}))"
+    if way == "down":
+        work = "client.download_file('f', {0!r}, extra_query={{'size': size}})"
+        uploads.default = lambda request: Answer(
+            pieces=lambda: itertools.repeat(block, int(request.query["size"]) // len(block)),
+            headers={"content-length": request.query["size"]})  # fmt: skip
+    script = MEMORY_SCRIPT.format(work=work.format(path), size=size)
+    command = [sys.executable, "-c", script, uploads.url]
     folder = os.path.dirname(os.path.abspath(openai_mini.__file__))
     out = subprocess.run(command, check=True, stdout=subprocess.PIPE, timeout=300, cwd=folder)
-    return int(out.stdout) // (1024 if sys.platform == "darwin" else 1)
-
-
-def test_an_upload_of_1_gib_needs_less_than_2_mib(uploads, tmp_path):
-    """With OPENAI_MINI_FULL=1; of an eighth of that else."""
-    uploads.keep_bodies = False
-    path, size = str(tmp_path / "sparse.bin"), (1 << 30) // (1 if FULL else 8)
-    work = "(open({0!r}, 'wb').truncate(size), client.upload_file({0!r}))".format(path)
-    assert growth_kb(uploads, work, size) < 2048
-    assert uploads.requests[-1].length > size
-
-
-def test_a_download_of_256_mib_needs_less_than_2_mib(server, tmp_path):
-    block, size = os.urandom(1 << 17), (256 << 20) // (1 if FULL else 8)
-
-    def answer(request):
-        length = int(request.query["size"])
-        pieces = lambda: itertools.repeat(block, length // len(block))  # noqa: E731
-        return Answer(pieces=pieces, headers={"content-length": length})
-
-    server.default = answer
-    path = str(tmp_path / "out.bin")
-    work = "client.download_file('file-1', %r, extra_query={'size': size})" % path
-    assert growth_kb(server, work, size) < 2048
-    assert os.path.getsize(path) == size
+    assert int(out.stdout) // (1024 if sys.platform == "darwin" else 1) < 2048
+    assert os.path.getsize(path) == size and (way == "down" or uploads.requests[-1].length > size)
 
 
 # ------------------------------------------------------------------------------------------------
@@ -4845,25 +4457,13 @@ def test_schema_makes_parsed_and_a_class_is_strict_to_its_leaves(server, client)
     assert by_class["response_format"] == {"type": "json_schema", "json_schema": expected}
 
 
-@pytest.mark.parametrize(
-    "answer, words",
-    [
-        (chat_saying("{}"), "name: field required"), (chat_saying("no JSON"), ""),
-        (chat_saying('{"a": "cut o', finish="length"), "token"), (chat_saying(None), None),
-    ],
-    ids=["does not fit", "no JSON", "cut off", "a refusal"],
-)  # fmt: skip
-def test_an_answer_that_does_not_fit_the_schema_is_an_error(server, client, answer, words):
-    server.default, ask = answer, {"model": "m", "messages": [], "response_format": Person}
-    if words is None:
-        assert client.chat("hi", schema=Person).parsed is None
-        assert client.chat.completions.parse(**ask).choices[0].message.parsed is None
-        return
-    for work in (
-        lambda: client.chat("hi", schema=Person), lambda: client.chat.completions.parse(**ask)
-    ):  # fmt: skip
+def test_an_answer_that_does_not_fit_the_schema_is_an_error(server, client):
+    answers = (chat_saying("{}"), "name: field"), (chat_saying('{"a": ', finish="length"), "token")
+    for server.default, words in answers:
         with pytest.raises(openai_mini.APIResponseError, match="POST /chat/completions.*" + words):
-            work()
+            client.chat("hi", schema=Person)
+    server.default = chat_saying(None)  # a refusal
+    assert client.chat("hi", schema=Person).parsed is None
 
 
 # Embeddings
@@ -4890,12 +4490,11 @@ def vectors(most=10**9, turned=False, as_base64=False):
 @pytest.mark.parametrize(
     "given, sent, expected",
     [
-        ("7", ["7"], [7.0]), (["7", "8"], ["7", "8"], [7.0, 8.0]),
-        (("7", "8"), ["7", "8"], [7.0, 8.0]), (map(str, [7, 8]), ["7", "8"], [7.0, 8.0]),
-        ([1, 2, 3], [[1, 2, 3]], [1.0]), ([[1, 2], [4]], [[1, 2], [4]], [1.0, 4.0]),
-        ([], None, []),
+        ("7", ["7"], [7.0]), (["7", "8"], ["7", "8"], [7.0, 8.0]), ([], None, []),
+        (map(str, [7, 8]), ["7", "8"], [7.0, 8.0]), ([1, 2, 3], [[1, 2, 3]], [1.0]),
+        ([[1, 2], [4]], [[1, 2], [4]], [1.0, 4.0]),
     ],
-    ids=["text", "list", "tuple", "iterator", "tokens", "lists of tokens", "none"],
+    ids=["text", "list", "none", "iterator", "tokens", "lists of tokens"],
 )  # fmt: skip
 def test_an_embedding_is_a_list_of_vectors_in_input_order(server, client, given, sent, expected):
     server.default = vectors(turned=True)
@@ -4906,10 +4505,9 @@ def test_an_embedding_is_a_list_of_vectors_in_input_order(server, client, given,
 @pytest.mark.parametrize("as_base64", [False, True])
 @pytest.mark.parametrize("asked", [None, "float", "base64"])
 def test_base64_and_floats_are_read_whichever_was_asked_for(server, client, as_base64, asked):
-    server.default = vectors(as_base64=as_base64, turned=True)
-    found = client.embedding(["1", "2", "3"], **({"encoding_format": asked} if asked else {}))
-    assert found == [[1.0, 0.5], [2.0, 0.5], [3.0, 0.5]]
-    assert all(type(number) is float for vector in found for number in vector)
+    server.default = vectors(as_base64=as_base64)
+    found = client.embedding(["1", "2"], **({"encoding_format": asked} if asked else {}))
+    assert found == [[1.0, 0.5], [2.0, 0.5]] and type(found[0][0]) is float
     assert server.requests[0].json.get("encoding_format") == asked
 
 
@@ -4917,28 +4515,23 @@ def test_base64_and_floats_are_read_whichever_was_asked_for(server, client, as_b
 def test_many_inputs_come_back_in_order_however_few_a_server_takes(
     server, client, most, count, requests
 ):
-    """What was learned of its limit is remembered for the rest."""
     server.default = vectors(most)
     found = client.embedding([str(i) for i in range(count)])
     assert [vector[0] for vector in found] == list(range(count))
-    assert len(server.requests) <= requests
+    assert len(server.requests) <= requests, "what was learned of the limit is remembered"
     assert most == 10 or [len(r.json["input"]) for r in server.requests] == [2048] * 4 + [1808]
 
 
 def test_long_inputs_are_split_by_size_too(server, client):
-    def answer(request):
-        data = [{"index": i, "embedding": [1.0]} for i in range(len(request.json["input"]))]
-        return Answer(json={"data": data})
-
-    server.default = answer
-    assert len(client.embedding(["x" * 250_000] * 5)) == 5
-    assert 1 < len(server.requests) <= 5
+    one = {"index": 0, "embedding": [1.0]}
+    server.default = lambda r: Answer(json={"data": [one, dict(one, index=1)]})
+    assert len(client.embedding(["x" * 250_000] * 4)) == 4
+    assert [len(request.json["input"]) for request in server.requests] == [2, 2]
 
 
 @pytest.mark.parametrize("data", [[], None, [{"index": 0, "embedding": [1.0]}], [{"index": 0}] * 2])
 def test_fewer_vectors_than_inputs_is_an_error_that_says_where(server, client, data):
-    body = {"object": "list", "data": data, "key": "sk-test"}
-    server.script(Answer(json=body, headers={"x-request-id": "req_9"}))
+    server.script(Answer(json={"data": data, "key": "sk-test"}, headers={"x-request-id": "req_9"}))
     with pytest.raises(openai_mini.APIResponseError, match="POST /embeddings: .*1 att") as caught:
         client.embedding(["1", "2"])
     assert caught.value.request_id == "req_9" and caught.value.response.status_code == 200
@@ -4979,12 +4572,10 @@ def test_one_image_is_edited_with_its_mask_and_many_together(server, client, tmp
     "kind, body, content_type, text",
     [
         ("srt", "1\n00:00:00,000 --> 00:00:01,000\nGrüße\n", "text/plain", None),
-        ("vtt", "WEBVTT\n\n00:00.000\n", "text/vtt; charset=utf-8", None),
-        ("text", "words", "application/json", "words"),
-        ("text", "{music} hello", "text/plain", "{music} hello"),
+        ("text", "words", "application/json", "words"), ("text", "{music} hi", "text/plain", None),
         ("json", '{"text": "hi"}', "text/plain", "hi"),
     ],
-)
+)  # fmt: skip
 def test_the_text_formats_are_text_too(server, client, kind, body, content_type, text):
     server.default = Answer(body=body, content_type=content_type)
     for method in (client.transcribe_audio, client.translate_audio):
@@ -5004,28 +4595,19 @@ def test_upload_sends_its_purpose_and_gives_the_file(server, client):
 
 
 def test_health_tells_and_never_raises(server, client):
-    def key():
-        raise RuntimeError("no vault")
-
     server.default = Answer(json={"data": [{"id": "b"}, {"id": "a"}]})
     assert client.list_models() == ["b", "a"]
     health = client.health()
     assert 0 <= health.pop("latency_s") < 10
     assert health == {"ok": True, "models": 2, "circuit": "closed", "error": None}
-    assert "no vault" in OpenAIMini(key, base_url=server.url).health()["error"]
-    for odd in ({"data": 5}, {"data": [5]}, {"data": [{}]}, {}):
-        server.default = Answer(json=odd)
-        assert set(client.health()) == set(health) | {"latency_s"}
-        with contextlib.suppress(openai_mini.APIError):
-            assert client.list_models() == []
+    assert "vault" in OpenAIMini(lambda: {}["vault"], base_url=server.url).health()["error"]
     server.requests.clear()
-    for answer in (Answer(500, body="broken"), Answer(body="<html>"), Answer(json=[1]), None):
+    no_lists = [Answer(json=odd) for odd in ({"data": 5}, {"data": [5]}, {"data": [{}]}, [1], {})]
+    for answer in (Answer(500, body="broken"), Answer(body="<html>"), *no_lists):
         server.default = answer
-        if not answer:
-            server.close()
         health = client.health()
         assert health["ok"] is False and health["error"] and health["models"] is None
-    assert len(server.requests) == 3, "it asks once"
+    assert len(server.requests) == 7, "it asks once"
 
 
 # Tools
@@ -5036,23 +4618,25 @@ def forecast(city: str, days: int = 1, unit: Optional[str] = None) -> str:
     return "%s in %s for %d" % ("sun", city, days)
 
 
+def full_disk():
+    raise RuntimeError("the disk is full")
+
+
 def test_run_tools_plays_the_whole_round(server, client):
     asked = chat_calling(("forecast", '{"city": "Bonn", "days": 2}'))
     server.script(asked, chat_saying("It is sunny."))
-    result = client.run_tools("How is Bonn?", [forecast], temperature=0)
+    result = client.run_tools("How is Bonn?", [forecast], tool_choice="required", temperature=0)
     assert result.content == "It is sunny."
     roles = [message["role"] for message in result.messages]
     assert roles == ["user", "assistant", "tool", "assistant"]
     first, second = (request.json for request in server.requests)
     assert first["temperature"] == second["temperature"] == 0
+    assert (first["tool_choice"], second["tool_choice"]) == ("required", "auto")
     told = {"role": "tool", "tool_call_id": "call_0", "content": "sun in Bonn for 2"}
     assert second["messages"][2] == told
-    (tool,) = first["tools"]
-    assert tool["type"] == "function" and tool["function"]["name"] == "forecast"
-    assert tool["function"]["description"] == "The forecast of a city."
-    parameters = tool["function"]["parameters"]
-    assert parameters["properties"]["city"] == {"type": "string"}
-    assert parameters["required"] == ["city"]
+    tool = first["tools"][0]["function"]
+    assert (tool["name"], tool["description"]) == ("forecast", "The forecast of a city.")
+    assert tool["parameters"]["required"] == ["city"]
     assert len(client.run_tools("hi", [forecast]).messages) == 2, "without a call it is a chat"
 
 
@@ -5061,41 +4645,25 @@ def test_tools_can_be_schemas_and_functions_or_methods(server, client):
         def price(self, item: str) -> float:
             return 2.5
 
-    def double(x):
-        return {"twice": 2 * x}
-
     parameters = {"type": "object", "properties": {"x": {"type": "number"}}}
     whole = {"type": "function", "function": {"name": "half", "parameters": parameters}}
-    calls = ("double", '{"x": 4}'), ("half", '{"x": 4}'), ("price", '{"item": "tea"}')
-    server.script(chat_calling(*calls), chat_saying("done"))
-    tools = [(parameters, double), (whole, lambda x: [x / 2]), Shop().price]
+    server.script(chat_calling(("half", '{"x": 4}'), ("price", '{"item": "tea"}')))
+    server.script(chat_saying("done"))
+    tools = [(whole, lambda x: [x / 2]), Shop().price, (parameters, full_disk)]
     messages = client.run_tools("go", tools).messages
-    sent = server.requests[0].json["tools"]
-    assert sent[0]["function"]["parameters"] == parameters and sent[1] == whole
-    assert set(sent[2]["function"]["parameters"]["properties"]) == {"item"}
-    assert [json.loads(m["content"]) for m in messages[2:5]] == [{"twice": 8}, [2.0], 2.5]
-    assert [m["tool_call_id"] for m in messages[2:5]] == ["call_0", "call_1", "call_2"]
-
-
-def full_disk():
-    raise RuntimeError("the disk is full")
-
-
-def cyclic():
-    ring = []
-    ring.append(ring)
-    return ring
+    one, two, three = server.requests[0].json["tools"]
+    assert one == whole and three["function"]["parameters"] == parameters
+    assert set(two["function"]["parameters"]["properties"]) == {"item"}
+    assert [json.loads(m["content"]) for m in messages[2:4]] == [[2.0], 2.5]
+    assert [m["tool_call_id"] for m in messages[2:4]] == ["call_0", "call_1"]
 
 
 @pytest.mark.parametrize(
     "name, arguments, told",
     [
-        ("no_such_tool", "{}", "no_such_tool"), (None, "{}", "Error"),
-        ("forecast", '{"city": "Bo', "Error"), ("forecast", "[1]", "Error"),
+        ("no_such_tool", "{}", "no_such_tool"), (None, "{}", "Error"), ("forecast", "[1]", "Error"),
         ("forecast", "[" * 100_000, "Error"), ("forecast", '{"town": "Bonn"}', "town"),
-        ("forecast", "", "city"), ("full_disk", "", "the disk is full"),
-        ("full_disk", None, "the disk is full"), ("object_of", "{}", "object"),
-        ("cyclic", "{}", "Error"),
+        ("forecast", "", "city"), ("full_disk", "", "disk is full"), ("object_of", "{}", "object"),
     ],
 )  # fmt: skip
 def test_what_goes_wrong_with_a_tool_is_told_to_the_model(server, client, name, arguments, told):
@@ -5103,40 +4671,18 @@ def test_what_goes_wrong_with_a_tool_is_told_to_the_model(server, client, name, 
         return object()
 
     server.script(chat_calling((name, arguments)), chat_saying("sorry"))
-    result = client.run_tools("go", [forecast, full_disk, object_of, cyclic])
-    assert result.content == "sorry"
+    assert client.run_tools("go", [forecast, full_disk, object_of]).content == "sorry"
     content = server.requests[1].json["messages"][2]["content"]
-    assert told.lower() in content.lower() and len(content) < 2000
+    assert told in content and len(content) < 2000
 
 
 def test_endless_calls_end_in_a_tool_loop_error(server, client):
     server.default = chat_calling(("forecast", '{"city": "Bonn"}'))
-    with pytest.raises(openai_mini.ToolLoopError, match="max_rounds") as caught:
-        client.run_tools("go", [forecast], max_rounds=3)
-    assert len(server.requests) == 3 and len(caught.value.messages) == 7
-
-    def forecast_stopped(city: str):
-        raise KeyboardInterrupt
-
     messages = [{"role": "user", "content": "hi"}]
-    forecast_stopped.__name__ = "forecast"
-    with pytest.raises(KeyboardInterrupt):
-        client.run_tools(messages, [forecast_stopped])
-    assert messages == [{"role": "user", "content": "hi"}], "what it was given is left alone"
-
-
-def test_hints_become_schemas(server, client):
-    def tool(a: int, b: float, c: bool, d: List[str], e: dict, f: Optional[int], g: str, h=None,
-             *rest, i: list = (), **more):  # fmt: skip
-        """Does it."""
-
-    client.run_tools("hi", [tool])
-    parameters = server.requests[0].json["tools"][0]["function"]["parameters"]
-    properties = parameters["properties"]
-    kinds = ["integer", "number", "boolean", "array", "object", None, "string", None, "array"]
-    assert [properties[name].get("type") for name in "abcdefghi"] == kinds
-    assert properties["d"]["items"] == {"type": "string"}
-    assert parameters["required"] == list("abcdefg") and set(properties) == set("abcdefghi")
+    with pytest.raises(openai_mini.ToolLoopError, match="max_rounds") as caught:
+        client.run_tools(messages, [forecast], max_rounds=3)
+    assert len(server.requests) == 3 and len(caught.value.messages) == 7
+    assert len(messages) == 1, "what it was given is left alone"
 
 
 # request(), and the verbs of the official client
@@ -5144,33 +4690,26 @@ def test_hints_become_schemas(server, client):
 
 @pytest.mark.parametrize(
     "answer, expected",
-    [
-        (Answer(json={"a": {"b": 1}}), {"a": {"b": 1}}), (Answer(json=[1, 2]), [1, 2]),
-        (Answer(body="words", content_type="text/plain"), "words"),
-        (Answer(body="a,b", content_type="text/csv; charset=utf-8"), "a,b"),
-        (Answer(body=b"\x00\xff", content_type="application/octet-stream"), b"\x00\xff"),
-        (Answer(body=b"\x00\xff", content_type="audio/mpeg"), b"\x00\xff"),
-        (Answer(body='{"a": 1}', content_type="application/problem+json"), {"a": 1}),
-        (Answer(204), b""),
-    ],
+    [(Answer(json={"a": {"b": 1}}), {"a": {"b": 1}}), (Answer(json=[1, 2]), [1, 2]),
+     (Answer(body="a,b", content_type="text/csv; charset=utf-8"), "a,b"), (Answer(204), b""),
+     (Answer(body=b"\x00\xff", content_type="audio/mpeg"), b"\x00\xff"),
+     (Answer(body='{"a": 1}', content_type="application/problem+json"), {"a": 1})],
 )  # fmt: skip
 def test_request_returns_what_the_content_type_says(server, client, answer, expected):
     server.script(answer)
     result = client.request("get", "/anything")
     assert result == expected or not result and not expected
     assert line_of(server.requests[0]) == "GET /anything"
-    if expected == {"a": {"b": 1}}:
-        assert result.a.b == 1 and result.status_code == 200
+    assert not isinstance(result, dict) or result.a and result.status_code == 200
 
 
 def test_request_sends_json_forms_files_and_raw_bodies(server, client):
     client.request("POST", "/a", json={"x": [1, None]}, params={"q": "1 2", "l": [1, 2]})
     client.request("PUT", "b", data=b"raw", extra_headers={"content-type": "text/plain"})
     client.request("POST", "/c", data={"k": "v", "f": True}, files={"file": ("n.txt", b"data")})
-    client.request("DELETE", "/d/1", params=[("a", 1), ("a", 2)])
-    client.request("DELETE", "/d/1", params="?a=1&a=2")
-    one, two, three, four, five = server.requests
-    assert line_of(four) == line_of(five) == "DELETE /d/1?a=1&a=2"
+    client.request("DELETE", "/d/1", params={"a": 1, "b": None})
+    one, two, three, four = server.requests
+    assert line_of(four) == "DELETE /d/1?a=1"
     assert (one.method, one.path, one.json) == ("POST", "/v1/a", {"x": [1, None]})
     assert one.query == {"q": "1 2", "l[]": ["1", "2"]}
     assert (two.path, two.body, two.headers["content-type"]) == ("/v1/b", b"raw", "text/plain")
@@ -5179,7 +4718,12 @@ def test_request_sends_json_forms_files_and_raw_bodies(server, client):
     assert (four.method, four.body, "content-type" in four.headers) == ("DELETE", b"", False)
 
 
-def test_request_streams_what_is_a_stream(server, client):
+def test_the_verbs_of_the_official_client_and_request_read_a_stream_as_one(server, client):
+    for verb in ("get", "post", "put", "patch", "delete"):
+        server.script(Answer(json={"ok": True}))
+        assert getattr(client, verb)("things", cast_to=object, body={"b": 2}).ok is True
+        assert line_of(server.requests[-1]) == verb.upper() + " /things"
+        assert server.requests[-1].json == {"b": 2}
     path, asked = "/chat/completions", {"stream": True}
     own = {"cast_to": object, "stream_cls": object, "body": asked}
     for stream in (
@@ -5188,26 +4732,6 @@ def test_request_streams_what_is_a_stream(server, client):
     ):  # fmt: skip
         assert isinstance(stream, openai_mini.Stream)
         assert "".join(chunk.content for chunk in stream) == "hello"
-
-
-def test_request_refuses_what_it_does_not_know(server, client):
-    with pytest.raises((ValidationError, TypeError), match="jsn"):
-        client.request("POST", "/x", jsn={})
-    for method in ("GE T", "GET\r\nEvil: 1\r\n"):
-        with pytest.raises(ValidationError):
-            client.request(method, "/x")
-    assert not server.requests
-
-
-@pytest.mark.parametrize("verb", ["get", "post", "put", "patch", "delete"])
-def test_the_verbs_of_the_official_client_work(server, client, verb):
-    server.script(Answer(json={"ok": True}))
-    options = {"params": {"a": "1"}, "headers": {"x-mine": "2"}}
-    body = {} if verb == "get" else {"body": [{"b": 2}]}
-    assert getattr(client, verb)("things", cast_to=object, options=options, **body).ok is True
-    (request,) = server.requests
-    assert line_of(request) == verb.upper() + " /things?a=1" and request.headers["x-mine"] == "2"
-    assert (request.json if request.body else None) == body.get("body")
 
 
 # submit and map
@@ -5222,9 +4746,8 @@ def test_methods_are_submitted_and_mapped_by_name(server, client):
     assert client.submit("chat.completions.create", **asked).result(10).content == "DEEP"
     assert [result.content for result in client.map("chat", "abc", model="m")] == ["A", "B", "C"]
     assert list(client.map(len, ["a", "bb"])) == [1, 2]
-    for call in (lambda: client.submit("chatt", "x"), lambda: client.map("chatt", ["x"])):
-        with pytest.raises((AttributeError, ValidationError), match="chat"):
-            call()
+    with pytest.raises(AttributeError, match="chat"):
+        client.submit("chatt", "x")
     server.default = Answer(400, json={"error": {"message": "no"}})
     for call in (client.submit("chat", "x").result, lambda: list(client.map("chat", ["x"]))):
         with pytest.raises(openai_mini.BadRequestError):
@@ -5236,34 +4759,27 @@ def test_methods_are_submitted_and_mapped_by_name(server, client):
 
 @pytest.mark.parametrize(
     "messages",
-    [
-        [], None, 42, {"role": "user", "content": "x"}, ["x"], [{"content": "x"}], b"bytes",
-        [{"role": "boss", "content": "x"}], [{"role": "user"}], [{"role": "user", "content": None}],
-        [{"role": "assistant"}], [{"role": ["user"], "content": "x"}],
-        [{"role": "user", "content": "x"}, "y"],
-    ],
-    ids=repr,
+    [[], None, 42, {"role": "user", "content": "x"}, ["x"], [{"content": "x"}], b"bytes",
+     [{"role": "boss", "content": "x"}], [{"role": "user", "content": None}],
+     [{"role": "assistant"}], [{"role": "user", "content": "x"}, "y"]], ids=repr,
 )  # fmt: skip
 def test_messages_of_the_wrong_shape_are_refused_before_anything_is_sent(server, client, messages):
     for method, more in (("chat", ()), ("stream_chat", ()), ("run_tools", ([],))):
         with pytest.raises(ValidationError, match="messages") as caught:
             getattr(client, method)(messages, *more)
-        assert isinstance(caught.value, ValueError) and "\n" not in str(caught.value)
+        assert isinstance(caught.value, ValueError)
     assert not server.requests
 
 
 def test_messages_of_the_right_shape_go_out(server, client):
-    messages = [{"role": role, "content": "x"} for role in ("developer", "system", "user", "tool")]
-    messages += [
+    roles = ("developer", "system", "user", "tool", "function")
+    messages = [{"role": role, "content": "x"} for role in roles] + [
         {"role": "assistant", "content": None, "tool_calls": []},
-        {"role": "assistant", "refusal": "no"},
-        {"role": "function", "name": "f", "content": "x"},
+        {"role": "assistant", "refusal": "no"}, {"role": "assistant", "content": ""},
         {"role": "user", "content": [{"type": "text", "text": "x"}]},
-        {"role": "assistant", "content": ""},
-    ]
-    client.chat(messages)
+    ]  # fmt: skip
     client.chat(tuple(messages))
-    assert [request.json["messages"] for request in server.requests] == [messages, messages]
+    assert server.requests[0].json["messages"] == messages
 
 
 RING: dict = {}
@@ -5275,23 +4791,25 @@ RING["ring"] = RING
     [
         (lambda c: c.chat("hi", metadata={"a": float("nan")}), "metadata.a"),
         (lambda c: c.chat("hi", x=[1, float("inf")]), r"x\[1\]"),
-        (lambda c: c.chat("hi", x={"y": [{"z": object()}]}), r"\bx\b"),
-        (lambda c: c.chat("hi", x={1, 2}), "x .*set"),
-        (lambda c: c.chat("hi", x=b"bytes"), "x .*bytes"),
+        (lambda c: c.chat("hi", x={1, 2}), "x .*set"), (lambda c: c.chat("hi", x=b"b"), "x .*byt"),
         (lambda c: c.chat("hi", x={(1, 2): 3}), "x"),
         (lambda c: c.request("POST", "/x", json=RING), None),
+        (lambda c: c.request("POST", "/x", jsn={}), "jsn"), (lambda c: c.request("A B", "/x"), "A"),
         (lambda c: c.text_to_speech("x", to=io.StringIO()), "to="),
         (lambda c: c.download_file("f", to=5), "to="),
         (lambda c: c.request("POST", "/x", json={}, files={"f": b"x"}), "json="),
-        (lambda c: c.request("POST", "/x", data=[("a", "1")]), "data="),
         (lambda c: c.request("POST", "/x", data=io.BytesIO(b"x")), "data="),
+        (lambda c: c.request("GET", "/x", params=[("a", 1)]), "params="),
         (lambda c: c.chat("hi", extra_headers=["a"]), "extra_headers="),
         (lambda c: c.chat("hi", extra_body=[1]), "extra_body="),
         (lambda c: c.translate_audio(b"abc", temperature=float("nan")), "temperature"),
         (lambda c: c.run_tools("hi", [functools.partial(len)]), "len|tool"),
-        (lambda c: c.files.create(file="train.jsonl", purpose="fine-tune"), "file="),
+        # a lone surrogate where no request can hold it
+        (lambda c: c.files.list(after="\ud800"), "query"),
+        (lambda c: c.download_file("a\udfff"), "file_id"),
+        (lambda c: c.chat("hi", extra_headers={"x-a": "\ud800"}), "x-a"),
     ],
-)
+)  # fmt: skip
 def test_what_cannot_be_sent_is_refused_before_anything_is(server, client, call, names):
     with pytest.raises(ValidationError, match=names):
         call(client)
@@ -5310,21 +4828,18 @@ OUT_OF_RANGE = [
 IN_RANGE = [
     {"temperature": 0, "top_p": 0, "n": 1, "frequency_penalty": -2, "presence_penalty": 2},
     {"temperature": 2, "top_p": 1.0, "n": 128, "stop": ["a"] * 4, "seed": -5},
-    {"logprobs": True, "top_logprobs": 0, "stop": "x", "max_completion_tokens": 131072},
-    {"logprobs": True, "top_logprobs": 20, "max_tokens": 1, "max_completion_tokens": 1},
+    {"logprobs": True, "top_logprobs": 20, "stop": "x", "max_completion_tokens": 131072},
     {"temperature": None, "logprobs": None, "top_logprobs": None, "stop": None, "seed": None},
 ]
 
 
 @pytest.mark.parametrize("params", OUT_OF_RANGE, ids=repr)
 def test_what_is_out_of_range_is_refused_and_named(server, client, params):
-    checked = client.with_options(validate=True)
-    with pytest.raises(ValidationError, match=next(iter(params))) as caught:
-        checked.chat("hi", **params)
-    assert repr(next(iter(params.values()))) in str(caught.value)
-    with pytest.raises(ValidationError):
-        checked.stream_chat("hi", **params)
-    assert not server.requests
+    checked, name = client.with_options(validate=True), next(iter(params))
+    for call in (checked.chat, checked.stream_chat):
+        with pytest.raises(ValidationError, match=name) as caught:
+            call("hi", **params)
+        assert repr(params[name]) in str(caught.value) and not server.requests
     if params.get("temperature") == params.get("temperature"):  # NaN goes nowhere
         client.chat("hi", **params)
         assert {name: server.requests[-1].json[name] for name in params} == params
@@ -5356,10 +4871,9 @@ def test_only_the_default_host_gets_its_own_wording(server, client, default_host
         assert caller.embedding("1") == [[1.0, 0.5]]
         chat, stream, embedding = (request.json for request in asked.requests)
         for body in (chat, stream):
-            assert body.get("max_completion_tokens") == (5 if own else None)
-            assert body.get("max_tokens") == (None if own else 5)
+            assert body["max_completion_tokens" if own else "max_tokens"] == 5
+            assert ("max_tokens" in body) == (not own)
         assert stream.get("stream_options") == ({"include_usage": True} if own else None)
-        assert "stream_options" not in chat
         assert embedding.get("encoding_format") == ("base64" if own else None)
 
 
@@ -5389,33 +4903,33 @@ def test_what_the_caller_wrote_wins_on_the_default_host_too(default_host):
 
 RESPONSE = {
     "id": "resp_1", "object": "response", "output": [
-        {"type": "reasoning", "summary": []},
+        {"type": "reasoning", "content": [{"type": "reasoning_text", "text": "hm"}]},
         {"type": "message", "content": [{"type": "output_text", "text": '{"name": "Ada"}'}]},
         {"type": "message", "content": [{"type": "refusal", "refusal": "no"}]},
     ],
 }  # fmt: skip
 
 
-def test_an_id_stays_one_segment_of_the_path_or_is_refused(server, client):
-    for value, path in (
-        ("a/b ?#", "a%2Fb%20%3F%23"), ("a\nb", "a%0Ab"), ("..%2f", "..%252f"), ("...", "..."),
-        ("é☃", "%C3%A9%E2%98%83"), ("ft:gpt::x", "ft:gpt::x"), ("{file_id}", "%7Bfile_id%7D"),
-        (5, "5"), ("", None), (".", None), ("..", None), (None, None),
+@pytest.mark.parametrize(
+    "value, path",
+    [("a/b ?#", "a%2Fb%20%3F%23"), ("a\nb", "a%0Ab"), ("..%2f", "..%252f"), ("...", "..."),
+     ("é☃", "%C3%A9%E2%98%83"), ("ft:gpt::x", "ft:gpt::x"), ("{file_id}", "%7Bfile_id%7D"),
+     (5, "5"), ("", None), (".", None), ("..", None), (None, None), ("a\ud800", None)],
+)  # fmt: skip
+def test_an_id_stays_one_segment_of_the_path_or_is_refused(server, client, value, path):
+    for call, at in (
+        (lambda: client.vector_stores.files.retrieve("f", vector_store_id=value),
+         "/vector_stores/%s/files/f"),
+        (lambda: client.download_file(value), "/files/%s/content"),
+        (lambda: client.files.retrieve(file_id=value), "/files/%s"),
     ):  # fmt: skip
-        for call, at in (
-            (lambda: client.vector_stores.files.retrieve("f", vector_store_id=value),
-             "/vector_stores/%s/files/f"),
-            (lambda: client.download_file(value), "/files/%s/content"),
-            (lambda: client.files.retrieve(file_id=value), "/files/%s"),
-        ):  # fmt: skip
-            if path is not None:
-                call()
-                assert line_of(server.requests[-1]) == "GET " + at % path
-                continue
-            server.requests.clear()
+        if path is None:
             with pytest.raises(ValidationError, match="_id"):
                 call()
-            assert not server.requests
+        else:
+            call()
+            assert line_of(server.requests[-1]) == "GET " + at % path
+    assert path or not server.requests
 
 
 def test_a_missing_id_or_one_too_many_is_a_type_error_that_names_it(server, client):
@@ -5431,42 +4945,35 @@ def test_a_missing_id_or_one_too_many_is_a_type_error_that_names_it(server, clie
 
 
 @pytest.mark.parametrize(
-    "where, name, near",
+    "work, near",
     [
-        (lambda c: c, "file", "'files"), (lambda c: c, "embedings", "'embedding"),
-        (lambda c: c, "respnses", "'responses"), (lambda c: openai_mini, "Streem", "'Stream'"),
-        (lambda c: openai_mini, "chat", "OpenAI"), (lambda c: c.files, "creat", "'create'"),
-        (lambda c: c.vector_stores.files, "upload_and_poll", "upload_and_poll"),
-        (lambda c: c.chat.completions.with_raw_response, "make", "client.chat.completions"),
+        (lambda c: c.file, "'files"), (lambda c: c.embedings, "'embedding"),
+        (lambda c: c.respnses, "'responses"), (lambda c: openai_mini.Streem, "'Stream'"),
+        (lambda c: openai_mini.chat, "OpenAI"), (lambda c: openai_mini.api_key, "OpenAI"),
+        (lambda c: c.qqqq, "'qqqq'"), (lambda c: c.files.creat(), "'create'"),
+        (lambda c: c.vector_stores.files.upload_and_poll("f"), "upload_and_poll"),
+        (lambda c: c.chat.completions.with_raw_response.make(), "client.chat.completions"),
+        (lambda c: c.files(), "client"), (lambda c: c.with_raw_response(), "client"),
+        (lambda c: c.beta.create(), "client"),
     ],
 )  # fmt: skip
 def test_an_unknown_name_is_an_attribute_error_that_suggests_the_nearest(
-    server, client, where, name, near
+    server, client, work, near
 ):
     with pytest.raises(AttributeError, match=near):
-        getattr(where(client), name)()
-    assert server.requests == []
-
-
-def test_what_is_no_verb_cannot_be_called(server, client):
-    for call in (client.files, client.beta, client.with_raw_response, client.beta.create):
-        with pytest.raises(AttributeError, match="client"):
-            call()
-    with pytest.raises(AttributeError, match="'qqqq'"):
-        client.qqqq  # noqa: B018
-    assert not hasattr(client, "_private") and not hasattr(client.files, "_private")
+        work(client)
     assert server.requests == []
 
 
 def test_the_names_of_the_module_and_of_its_resources_can_be_explored(client):
     scope: dict = {}
     exec("from openai_mini import *", scope)
-    brought = set(scope) - {"__builtins__"}
     errors = {name for name in vars(openai_mini) if name.endswith("Error")}
-    assert errors | {"OpenAIMini", "NOT_GIVEN", "main", "iter_sse", "Stream"} <= brought
-    assert not brought & {"json", "sys", "time", "requests", "annotations", "TYPE_CHECKING"}
+    assert errors | {"OpenAIMini", "NOT_GIVEN", "main", "iter_sse", "Stream"} <= set(scope)
+    assert not set(scope) & {"json", "sys", "time", "requests", "annotations", "TYPE_CHECKING"}
     assert not any(hasattr(openai_mini, name) for name in ("AsyncOpenAI", "api_base", "__path__"))
     assert {"chat", "files", "vector_stores", "embedding", "stats"} <= set(dir(client))
+    assert not hasattr(client, "_private") and not hasattr(client.files, "_repr_html_")
 
 
 # What goes out
@@ -5475,40 +4982,38 @@ def test_the_names_of_the_module_and_of_its_resources_can_be_explored(client):
 @pytest.mark.parametrize("empty", [openai_mini.NOT_GIVEN, openai_mini.omit])
 def test_not_given_is_left_out_of_body_query_and_headers(server, client, empty):
     client.chat.completions.create(model="m", messages=[], stop=empty, timeout=empty)
-    assert server.requests[-1].json == {"model": "m", "messages": []}
     client.files.list(limit=empty, after="x", extra_query={"q": empty})
-    assert line_of(server.requests[-1]) == "GET /files?after=x"
     client.files.create(file=("a", b"1"), purpose=empty)
-    assert [part.name for part in server.requests[-1].parts] == ["file"]
-    for headers, beta in ((empty, "assistants=v2"), ({"openai-beta": "mine"}, "mine")):
-        client.vector_stores.list(extra_headers=headers)
-        assert server.requests[-1].headers["openai-beta"] == beta
+    client.vector_stores.list(extra_headers=empty)
+    client.vector_stores.list(extra_headers={"openai-beta": "mine"})
+    client.beta.agents.create(name=empty, model="m")
     client.beta.responses.create(betas=["a", "b"], model="m")
-    assert server.requests[-1].headers["openai-beta"] == "a,b"
-    assert server.requests[-1].json == {"model": "m"}
-    assert not empty
+    chat, listed, form, *stores, agent, beta = server.requests
+    assert chat.json == {"model": "m", "messages": []} and agent.json == beta.json == {"model": "m"}
+    assert line_of(listed) == "GET /files?after=x" and [p.name for p in form.parts] == ["file"]
+    sent = [request.headers["openai-beta"] for request in (*stores, beta)]
+    assert sent == ["assistants=v2", "mine", "a,b"] and not empty
 
 
 def test_files_are_known_by_their_kind_of_value(server, client, tmp_path):
     path = tmp_path / "a.jsonl"
     path.write_bytes(b"{}")
     with open(str(path), "rb") as opened:
-        for file in (path, opened, ("a.jsonl", b"{}"), ("a.jsonl", path), ("a.jsonl", opened)):
-            opened.seek(0)
+        for file in (path, opened, ("a.jsonl", b"{}"), ("a.jsonl", path)):
             client.files.create(file=file, purpose="batch")
             fields = {part.name: (part.filename, part.body) for part in server.requests[-1].parts}
             assert fields == {"purpose": (None, b"batch"), "file": ("a.jsonl", b"{}")}
-    client.images.edit(image=[("a", b"1"), ("b", b"2")], mask=("m", b"3"), prompt="p", n=2)
+    images = [("a", b"1"), ("b", b"2")]
+    client.images.edit(image=images, mask=("m", b"3"), prompt="p", extra_body={"n": 2})
     parts = [(part.name, part.body) for part in server.requests[-1].parts]
     files = [("image[]", b"1"), ("image[]", b"2"), ("mask", b"3")]
     assert parts == [("prompt", b"p"), ("n", b"2")] + files
 
 
 def test_results_in_arguments_are_no_files(server, client):
-    """Every name of a Result reads None, `read` too."""
     server.default = Answer(json=RESPONSE)
     first = client.responses.create(input="x")
-    client.responses.create(input=first.output, metadata=first.output[0], previous=first)
+    client.responses.create(input=first.output, previous=first)  # `.read` of them reads None
     assert server.requests[-1].json["input"] == RESPONSE["output"]
 
 
@@ -5520,25 +5025,25 @@ def test_pages_of_a_list_go_on_as_they_began(server, client):
     last = {"data": [{"id": "c"}], "has_more": False}
     server.default = lambda request: Answer(json=last if "after" in request.query else first)
     client = client.with_options(admin_api_key="sk-admin")
-    extra = {"extra_headers": {"x-a": "b"}, "extra_query": {"q": "1"}}
-    for call, path, key in (
-        (client.admin.organization.users.list, "/v1/organization/users", "sk-admin"),
-        (lambda **more: client.vector_stores.files.list("v", **more),
-         "/v1/vector_stores/v/files", "sk-test"),
-    ):  # fmt: skip
-        assert [item.id for item in call(limit=2, **extra)] == ["a", "b", "c"]
+    options = {"limit": 2, "extra_headers": {"x-a": "b"}, "extra_query": {"q": "1"}}
+    for page, key, beta in (
+        (client.admin.organization.users.list(**options), "sk-admin", None),
+        (client.vector_stores.files.list("v", **options), "sk-test", "assistants=v2"),
+        (client.files.with_raw_response.list(**options).parse(), "sk-test", None),
+    ):
+        assert [item.id for item in page] == ["a", "b", "c"]
         asked = server.requests[-1]
-        assert (asked.path, asked.headers["authorization"]) == (path, "Bearer " + key)
         assert asked.query == {"limit": "2", "q": "1", "after": "b"}
-        assert asked.headers["x-a"] == "b"
-    assert asked.headers["openai-beta"] == "assistants=v2"
-    page = client.files.with_raw_response.list().parse()
-    assert [item.id for item in page] == ["a", "b", "c"]
+        assert asked.headers["authorization"] == "Bearer " + key and asked.headers["x-a"] == "b"
+        assert asked.headers.get("openai-beta") == beta
     server.requests.clear()
-    server.default = Answer(json={"object": "list", "data": ["a", "b"]})
-    for answer in (client.models.list(), client.vector_stores.search("v", query="q")):
-        assert list(answer) == ["a", "b"] and not answer.has_next_page()
-    assert len(server.requests) == 2
+    server.default = Answer(json={"object": "list", "data": [{"id": "a"}]})
+    for answer in (
+        client.models.list(), client.vector_stores.search("v", query="q"),
+        client.vector_stores.files.content("f", vector_store_id="v"),
+    ):  # fmt: skip
+        assert list(answer) == [{"id": "a"}] and not answer.has_next_page()
+    assert len(server.requests) == 3
 
 
 def test_each_method_reads_what_its_path_answers(server, client):
@@ -5551,11 +5056,12 @@ def test_each_method_reads_what_its_path_answers(server, client):
     ):  # fmt: skip
         assert isinstance(answer, bytes) and answer == answer.read() == b"\x00\xff"
     server.default = Answer(body="text", content_type="application/json")
-    make, audio = client.audio.transcriptions.create, ("a.mp3", b"1")
+    ask = {"file": ("a.mp3", b"1"), "model": "m"}
     assert client.files.content("f").text == client.files.retrieve_content("f") == "text"
-    assert make(file=audio, model="m", response_format="srt") == "text"
+    assert client.audio.transcriptions.create(response_format="srt", **ask) == "text"
     server.script(Answer(json={"text": "hi"}), Answer(204), Answer(json=RESPONSE))
-    assert make(file=audio, model="m").text == "hi" and not client.responses.delete("r")
+    assert client.audio.transcriptions.create(**ask).text == "hi"
+    assert not client.responses.delete("r")
     assert client.responses.create(input="x").output_text == '{"name": "Ada"}'
     kinds = ["response.created", "response.output_text.delta", "response.completed"]
     events = [(kind, {"type": kind, "delta": "x", "response": {}}) for kind in kinds]
@@ -5585,10 +5091,16 @@ def test_a_streaming_response_has_the_official_methods(server, client, tmp_path)
         server.script(Answer(body=text))
         with client.files.with_streaming_response.content("f") as response:
             assert response.status_code == 200 and work(response) == expected
-    ask = client.chat.completions.with_streaming_response.create
-    with ask(model="m", messages=[]) as response:
+    with client.chat.completions.with_streaming_response.create(messages=[]) as response:
         assert json.loads(response.read()) == response.json() == CHAT
         assert response.parse().content == "hello"
+    with client.chat.completions.with_streaming_response.create(stream=True) as response:
+        assert "".join(chunk.content for chunk in response.parse()) == "hello"
+    stats = client.stats()
+    assert (stats["succeeded"], stats["streams"]["completed"]) == (7, 1)
+
+
+def test_a_raw_response_has_the_official_names(server, client):
     server.script(Answer(500), Answer(json=CHAT, headers={"x-request-id": "r", "X-My": "mine"}))
     raw = client.with_raw_response.chat.completions.create(model="m", messages=[])
     assert raw.headers["x-my"] == raw.headers.get("X-MY") == "mine" and raw.request_id == "r"
@@ -5597,11 +5109,7 @@ def test_a_streaming_response_has_the_official_methods(server, client, tmp_path)
     assert pickle.loads(pickle.dumps(raw)).headers["x-my"] == "mine"
     raw = client.chat.completions.with_raw_response.create(model="m", messages=[], stream=True)
     assert raw.status_code == 200 and raw.headers["content-type"].startswith("text/event-stream")
-    with ask(model="m", messages=[], stream=True) as response:
-        for one in (raw, response):
-            assert "".join(chunk.content for chunk in one.parse()) == "hello"
-    stats = client.stats()
-    assert (stats["succeeded"], stats["streams"]["completed"]) == (9, 2)
+    assert "".join(chunk.content for chunk in raw.parse()) == "hello"
     server.default = Answer(404, json={"error": {"message": "no such file"}})
     with pytest.raises(openai_mini.NotFoundError, match="no such file"):
         client.files.with_raw_response.retrieve("f")
@@ -5610,16 +5118,13 @@ def test_a_streaming_response_has_the_official_methods(server, client, tmp_path)
     assert client.stats()["queue"]["running"] == 0
 
 
-def test_a_streaming_response_cut_short_is_a_failure_that_says_where(server):
-    breaker = openai_mini.CircuitBreaker(failure_threshold=1)
-    client = new_client(server, circuit_breaker=breaker)
+def test_a_streaming_response_cut_short_is_a_failure_that_says_where(server, client):
     server.default = Answer(body="abcde", cut=3)
     with client.files.with_streaming_response.content("f") as response:
         with pytest.raises(openai_mini.APIResponseError, match="GET /files/f/content: .*1 attempt"):
             response.read()
     stats = client.stats()
     assert (stats["succeeded"], stats["failed"], stats["queue"]["running"]) == (0, 1, 0)
-    assert breaker.state == "open"
 
 
 def test_a_dropped_streaming_or_raw_answer_gives_slot_and_probe_back_at_once(server):
@@ -5632,17 +5137,12 @@ def test_a_dropped_streaming_or_raw_answer_gives_slot_and_probe_back_at_once(ser
     gc.disable()
     try:
         for kind in ("with_streaming_response", "with_raw_response"):
-            ask = getattr(client.chat.completions, kind).create
-            answer = ask(model="m", messages=[], stream=True, timeout=5)
+            answer = getattr(client.chat.completions, kind).create(stream=True, timeout=5)
             del answer
             assert client.stats()["queue"]["running"] == 0
-        server.default = Answer(pieces=[b"x" * 100, b"y"], hold_after=1, wait=threading.Event())
-        with client.files.with_streaming_response.content("f") as response:
-            assert next(response.iter_bytes())
-        assert client.stats()["queue"]["running"] == 0
     finally:
         gc.enable()
-    assert client.stats()["abandoned"] >= 2
+    assert client.stats()["abandoned"] == 2
 
 
 def test_the_key_may_be_set_later_as_in_the_official_package(server):
@@ -5650,10 +5150,10 @@ def test_the_key_may_be_set_later_as_in_the_official_package(server):
     client.api_key = "new"
     client.chat("hi")
     pickle.loads(pickle.dumps(client)).chat("hi")
-    sent = [request.headers["authorization"] for request in server.requests]
-    assert sent == ["Bearer new"] * 2 and client.api_key == "new"
+    assert {request.headers["authorization"] for request in server.requests} == {"Bearer new"}
     with pytest.raises(ValidationError):
         client.api_key = "a\nb"
+        client.chat("hi")
     with pytest.raises(AttributeError):
         client.base_url = "http://127.0.0.1:9"
 
@@ -5671,58 +5171,50 @@ def test_chat_parse_gives_an_instance_of_the_class_for_each_choice(server, clien
         client.chat.completions.with_raw_response.parse(**ask).parse(),
     ):  # fmt: skip
         assert [choice.message.parsed.name for choice in made.choices] == ["Ada", "Bob"]
-        assert isinstance(made.choices[0].message.parsed, Person)
+        assert made.parsed.name == "Ada"
         assert json.loads(json.dumps(made.choices[0].message)) == choices[0]["message"]
     assert line_of(server.requests[0]) == "POST /chat/completions"
-    sent = server.requests[0].json["response_format"]
-    assert sent["type"] == "json_schema"
-    assert sent["json_schema"] == {"name": "Person", "strict": True, "schema": STRICT_PERSON}
+    form = {"name": "Person", "strict": True, "schema": STRICT_PERSON}
+    sent = {"type": "json_schema", "json_schema": form}
+    assert server.requests[0].json["response_format"] == sent
+    with pytest.raises(ValidationError):
+        client.chat.completions.parse(stream=True, **ask)
     ask["response_format"] = {"type": "json_object"}  # without a class it is create()
     assert client.chat.completions.parse(**ask).choices[0].message.content == texts[0]
     assert server.requests[-1].json["response_format"] == {"type": "json_object"}
     server.default, ask = Answer(json=RESPONSE), {"model": "m", "input": "x"}
     response = client.responses.parse(text={"verbosity": "low"}, text_format=Person, **ask)
     assert response.output_parsed.name == response.output[1].content[0].parsed.name == "Ada"
-    form = dict(sent["json_schema"], type="json_schema")
+    form = dict(form, type="json_schema")
     assert server.requests[-1].json == dict(ask, text={"verbosity": "low", "format": form})
-
-
-@pytest.mark.parametrize("choices", [[None], [{"message": None}], "x", [{"message": "m"}]], ids=str)
-def test_parsing_reads_past_choices_of_any_shape(server, client, choices):
-    server.default = Answer(json={"choices": choices, "output": ["x", {"content": [1]}]})
-    with contextlib.suppress(openai_mini.APIResponseError):
-        assert client.chat("hi", schema={"type": "object"}).parsed is None
 
 
 # Azure
 
 
-AZURE = {"azure_endpoint": "AZURE_OPENAI_ENDPOINT", "api_version": "OPENAI_API_VERSION",
-         "api_key": "AZURE_OPENAI_API_KEY"}  # fmt: skip
-
-
-@pytest.mark.parametrize("given", ["arguments", "variables"])
-def test_an_azure_client_asks_where_azure_wants_to_be_asked(server, monkeypatch, given):
+@pytest.mark.parametrize("by_variables", [False, True])
+@pytest.mark.parametrize("named, path", [("my dep", "my%20dep"), (None, "m")])
+def test_an_azure_client_asks_where_azure_wants_to_be_asked(
+    server, monkeypatch, by_variables, named, path
+):
     """Of a deployment (the model names it where nothing else does), or below /openai itself."""
     server.default = Answer(json=dict(CHAT, data=[], text=""))
     options = {"azure_endpoint": server.origin + "/", "api_key": "k", "api_version": "v 1"}
-    if given == "variables":
-        for name in AZURE:
-            monkeypatch.setenv(AZURE[name], options.pop(name))
-    for named, path in (("my dep", "my%20dep"), (None, "m")):
-        client = openai_mini.AzureOpenAI(azure_deployment=named, **options)
-        for call, at in (
-            (client.chat.completions.create, "deployments/{}/chat/completions"),
-            (client.embeddings.create, "deployments/{}/embeddings"),
-            (client.images.edit, "deployments/{}/images/edits"),
-            (client.audio.transcriptions.create, "deployments/{}/audio/transcriptions"),
-            (client.responses.create, "responses"), (client.files.create, "files"),
-        ):  # fmt: skip
-            call(model="m", **({"file": b"x"} if "audio" in at or at == "files" else {}))
-            request = server.requests[-1]
-            assert request.path == "/openai/" + at.format(path)
-            assert request.query == {"api-version": "v 1"} and request.headers["api-key"] == "k"
-            assert "authorization" not in request.headers
+    for name in [*options] if by_variables else ():
+        prefix = "OPENAI_" if name == "api_version" else "AZURE_OPENAI_"
+        monkeypatch.setenv(prefix + name.replace("azure_", "").upper(), options.pop(name))
+    client, file = openai_mini.AzureOpenAI(azure_deployment=named, **options), {"file": b"x"}
+    for call, at, more in (
+        (client.chat.completions.create, "deployments/{}/chat/completions", {}),
+        (client.embeddings.create, "deployments/{}/embeddings", {}),
+        (client.audio.transcriptions.create, "deployments/{}/audio/transcriptions", file),
+        (client.responses.create, "responses", {}), (client.files.create, "files", file),
+    ):  # fmt: skip
+        call(model="m", **more)
+        request = server.requests[-1]
+        assert request.path == "/openai/" + at.format(path)
+        assert request.query == {"api-version": "v 1"} and request.headers["api-key"] == "k"
+        assert "authorization" not in request.headers
 
 
 def test_an_azure_client_sends_a_token_as_a_bearer_and_never_the_key_of_openai(server, monkeypatch):
@@ -5754,14 +5246,6 @@ def run_readme(word, space: dict) -> dict:
     return space
 
 
-def events_of(server, work, **options):
-    """The events of what `work(client)` does, and the names of them."""
-    events = []
-    with contextlib.suppress(OpenAIError):
-        work(new_client(server, on_event=events.append, **options))
-    return events, " ".join(event["event"] for event in events)
-
-
 def counts_of(client) -> tuple:
     stats = client.stats()
     return tuple(stats[name] for name in ("requests", "succeeded", "failed", "abandoned"))
@@ -5770,72 +5254,56 @@ def counts_of(client) -> tuple:
 def test_the_statistics_agree_with_a_server_that_counts(server):
     client = new_client(server, cache={})
     limits = {"x-ratelimit-remaining-requests": "59", "x-ratelimit-limit-tokens": "1000"}
-    server.script(Answer(500, json={"error": "no"}), Answer(json=CHAT))
-    client.chat("one")
-    client.chat("one")
-    server.script(Answer(400, json={"error": "bad"}), Answer(sse=chunks("a", "b", usage=SPENT)))
-    with pytest.raises(OpenAIError):
-        client.chat("two")
-    list(client.stream_chat("three"))
-    usage = {"input_tokens": 5, "output_tokens": 6, "total_tokens": 11}
+    usage = {"input_tokens": 5, "output_tokens": 6, "total_tokens": 12}
+    server.script(Answer(500, json={"error": "no"}), Answer(json=CHAT), Answer(400))
+    server.script(Answer(sse=chunks("a", "b", usage=SPENT)))
     server.script(Answer(json=dict(RESPONSE, usage=usage), headers=limits))
+    assert client.chat("one") == client.chat("one")
+    client_error(lambda: client.chat("two"), BadRequestError)
+    list(client.stream_chat("three"))
     client.responses.create(input="four")
     stats = client.stats()
     assert counts_of(client) == (5, 4, 1, 0)
     assert stats["retries"] == 1 and stats["errors"] == {"BadRequestError": 1}
-    assert stats["tokens"] == {"prompt": 23, "completion": 9, "total": 32}
+    assert stats["tokens"] == {"prompt": 23, "completion": 9, "total": 33}
     assert stats["bytes_sent"] == sum(len(asked.body) for asked in server.requests)
     assert stats["bytes_received"] > len(json.dumps(CHAT))
     assert stats["cache"] == {"hits": 1, "misses": 3}
     assert stats["queue"] == {"running": 0, "waiting": 0}
     assert stats["circuit"] == {"state": "closed", "opened": 0}
     assert {name.lower(): value for name, value in stats["rate_limit"].items()} == limits
-    streams, latency = stats["streams"], stats["latency_s"]
-    assert 0 < streams.pop("ttft_s") < 10
-    ends = {"interrupted": 0, "abandoned": 0}
-    assert streams == {"started": 1, "completed": 1, "chunks": 4, **ends}
-    assert latency["count"] == 4 and 0 <= latency["p50"] <= latency["p95"] <= latency["max"]
-    assert 0 < latency["mean"] <= latency["max"]
+    streams = {"started": 1, "completed": 1, "interrupted": 0, "abandoned": 0, "chunks": 4}
+    assert {**stats["streams"], **streams} == stats["streams"] and stats["streams"]["ttft_s"] > 0
+    latency = stats["latency_s"]
+    assert latency["count"] == 4 and 0 < latency["mean"] <= latency["max"]
+    assert 0 <= latency["p50"] <= latency["p95"] <= latency["max"]
 
 
 def test_before_the_first_call_all_is_zero_and_times_are_none():
     stats = OpenAIMini(base_url="echo:").stats()
-    assert stats["requests"] == stats["succeeded"] == stats["bytes_received"] == 0
-    assert stats["errors"] == {} == stats["rate_limit"]
+    assert json.dumps(stats) and stats["requests"] == 0 and stats["errors"] == {}
     assert stats["latency_s"] == {"count": 0, "mean": None, "p50": None, "p95": None, "max": None}
     assert stats["streams"]["ttft_s"] is None
-    json.dumps(stats)
 
 
-def test_calls_and_streams_are_counted_by_how_they_end(server):
+def ask_chat(client):
+    with contextlib.suppress(OpenAIError):
+        client.chat("my prompt")
+
+
+def read_chat(client):
+    with contextlib.suppress(OpenAIError):
+        list(client.stream_chat("my prompt"))
+
+
+def test_a_call_that_ctrl_c_ends_is_abandoned(server):
     def interrupted():
         raise KeyboardInterrupt
 
-    client, at_once = new_client(server, max_retries=0), {"message": "x", "code": "server_error"}
-    list(client.stream_chat("whole"))
-    server.script(Answer(sse=chunks("a", "b"), cut=250))
-    with pytest.raises(OpenAIError):
-        list(client.stream_chat("cut"))
-    with client.stream_chat("left") as stream:
-        next(stream)
-    client.stream_chat("dropped")
-    gc.collect()
-    server.script(Answer(sse=[{"error": at_once}]), Answer(500))
-    for _ in range(2):
-        with pytest.raises(OpenAIError):
-            client.stream_chat("never began")
-    assert counts_of(client) == (6, 1, 3, 2)
-    streams = client.stats()["streams"]
-    ends = ("started", "completed", "interrupted", "abandoned")
-    assert [streams[name] for name in ends] == [4, 1, 1, 2]
-    server.script(Answer(sse=[{"error": at_once}]))  # another attempt follows: it is one call
-    list(client.stream_chat("retried", max_retries=1))
-    assert counts_of(client) == (7, 2, 3, 2) and client.stats()["retries"] == 1
-    assert [client.stats()["streams"][name] for name in ends] == [5, 2, 1, 2]
-    stopped = new_client(server, api_key=interrupted)
+    client = new_client(server, api_key=interrupted)
     with pytest.raises(KeyboardInterrupt):
-        stopped.chat("hi")
-    assert counts_of(stopped) == (1, 0, 0, 1) and stopped.stats()["queue"]["running"] == 0
+        client.chat("hi")
+    assert counts_of(client) == (1, 0, 0, 1) and client.stats()["queue"]["running"] == 0
 
 
 def test_memory_stays_constant_however_many_calls_are_counted():
@@ -5850,68 +5318,63 @@ def test_memory_stays_constant_however_many_calls_are_counted():
         for number in range(1_000_000 if MILLION else 1500):
             client.chat("call")
             if number % 10 == 0:
-                list(client.stream_chat("call"))
+                read_chat(client)
         gc.collect()
-        grown = tracemalloc.get_traced_memory()[0] - before
+        assert tracemalloc.get_traced_memory()[0] - before < 30_000
     finally:
         tracemalloc.stop()
-    assert grown < 30_000
 
 
 # Events
 
-
-def test_the_events_tell_the_whole_life_of_a_retried_call(server):
-    first = {"x-request-id": "r1", "retry-after": "0.001"}
-    server.script(Answer(503, headers=first), Answer(json=CHAT, reset=5))
-    server.script(Answer(json=CHAT, headers={"x-request-id": "r3"}))
-    events, names = events_of(server, lambda client: client.chat("hi"))
-    assert names == "request response retry request response retry request response"
-    assert [event["attempt"] for event in events] == [1, 1, 1, 2, 2, 2, 3, 3]
-    assert len({event["id"] for event in events}) == 1
-    model = openai_mini.DEFAULT_MODELS["chat"]
-    for event in events:
-        assert (event["method"], event["path"]) == ("POST", "/chat/completions")
-        assert event["model"] == model
-    failed, waited, broken, last = events[1], events[2], events[5], events[-1]
-    assert (failed["status"], failed["request_id"]) == (503, "r1")
-    assert failed["error"] == waited["error"] == "InternalServerError"
-    assert waited["wait_s"] == 0.001 and broken["error"] == "APIConnectionError"
-    assert (last["status"], last["request_id"], last["usage"]) == (200, "r3", CHAT["usage"])
-    assert last["duration_s"] >= 0 and "error" not in last and "state" not in last
-
-
-def test_the_events_of_a_call_that_fails_end_with_an_error(server):
-    server.default = Answer(500)
-    events, names = events_of(server, lambda client: client.chat("hi"), max_retries=1)
-    assert names == "request response retry request response error"
-    assert events[-1]["error"] == "InternalServerError" and events[-1]["duration_s"] > 0
-    server.default = Answer(json=CHAT, reset=0)
-    events, names = events_of(server, lambda client: client.chat("hi"), max_retries=0)
-    assert names.startswith("request") and names.endswith("error")
-    assert events[-1]["error"] == "APIConnectionError"
-    server.default = Answer(500)  # those of a fallback belong to the call
-    with LoopbackServer() as other:
-        options = {"max_retries": 0, "fallback": new_client(other)}
-        events, names = events_of(server, lambda client: client.chat("hi"), **options)
-    assert names == "request response request response"
-    assert [event.get("status") for event in events] == [None, 500, None, 200]
-    assert len({event["id"] for event in events}) == 1
+FAILED = {"error": "InternalServerError"}
+BUSY = Answer(503, headers={"x-request-id": "r1", "retry-after": "0.001"})
+REFUSAL = Answer(sse=[{"error": {"message": "x", "code": "server_error"}}])
+CUT_OFF, SAID = Answer(sse=chunks("a", "b"), cut=250), Answer(sse=chunks("a", usage=SPENT))
+RETRIED, STREAMED = "request response retry ", "request response stream_end"
+RETRIED_TWICE = RETRIED * 2 + "request response"
+LIVES = [  # (answers, what is done, the names of the events, what the last one has)
+    ([BUSY, Answer(500), Answer(json=CHAT, headers={"x-request-id": "r3"})], ask_chat,
+     RETRIED_TWICE, {"status": 200, "request_id": "r3", "usage": CHAT["usage"]}),
+    ([Answer(500)] * 3, ask_chat, RETRIED_TWICE + " error", FAILED),
+    ([Answer(raw=b"")] * 3, ask_chat, "request retry " * 2 + "request error",
+     {"error": "APIConnectionError"}),
+    ([SAID], read_chat, STREAMED, {"state": "completed", "usage": SPENT}),
+    ([REFUSAL, SAID], read_chat, RETRIED + STREAMED, {"state": "completed", "usage": SPENT}),
+    ([REFUSAL] * 3, read_chat, RETRIED_TWICE + " error", FAILED),  # it never began
+    ([CUT_OFF], read_chat, STREAMED, {"state": "interrupted", "error": "StreamInterruptedError"}),
+    ([], lambda client: client.stream_chat("hi").close(), STREAMED, {"state": "abandoned"}),
+    ([], lambda client: client.stream_chat("hi") and gc.collect(), STREAMED,
+     {"state": "abandoned"}),
+]  # fmt: skip
 
 
-def test_the_events_tell_the_life_of_a_stream(server):
-    server.script(Answer(sse=chunks("a", "b", usage=SPENT)), Answer(sse=chunks("a", "b"), cut=250))
-    read = lambda client: list(client.stream_chat("hi"))  # noqa: E731
-    (_, begun, ended), names = events_of(server, read)
-    assert names == "request response stream_end"
-    assert (begun["status"], begun["state"]) == (200, "streaming")
-    assert (ended["state"], ended["usage"]) == ("completed", SPENT)
-    assert ended["duration_s"] >= begun["duration_s"]
-    (*_, ended), names = events_of(server, read)
-    assert names == "request response stream_end"
-    assert (ended["state"], ended["error"]) == ("interrupted", "StreamInterruptedError")
-    (*_, ended), names = events_of(server, lambda client: client.stream_chat("hi").close())
-    assert (ended["event"], ended["state"]) == ("stream_end", "abandoned")
+@pytest.mark.parametrize("answers, work, names, last", LIVES)
+def test_the_events_and_counts_tell_the_life_of_a_call(server, answers, work, names, last):
+    server.script(*answers)
+    events = []
+    client = new_client(server, on_event=events.append, max_retries=2)
+    work(client)
+    assert " ".join(event["event"] for event in events) == names
+    of_all = {"id": events[0]["id"], "method": "POST", "path": "/chat/completions"}
+    of_all["model"] = openai_mini.DEFAULT_MODELS["chat"]
+    assert all({**event, **of_all} == event and None not in event.values() for event in events)
+    assert {**events[-1], **last} == events[-1] and events[-1]["duration_s"] >= 0
+    assert "sk-test" not in repr(events) and "my prompt" not in repr(events)
+    if names == RETRIED_TWICE:
+        assert [event["attempt"] for event in events] == [1, 1, 1, 2, 2, 2, 3, 3]
+        failed, waited = events[1:3]
+        assert (failed["status"], failed["request_id"], waited["wait_s"]) == (503, "r1", 0.001)
+        assert failed["error"] == waited["error"] == FAILED["error"] and "error" not in events[-1]
+    elif STREAMED in names:
+        assert (events[-2]["status"], events[-2]["state"]) == (200, "streaming")
+    state, ends = last.get("state"), ("completed", "interrupted", "abandoned")
+    failed, left = int("error" in last), int(state == "abandoned")
+    assert counts_of(client) == (1, 1 - failed - left, failed, left)
+    streams = client.stats()["streams"]
+    assert [streams[name] for name in ends] == [int(name == state) for name in ends]
+    assert streams["started"] == int(state in ends)
+    assert client.stats()["retries"] == names.count("retry")
 
 
 def test_the_events_tell_of_a_circuit_that_opens_and_closes(server):
@@ -5920,76 +5383,56 @@ def test_the_events_tell_of_a_circuit_that_opens_and_closes(server):
     client = new_client(server, max_retries=0, circuit_breaker=breaker, on_event=events.append)
     server.script(Answer(500), Answer(500))
     for _ in range(3):
-        with pytest.raises(OpenAIError):
-            client.chat("hi")
+        ask_chat(client)
     clock.advance(60)
-    client.chat("hi")
+    ask_chat(client)
     states = [event["state"] for event in events if event["event"] == "circuit"]
     assert states == ["open", "half_open", "closed"]
     refused = [event["event"] for event in events if event.get("error") == "CircuitOpenError"]
-    assert refused == ["error"]
-    assert [event["event"] for event in events].count("request") == 3
-
-
-def test_no_key_and_no_prompt_is_in_any_event(server):
-    echo = {"error": {"message": "sk-test said my prompt", "param": "sk-test"}}
-    server.default = Answer(500, json=echo, headers={"x-echo": "sk-test"})
-    events = []
-    client = new_client(server, on_event=events.append, max_retries=1)
-    for call in (client.chat, client.stream_chat, client.embedding, client.generate_image):
-        with pytest.raises(OpenAIError):
-            call("my prompt")
-    assert events and "sk-test" not in repr(events) and "my prompt" not in repr(events)
+    assert refused == ["error"] and len(server.requests) == 3
 
 
 def test_a_hook_that_raises_breaks_nothing_and_one_may_call_the_client(server, caplog):
-    def broken(event):
-        raise LookupError("the collector is down")
-
-    def calling(event):
+    def hook(event):
         if event["event"] == "response" and not seen:
             seen.append(None)
             seen[0] = client.with_options(on_event=None).chat("from the hook").content
+        raise LookupError("the collector is down")
 
-    client, seen = new_client(server, on_event=broken), []
+    client, seen = new_client(server, on_event=hook), []
     server.script(Answer(500))
-    assert client.chat("hi").content == "hello"
-    assert [chunk.content for chunk in client.stream_chat("hi")][:2] == ["hel", "lo"]
-    assert client.stats()["succeeded"] == 2 and client.stats()["queue"]["running"] == 0
-    assert "the collector is down" in caplog.text and "sk-test" not in caplog.text
-    client = new_client(server, on_event=calling)
     assert client.chat("hi").content == "hello" and seen == ["hello"]
+    assert [chunk.content for chunk in client.stream_chat("hi")][:2] == ["hel", "lo"]
+    assert client.stats()["succeeded"] == 3 and client.stats()["queue"]["running"] == 0
+    assert "the collector is down" in caplog.text and "sk-test" not in caplog.text
 
 
-@pytest.mark.parametrize("library", ["opentelemetry.sdk.trace.export.in_memory_span_exporter",
-                                     "prometheus_client"])  # fmt: skip
-def test_the_readmes_adapters_tell_each_step_to_a_collector(server, library):
-    collector = pytest.importorskip(library)
-    if library != "prometheus_client":
-        from opentelemetry import trace
-        from opentelemetry.sdk.trace import TracerProvider, export
+def spans(client_of):
+    sdk = pytest.importorskip("opentelemetry.sdk.trace.export.in_memory_span_exporter")
+    trace, api = sys.modules["opentelemetry.sdk.trace"], sys.modules["opentelemetry.trace"]
+    exporter, provider = sdk.InMemorySpanExporter(), trace.TracerProvider()
+    provider.add_span_processor(trace.export.SimpleSpanProcessor(exporter))
+    api.set_tracer_provider(provider)
+    yield run_readme("opentelemetry", {"OpenAIMini": client_of})["client"]
+    told = [dict(span.attributes) for span in exporter.get_finished_spans()]
+    assert [one.get("error.type") for one in told] == ["InternalServerError", None, None]
+    assert [one["gen_ai.usage.output_tokens"] for one in told] == [0, 1, 2]
 
-        exporter, provider = collector.InMemorySpanExporter(), TracerProvider()
-        provider.add_span_processor(export.SimpleSpanProcessor(exporter))
-        trace.set_tracer_provider(provider)
-    space = {"OpenAIMini": lambda **options: new_client(server, **options)}
-    client = run_readme(library.partition(".")[0].partition("_")[0], space)["client"]
+
+def metrics(client_of):
+    value = pytest.importorskip("prometheus_client").REGISTRY.get_sample_value
+    yield run_readme("prometheus", {"OpenAIMini": client_of})["client"]
+    names = {"event": "response", "model": openai_mini.DEFAULT_MODELS["chat"], "error": ""}
+    assert value("openai_steps_total", names) == 2
+    assert value("openai_steps_total", dict(names, **FAILED)) == 1
+
+
+@pytest.mark.parametrize("collector", [spans, metrics])
+def test_the_readmes_adapters_tell_each_step_to_a_collector(server, collector):
     server.script(Answer(500), Answer(json=CHAT), Answer(sse=chunks("a", usage=SPENT)))
-    client.chat("hi")
-    list(client.stream_chat("hi"))
-    model = openai_mini.DEFAULT_MODELS["chat"]
-    if library != "prometheus_client":
-        spans = [dict(span.attributes) for span in exporter.get_finished_spans()]
-        assert [span.get("error.type") for span in spans] == ["InternalServerError", None, None]
-        assert [span["gen_ai.usage.output_tokens"] for span in spans] == [0, 1, 2]
-        assert {span["gen_ai.request.model"] for span in spans} == {model}
-    else:
-        value = collector.REGISTRY.get_sample_value
-        names = {"event": "response", "model": model, "error": "InternalServerError"}
-        assert value("openai_steps_total", names) == 1
-        assert value("openai_steps_total", dict(names, error="")) == 2
-        assert value("openai_tokens_total", {"model": model, "kind": "prompt_tokens"}) == 18
-        assert value("openai_tokens_total", {"model": model, "kind": "total_tokens"}) is None
+    for client in collector(functools.partial(new_client, server)):
+        ask_chat(client)
+        read_chat(client)
 
 
 # The cache
@@ -6000,58 +5443,46 @@ def test_a_repeated_call_is_answered_from_the_cache(server, tmp_path, kind):
     path, cache = str(tmp_path / "cache"), {}
     if kind != "dict":
         cache = shelve.open(path) if kind == "shelve" else pytest.importorskip(kind).Cache(path)
-    client = new_client(server, cache=cache)
+    breaker = openai_mini.CircuitBreaker(failure_threshold=1, failure_rate=0)
+    client = new_client(server, cache=cache, circuit_breaker=breaker, max_retries=0)
+    server.script(Answer(400), Answer(json={"error": {"code": 400}}))
+    for _ in range(2):
+        client_error(lambda: client.chat("hi"), BadRequestError)  # errors are never kept
     first, second = client.chat("hi"), client.chat("hi")
     assert first == second and second.content == "hello" and type(second) is type(first)
-    client.chat("other")
-    client.chat("hi", temperature=1)
-    client.chat("hi", extra_query={"a": 1})
-    assert len(server.requests) == 4
-    assert client.stats()["cache"] == {"hits": 1, "misses": 4}
+    for other in ({"temperature": 1}, {"extra_query": {"a": 1}}, {"model": "m"}):
+        client.chat("hi", **other)
+    assert len(server.requests) == 6 and client.stats()["cache"] == {"hits": 1, "misses": 6}
+    breaker.failure()  # opens the circuit
+    assert client.chat("hi").content == "hello"
+    client_error(lambda: client.chat("other"), CircuitOpenError)
     assert new_client(server, cache=cache, api_key="sk-2").chat("hi").content == "hello"
-    assert len(server.requests) == 4
+    assert len(server.requests) == 6
     assert "sk-test" not in repr([(key, cache[key]) for key in list(cache)])
     getattr(cache, "close", int)()
 
 
-def test_what_is_no_stream_and_changes_nothing_is_cached_and_all_else_is_not(server):
+CACHED = [
+    lambda c: c.chat.completions.create(messages=[], model="m"), lambda c: c.moderation("a"),
+    lambda c: c.embedding("a"), lambda c: c.completions.create(prompt="a"),
+    lambda c: c.responses.create(input="a", model="m"),
+    lambda c: c.request("POST", "/responses", json={"input": "b"}),
+]  # fmt: skip
+NOT_CACHED = [
+    read_chat, lambda c: c.request("GET", "/models"), lambda c: c.generate_image("x"),
+    lambda c: c.request("POST", "/files", json={}),
+    lambda c: c.chat.completions.with_raw_response.create(messages=[], model="m"),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("call", CACHED + NOT_CACHED)
+def test_what_is_no_stream_and_changes_nothing_is_cached_and_all_else_is_not(server, call):
     body = dict(CHAT, data=[{"embedding": [1.0], "index": 0}], results=[])
     server.default = lambda r: usual(r) if b'"stream": true' in r.body else Answer(json=body)
-    client = new_client(server, cache={}, max_retries=0)
-    for number, call in enumerate(
-        [
-            lambda: client.chat.completions.create(messages=[], model="m"),
-            lambda: client.embeddings.create(input="a", model="m"), lambda: client.embedding("a"),
-            lambda: client.moderation("a"), lambda: client.completions.create(prompt="a"),
-            lambda: client.responses.create(input="a", model="m"),
-            lambda: client.request("POST", "/responses", json={"input": "b", "model": "m"}),
-        ],
-        1,
-    ):  # fmt: skip
-        assert call() == call() and len(server.requests) == number
-    server.requests.clear()
-    for _ in range(2):
-        list(client.stream_chat("hi"))
-        client.request("GET", "/models")
-        client.generate_image("x")
-        client.request("POST", "/files", json={})
-        client.chat.completions.with_raw_response.create(messages=[], model="m")
-    assert len(server.requests) == 10
-    server.script(Answer(500), Answer(400), Answer(json={"error": {"code": 400}}), Answer(body="{"))
-    for _ in range(4):
-        with pytest.raises(OpenAIError):
-            client.chat("new")
-    assert client.chat("new").content == "hello" and len(server.requests) == 15
-
-
-def test_the_cache_answers_also_while_the_circuit_is_open(server):
-    breaker = openai_mini.CircuitBreaker(failure_threshold=1)
-    client = new_client(server, cache={}, max_retries=0, circuit_breaker=breaker)
-    client.chat("hi")
-    breaker.failure()
-    assert client.chat("hi").content == "hello" and len(server.requests) == 1
-    with pytest.raises(openai_mini.CircuitOpenError):
-        client.chat("other")
+    client = new_client(server, cache={})
+    first, second = call(client), call(client)
+    assert len(server.requests) == (1 if call in CACHED else 2)
+    assert first == second or call not in CACHED
 
 
 class BrokenCache(dict):
@@ -6062,11 +5493,9 @@ class BrokenCache(dict):
 
 
 def test_a_cache_that_raises_or_holds_rubbish_is_passed_over(server, caplog):
-    client = new_client(server, cache=BrokenCache())
+    client, cache = new_client(server, cache=BrokenCache()), {}
     assert client.chat("hi").content == client.chat("hi").content == "hello"
     assert len(server.requests) == 2 and "the disk is gone" in caplog.text
-    assert caplog.records[0].levelno == logging.ERROR
-    cache: dict = {}
     client = new_client(server, cache=cache)
     client.chat("hi")
     for rubbish in (b"{", b"\xff\xfe", 42, None, "[]", b"[1]"):
@@ -6079,7 +5508,6 @@ def test_a_cache_that_raises_or_holds_rubbish_is_passed_over(server, caplog):
 #
 # Pickling, pools of processes, forks, the Batch API.
 
-DASK = os.environ.get("OPENAI_MINI_DASK")  # read before the fixture hides it
 processes_that_fork = pytest.mark.skipif(not hasattr(os, "fork"), reason="no fork on this system")
 
 
@@ -6094,70 +5522,47 @@ def echoes(client, name, count=20):
     return all(client.chat(text).content == text for text in texts)
 
 
-def forked(work, within_s=20):
-    """Fork; in the child run `work()`. The child's pid: it exits with 0 if the work returned True,
-    and is killed when it hangs."""
-    pid = os.fork()
-    if pid:
-        return pid
-    code = 1
-    try:
-        signal.alarm(within_s)
-        code = 0 if work() is True else 2
-    except BaseException:
-        traceback.print_exc()
-    finally:
-        os._exit(code)
+def forked(work):
+    """A child, forked here and now, that runs `work()`, which must return True."""
+    fork = multiprocessing.get_context("fork")
+    child = fork.Process(target=lambda: sys.exit(work() is not True), daemon=True)
+    child.start()
+    return child
 
 
-def code_of(pid):
-    """The exit code of a child; a signal's number, negative, where one ended it."""
-    status = os.waitpid(pid, 0)[1]
-    return -os.WTERMSIG(status) if os.WIFSIGNALED(status) else os.WEXITSTATUS(status)
+def code_of(child):
+    """The exit code of a child; None where it hangs."""
+    child.join(20)
+    return child.exitcode
 
 
 def test_a_client_pickles_with_its_options_and_starts_its_counts_anew(server):
-    options = {"organization": "org-1", "default_headers": {"X-A": "1"}, "max_retries": 7}
-    client = new_client(server, model="m", on_event=print, **options)
-    assert pickle.loads(pickle.dumps(client)).on_event is print
-    client = client.with_options(on_event=None)
-    client.chat("hi")
-    for protocol in range(2, pickle.HIGHEST_PROTOCOL + 1):
-        again = pickle.loads(pickle.dumps(client, protocol))
-        assert again.stats()["requests"] == 0 and again.max_retries == 7
-        assert again.chat("hi").content == "hello"
-    first, *others = server.requests
-    for other in others:
-        assert other.json == first.json and first.json["model"] == "m"
-        for name in ("authorization", "openai-organization", "x-a"):
-            assert first.headers[name] == other.headers[name]
-
-
-def test_breakers_queues_and_sessions_given_to_a_client_travel_with_it(server):
     breaker, queue = openai_mini.CircuitBreaker(failure_threshold=1), openai_mini.RequestQueue(3)
     session = requests.Session()
     session.headers["X-S"] = "1"
     options = {"circuit_breaker": breaker, "use_request_queue": queue, "session": session}
+    options.update(organization="org-1", default_headers={"X-A": "1"}, on_event=print, model="m")
     client = new_client(server, fallback=new_client(server), **options)
-    again = pickle.loads(pickle.dumps(client))
-    assert again.chat("hi").content == "hello"
-    assert server.requests[0].headers["x-s"] == "1"
+    client.chat("hi")
+    for protocol in range(2, pickle.HIGHEST_PROTOCOL + 1):
+        again = pickle.loads(pickle.dumps(client, protocol))
+        assert again.stats()["requests"] == 0 and again.on_event is print
+        assert again.chat("hi").content == "hello"
+    first, *others = server.requests
+    for other in others:
+        assert other.json == first.json and first.json["model"] == "m"
+        for name in ("authorization", "openai-organization", "x-a", "x-s"):
+            assert first.headers[name] == other.headers[name]
     server.default = Answer(500)
-    for _ in range(2):
-        with pytest.raises(OpenAIError):
-            again.chat("hi", max_retries=0)
+    client_error(lambda: again.chat("hi", max_retries=0))
     assert again.stats()["circuit"]["state"] == "open" and breaker.state == "closed"
 
 
-def test_what_cannot_be_pickled_or_is_of_another_version_is_refused(server, monkeypatch):
+def test_what_cannot_be_pickled_is_told_without_the_key(server):
     client = new_client(server, on_event=lambda event: None, api_key="sk-hush")
     with pytest.raises((pickle.PicklingError, AttributeError, TypeError)) as caught:
         pickle.dumps(client)
     assert "sk-hush" not in str(caught.value)
-    data = pickle.dumps(client.with_options(on_event=None))
-    monkeypatch.setattr(openai_mini, "__version__", "9.9.9")
-    with pytest.raises(ValidationError, match="9.9.9"):
-        pickle.loads(data)
 
 
 @pytest.mark.parametrize(
@@ -6168,25 +5573,11 @@ def test_200_chats_over_two_workers_are_each_answered_once(server, how):
     client = new_client(server)
     client.chat("warm")  # so that under fork there is a connection that must not be shared
     texts = ["chat %d" % i for i in range(200)]
-    context = multiprocessing.get_context(how)
-    with concurrent.futures.ProcessPoolExecutor(2, mp_context=context) as pool:
+    with concurrent.futures.ProcessPoolExecutor(2, multiprocessing.get_context(how)) as pool:
         answers = list(pool.map(client.chat, texts, chunksize=5))
     assert [answer.content for answer in answers] == texts
-    with context.Pool(2) as pool:
-        assert [r.content for r in pool.map(client.chat, ["a", "b", "c"])] == ["a", "b", "c"]
     asked = [request.json["messages"][0]["content"] for request in server.requests[1:]]
-    assert sorted(asked) == sorted(texts + ["a", "b", "c"])
-    assert client.chat("still here").content == "still here"
-
-
-@pytest.mark.skipif(not DASK, reason="opt-in: OPENAI_MINI_DASK=1, with dask[distributed]")
-def test_the_readmes_recipe_for_dask_answers_each_prompt_once(server):
-    server.default = echo
-    prompts = ["chat %d" % i for i in range(200)]
-    space = run_readme("dask.distributed", {"client": new_client(server), "prompts": prompts})
-    assert [answer.content for answer in space["answers"]] == prompts
-    asked = [request.json["messages"][0]["content"] for request in server.requests]
-    assert sorted(asked) == sorted(prompts)
+    assert sorted(asked) == sorted(texts)
 
 
 @processes_that_fork
@@ -6196,9 +5587,9 @@ def test_a_child_makes_connections_of_its_own(server, own_session):
     server.default = echo
     client = new_client(server, session=requests.Session() if own_session else None)
     client.chat("warm")
-    pids = [forked(lambda name=name: echoes(client, name)) for name in "abc"]
+    children = [forked(lambda name=name: echoes(client, name)) for name in "abc"]
     assert echoes(client, "parent")
-    assert [code_of(pid) for pid in pids] == [0, 0, 0] and server.connections == 4
+    assert [code_of(child) for child in children] == [0, 0, 0] and server.connections == 4
 
 
 @processes_that_fork
@@ -6227,33 +5618,27 @@ def test_a_fork_with_an_open_stream_leaves_it_to_the_parent(server):
 def test_a_fork_in_the_middle_of_calls_does_not_hang_the_child(server):
     server.default = echo
     client = new_client(server, max_concurrent_requests=2, cache={})
-    ended = threading.Event()
+    ended, draw = threading.Event(), random.Random(7)
 
-    def calls():
-        for number in itertools.count():
-            if ended.is_set():
-                return
-            client.chat("t%d/%d" % (threading.get_ident(), number))
+    def calls(thread):
+        numbers = itertools.count()
+        while not ended.is_set():
+            client.chat("%d/%d" % (thread, next(numbers)))
 
-    def child(text):
-        later = client.submit("chat", text + "!").result(10).content
-        waiting = client.stats()["queue"]["waiting"]
-        return client.chat(text).content == text and later == text + "!" and waiting == 0
+    def child():
+        later = client.submit("chat", "later").result(10).content
+        return later == "later" and echoes(client, "child", 2)
 
-    threads = [threading.Thread(target=calls, daemon=True) for _ in range(4)]
-    for thread in threads:
-        thread.start()
-    try:
-        server.wait_requests(20)
-        draw, codes = random.Random(7), []
-        for number in range(12):
-            time.sleep(draw.random() * 0.01)
-            codes.append(code_of(forked(lambda text="child %d" % number: child(text))))
-    finally:
-        ended.set()
-        for thread in threads:
-            thread.join(10)
-    assert codes == [0] * 12 and not any(thread.is_alive() for thread in threads)
+    with concurrent.futures.ThreadPoolExecutor(4) as pool:
+        done = [pool.submit(calls, thread) for thread in range(4)]
+        try:
+            server.wait_requests(20)
+            for _ in range(12):
+                time.sleep(draw.random() * 0.01)
+                assert code_of(forked(child)) == 0
+        finally:
+            ended.set()
+    assert [one.result() for one in done] == [None] * 4
 
 
 # The Batch API
@@ -6261,29 +5646,26 @@ def test_a_fork_in_the_middle_of_calls_does_not_hang_the_child(server):
 
 def test_the_readmes_recipe_for_the_batch_api_reads_all_answers(server, capsys):
     states = ["validating", "in_progress", "finalizing", "completed"]
-    left, files = list(states), {}
+    left, sent = list(states), []
 
     def answer(request):
         """/files and /batches, as OpenAI has them; a batch goes through the states."""
-        line = line_of(request)
-        if line == "POST /files":
+        if line_of(request) == "POST /files":
             assert part_of(request, "purpose").body == b"batch"
             assert part_of(request).filename.endswith(".jsonl")
-            files["file-in"] = part_of(request).body.splitlines()
+            sent.extend(map(json.loads, part_of(request).body.splitlines()))
             return Answer(json={"id": "file-in", "object": "file", "purpose": "batch"})
-        if line.startswith("GET /files"):
+        if line_of(request).startswith("GET /files"):
             lines = []
-            for one in map(json.loads, reversed(files["file-in"])):  # in any order
+            for one in reversed(sent):  # in any order
                 body = chat_saying(one["body"]["messages"][0]["content"].upper()).json
                 response = {"status_code": 200, "body": body}
                 lines.append(json.dumps({"custom_id": one["custom_id"], "response": response}))
             return Answer(body="\n".join(lines).encode())
-        if line == "POST /batches":
-            assert request.json["input_file_id"] == "file-in"
-        status, total = left.pop(0), len(files["file-in"])
-        counts = {"total": total, "completed": total if status == "completed" else 0, "failed": 0}
-        done = {"output_file_id": "file-out"} if status == "completed" else {}
+        status = left.pop(0)
+        counts = {"total": len(sent), "completed": len(sent) - len(left), "failed": 0}
         batch = {"id": "batch-1", "object": "batch", "status": status, "request_counts": counts}
+        done = {} if left else {"output_file_id": "file-out"}
         return Answer(json=dict(batch, **done))
 
     server.default = answer
@@ -6305,76 +5687,65 @@ def refusal(status, message, **more) -> Answer:
 
 # Embeddings in bulk
 
-TOO_MUCH = {
-    "a server's own limit": refusal(400, "batch size is invalid, it should not be larger than 2"),
-    "an array too long": refusal(400, "Invalid 'input': array too long. Expected at most 2 items"),
-    "too many tokens": refusal(400, "Requested 9 tokens, max 8 tokens per request", param=None),
-    "413": Answer(413, body="Request Entity Too Large"),
-    "422 of a batch": Answer(422, json={"error": "batch size 4 > maximum allowed batch size 2"}),
-}
-WRONG_INPUT = {
-    "a parameter": refusal(400, "'dimensions' must be 1 to 1536", param="dimensions"),
-    "an empty text": refusal(400, "'$.input' is invalid: it cannot be empty", param="input"),
-    "a model": refusal(404, "The model does not exist", param="model"),
-    "422 of a format": refusal(422, "encoding_format: unexpected value", param="encoding_format"),
-    "a key": refusal(401, "Incorrect API key provided"),
-}
+TOO_MUCH = [
+    refusal(400, "batch size is invalid, it should not be larger than 2"),
+    refusal(400, "Invalid 'input': array too long. Expected at most 2 items"),
+    refusal(400, "Requested 9 tokens, max 8 tokens per request", param=None),
+    Answer(413, body="Request Entity Too Large"),
+    Answer(422, json={"error": "batch size 4 > maximum allowed batch size 2"}),
+]
+WRONG_INPUT = [
+    refusal(400, "'dimensions' must be 1 to 1536", param="dimensions"),
+    refusal(400, "'$.input' is invalid: it cannot be empty", param="input"),
+    refusal(400, "This model's maximum context length is 8 tokens", code="context_length_exceeded"),
+    refusal(422, "encoding_format: unexpected value", param="encoding_format"),
+    refusal(401, "Incorrect API key provided"),
+]
 
 
-@pytest.mark.parametrize("refused", [*TOO_MUCH.values(), *WRONG_INPUT.values()],
-                         ids=[*TOO_MUCH, *WRONG_INPUT])  # fmt: skip
-def test_embeddings_are_halved_only_where_they_were_too_much_at_once(server, client, refused):
-    halved = refused in TOO_MUCH.values()
-    server.default = lambda r: vectors()(r) if halved and len(r.json["input"]) < 3 else refused
-    if halved:
+@pytest.mark.parametrize("number", range(10))
+def test_embeddings_are_halved_only_where_they_were_too_much_at_once(server, client, number):
+    refused = (TOO_MUCH + WRONG_INPUT)[number]
+    if number < 5:
+        server.default = lambda r: vectors()(r) if len(r.json["input"]) < 3 else refused
         assert client.embedding(["1", "2", "3", "4"]) == [[float(n), 0.5] for n in (1, 2, 3, 4)]
+        assert [len(r.json["input"]) for r in server.requests] == [4, 2, 2]
     else:
-        with pytest.raises(openai_mini.APIStatusError):
-            client.embedding(["1", "2", "3", "4"])
-    assert [len(r.json["input"]) for r in server.requests] == ([4, 2, 2] if halved else [4])
+        server.default = refused
+        client_error(lambda: client.embedding(["1", "2", "3", "4"]), APIStatusError)
+        assert len(server.requests) == 1
 
 
-@pytest.mark.parametrize(
-    "cell", [float("nan"), float("inf"), object(), b"text", {1: 2}.keys(), [1, float("nan")]],
-    ids=["nan", "inf", "object", "bytes", "keys", "token"],
-)  # fmt: skip
+@pytest.mark.parametrize("cell", [float("nan"), None, object(), b"text", [1, float("nan")]])
 def test_a_cell_that_no_request_can_hold_is_told_by_its_row_before_anything_is_sent(
     server, client, cell
 ):
-    rows: list = ["row"] * 2200
-    rows[2100] = cell
-    with pytest.raises(ValidationError, match=r"2100"):
-        client.embedding(rows)
-    with pytest.raises(ValidationError, match=r"2100"):
-        client.embedding(iter(rows))
+    rows = ["row"] * 2100 + [cell] + ["row"] * 99
+    client_error(lambda: client.embedding(iter(rows)), ValidationError).args[0].index("input[2100]")
     assert not server.requests
 
 
-@pytest.mark.parametrize("fault", [refusal(400, "no"), Answer(500), Answer(json={"data": []}),
-                                   Answer(json=CHAT, reset=5)],
-                         ids=["400", "500", "no data", "cut"])  # fmt: skip
+@pytest.mark.parametrize("fault", [refusal(400, "no"), Answer(json={"data": []})], ids=str)
 def test_vectors_that_were_paid_for_are_in_the_error_of_a_later_part(server, client, fault):
     server.default = lambda r: fault if r.json["input"][0] == "2048" else vectors()(r)
-    with pytest.raises(openai_mini.APIError) as caught:
-        client.embedding([str(i) for i in range(3000)], max_retries=0)
-    assert caught.value.partial == [[float(i), 0.5] for i in range(2048)]
+    error = client_error(lambda: client.embedding([str(i) for i in range(3000)]), APIError)
+    assert error.partial == [[float(i), 0.5] for i in range(2048)]
     assert len(server.requests) == 2
 
 
 @pytest.mark.parametrize(
-    "indexes",
-    [(2, 0, 1), (0, 1, 0), (1, 2, 3), (0, 0, 0), (None,) * 3, ("a", "b", "c"), (0, 1, 2.5)],
-)  # fmt: skip
+    "indexes", [(2, 0, 1), (0, 1, 0), (1, 2, 3), (0, 0, 0), (None,) * 3, ("a", "b", "c"), (0, 1, 9)]
+)
 def test_indexes_are_obeyed_where_they_are_an_order_and_never_misplace_a_vector(
     server, client, indexes
 ):
     data = [{"index": index, "embedding": [float(at)]} for at, index in enumerate(indexes)]
     server.default = Answer(json={"object": "list", "data": data})
-    if indexes == (2, 0, 1):
-        assert client.embedding(["a", "b", "c"]) == [[1.0], [2.0], [0.0]]
-    else:
-        with contextlib.suppress(openai_mini.APIResponseError):
-            assert client.embedding(["a", "b", "c"]) == [[0.0], [1.0], [2.0]]
+    right = [[1.0], [2.0], [0.0]] if indexes == (2, 0, 1) else [[0.0], [1.0], [2.0]]
+    try:
+        assert client.embedding(["a", "b", "c"]) == right
+    except openai_mini.APIResponseError:
+        assert indexes != (2, 0, 1)
 
 
 # Files
@@ -6403,72 +5774,49 @@ def test_an_empty_file_is_written_in_place_and_empty_again_if_the_answer_breaks_
     server, client, tmp_path
 ):
     """As of a NamedTemporaryFile, which its owner reads by the handle that he has."""
-    for number in range(4):
+    once = client.with_options(max_retries=0)
+    for number, write in enumerate(writers(client)):
         with tempfile.NamedTemporaryFile(dir=str(tmp_path)) as file:
-            inode = os.stat(file.name).st_ino
             server.default = Answer(body=b"x" * 300_000, cut=200_000)
-            with pytest.raises(openai_mini.APIError):
-                writers(client.with_options(max_retries=0))[number](file.name)
+            client_error(lambda: writers(once)[number](file.name), APIError)
             assert file.read() == b"" and os.path.getsize(file.name) == 0
             server.default = Answer(body=b"whole")
-            writers(client)[number](file.name)
-            assert file.read() == b"whole" and os.stat(file.name).st_ino == inode
-            assert len(os.listdir(str(tmp_path))) == 1
+            write(file.name)
+            assert file.read() == b"whole" and len(os.listdir(str(tmp_path))) == 1
 
 
 @pytest.mark.parametrize(
     "url, saved",
-    [
-        ("data:image/png;base64," + base64.b64encode(PNG).decode(), PNG),
-        ("DATA:;base64," + base64.b64encode(JPG).decode(), JPG),
-        ("data:image/jpeg," + urllib.parse.quote(JPG), JPG),
-        ("data:image/png;name=a;base64," + urllib.parse.quote(base64.b64encode(PNG)), PNG),
-        ("data:image/png;base64,!", None),
-    ],
-    ids=["base64", "no type", "percent", "parameters", "broken"],
+    [("data:image/png;base64," + base64.b64encode(PNG).decode(), PNG),
+     ("DATA:;base64," + base64.b64encode(JPG).decode(), JPG),
+     ("data:image/png;base64,!", None)], ids=["base64", "no type", "broken"],
 )  # fmt: skip
 def test_an_image_in_its_url_is_saved(server, client, tmp_path, url, saved):
     server.script(Answer(json={"data": [{"url": url}]}))
     image = client.generate_image("a boat")
     if saved is None:
-        with pytest.raises(openai_mini.APIError):
-            image.save(tmp_path)
+        client_error(lambda: image.save(tmp_path), APIError)
         assert os.listdir(str(tmp_path)) == []
     else:
         assert [open(path, "rb").read() for path in image.save(tmp_path)] == [saved]
 
 
-SPOKEN = [{"type": "transcript.text.delta", "delta": "good "},
-          {"type": "transcript.text.done", "text": "good morning"}]  # fmt: skip
-DRAWN = [{"type": "image_%s.partial_image", "b64_json": "iVBORw0KGgo="},
-         {"type": "image_%s.completed", "b64_json": "iVBORw0KGgo="}]  # fmt: skip
+SPOKEN = ["transcript.text.delta", "transcript.text.done"]
+DRAWN = ["image_generation.partial_image", "image_generation.completed"]
+EDITED = ["image_edit.partial_image", "image_edit.completed"]
 
 
 @pytest.mark.parametrize(
     "call, events",
-    [
-        (lambda c: c.transcribe_audio(MP3, stream=True), SPOKEN),
-        (lambda c: c.translate_audio(MP3, stream=True), SPOKEN),
-        (lambda c: c.generate_image("a boat", stream=True), DRAWN),
-        (lambda c: c.edit_image(PNG, "a boat", stream=True), DRAWN),
-    ],
-    ids=["transcribe", "translate", "generate", "edit"],
-)
-def test_stream_true_gives_a_stream_of_the_events_or_is_refused(server, client, call, events):
-    def answer(request):
-        kind = "edit" if request.path.endswith("edits") else "generation"
-        return Answer(sse=[json.dumps(event).replace("%s", kind) for event in events], done=False)
-
-    server.default = answer
-    try:
-        stream = call(client)
-    except ValidationError:
-        assert not server.requests
-    else:
-        assert isinstance(stream, openai_mini.Stream)
-        assert [event.type.rpartition(".")[2] for event in stream] == [
-            event["type"].rpartition(".")[2] for event in events
-        ]
+    [(lambda c: c.transcribe_audio(MP3, stream=True), SPOKEN),
+     (lambda c: c.translate_audio(MP3, stream=True), SPOKEN),
+     (lambda c: c.generate_image("a boat", stream=True), DRAWN),
+     (lambda c: c.edit_image(PNG, "a boat", stream=True), EDITED)],
+)  # fmt: skip
+def test_stream_true_gives_a_stream_of_the_events(server, client, call, events):
+    server.default = Answer(sse=[{"type": kind, "text": "good"} for kind in events], done=False)
+    stream = call(client)
+    assert isinstance(stream, openai_mini.Stream) and [event.type for event in stream] == events
 
 
 def test_a_binary_answer_reads_as_the_official_one(server, client):
@@ -6497,23 +5845,17 @@ DUMPED = {"role": "assistant", "content": "hi", "refusal": None, "parts": [{"a":
 BARE = {"role": "assistant", "content": "hi", "parts": [{"b": 1}]}
 
 
-@pytest.mark.parametrize(
-    "work, right",
-    [
-        (lambda m: m.dict(), DUMPED), (lambda m: m.model_dump(exclude_unset=True), DUMPED),
-        (lambda m: m.model_dump(exclude_none=True), BARE),
-        (lambda m: m.model_dump(include={"role"}), {"role": "assistant"}),
-        (lambda m: m.model_dump(exclude={"refusal", "parts", "role"}), {"content": "hi"}),
-        (lambda m: json.loads(m.json()), DUMPED),
-        (lambda m: json.loads(m.model_dump_json(exclude_none=True)), BARE),
-        (lambda m: m.model_copy(), DUMPED),
-        (lambda m: m.model_copy(update={"content": "yo"}), dict(DUMPED, content="yo")),
-    ],
-)  # fmt: skip
-def test_the_methods_of_an_answer_do_what_their_options_say(server, client, work, right):
+def test_the_methods_of_an_answer_do_what_their_options_say(server, client):
     server.default = Answer(json=dict(CHAT, choices=[{"index": 0, "message": DUMPED}]))
     message = client.chat("hi").choices[0].message
-    assert work(message) == right and message == DUMPED
+    for made in (
+        message.dict(), message.model_dump(exclude_unset=True), json.loads(message.json()),
+        message.model_copy(), message.to_dict(),
+    ):  # fmt: skip
+        assert made == DUMPED == message
+    assert message.model_dump(exclude_none=True) == BARE
+    assert json.loads(message.model_dump_json(exclude_none=True)) == BARE
+    assert message.model_copy(update={"content": "yo"}) == dict(DUMPED, content="yo")
     assert type(message.to_dict()["parts"][0]) is dict and "\n" in message.model_dump_json(indent=2)
     assert message.model_copy().parts[0].b == 1 and message.model_copy().absent is None
     del message.refusal
@@ -6534,23 +5876,14 @@ def test_closing_the_response_of_a_stream_ends_the_request(server, client):
     assert client.stats()["queue"]["running"] == 0
 
 
-HAND_MADE = {  # the classes of the official package, with the status of their answers
-    "BadRequestError": 400, "AuthenticationError": 401, "PermissionDeniedError": 403,
-    "NotFoundError": 404, "ConflictError": 409, "UnprocessableEntityError": 422,
-    "RateLimitError": 429, "InternalServerError": 503, "APIStatusError": 418,
-}  # fmt: skip
-
-
 def test_headers_request_id_and_status_code_of_a_nested_object_are_its_own(server, client):
     tool = {"headers": {"x": "1"}, "request_id": "own", "status_code": 7}
     body = dict(RESPONSE, tools=[tool, {}], request_id="body's")
     server.default = Answer(json=body, headers={"x-request-id": "req_1"})
     result = client.responses.create(input="x")
-    assert (result.request_id, result._request_id, result.status_code) == ("req_1", "req_1", 200)
-    assert result.headers["x-request-id"] == "req_1" and result["request_id"] == "body's"
-    for one in (result.tools[0], result.to_dict()["tools"][0], result.model_copy().tools[0]):
-        assert one == tool
-    assert (tool["headers"], "own", 7) == tuple(getattr(result.tools[0], name) for name in tool)
+    assert (result.request_id, result.status_code, result["request_id"]) == ("req_1", 200, "body's")
+    for one in (result.tools[0], result.model_copy().tools[0]):
+        assert one == tool and [getattr(one, name) for name in tool] == list(tool.values())
     assert [getattr(result.tools[1], name) for name in tool] == [None] * 3
 
 
@@ -6564,20 +5897,16 @@ def test_a_copy_for_another_server_has_a_breaker_of_its_own_with_the_same_settin
         other.default = Answer(500)
         copied = client.with_options(base_url=other.url)
         for _ in range(failures):
-            with pytest.raises(openai_mini.InternalServerError):
-                copied.chat("hi")
-        with pytest.raises(openai_mini.CircuitOpenError) as caught:
-            copied.chat("hi")
-        assert not given or caught.value.retry_after == 7
+            client_error(lambda: copied.chat("hi"), InternalServerError)
+        error = client_error(lambda: copied.chat("hi"), CircuitOpenError)
+        assert not given or error.retry_after == 7
         assert client.chat("hi").content == "hello" and state(client) == "closed"
         clock.advance(8)
         assert state(copied) == ("half_open" if given else "open")
         assert state(copied.with_options(timeout=3)) == state(copied)
         assert state(client.with_options(base_url=other.url)) == "closed"
         unguarded = client.with_options(circuit_breaker=False).with_options(base_url=other.url)
-        for _ in range(failures + 1):
-            with pytest.raises(openai_mini.InternalServerError):
-                unguarded.chat("hi")
+        assert state(unguarded) is None
 
 
 @pytest.mark.parametrize(
@@ -6595,28 +5924,23 @@ def test_the_query_of_a_call_wins_over_the_default(server, given, query):
     assert server.requests[0].query == query
 
 
-@pytest.mark.parametrize("name", HAND_MADE)
-def test_an_error_made_by_hand_has_what_its_answer_says(name):
+@pytest.mark.parametrize(
+    "name, status",
+    [("PermissionDeniedError", 403), ("RateLimitError", 429), ("APIStatusError", 418)],
+)
+def test_an_error_made_by_hand_has_what_its_answer_says(name, status):
     """People test their handlers so, with whichever object has the shape of an answer."""
-    status, own = HAND_MADE[name], types.SimpleNamespace()
-    answers = [types.SimpleNamespace(), requests.Response()]
-    if importlib.util.find_spec("httpx"):
-        answers.append(importlib.import_module("httpx").Response(200))
-    for response in answers:
-        response.status_code, own.headers = status, {"x-request-id": "req_1"}
-        response.headers = own.headers
-        error = getattr(openai_mini, name)("slow down", response=response, body=None)
+    made, body = getattr(openai_mini, name), {"code": "c", "param": "p", "type": "t"}
+    for response in (types.SimpleNamespace(), requests.Response()):
+        response.status_code, response.headers = status, {"x-request-id": "req_1"}
+        error = made("slow down", response=response, body=body)
         assert str(error) == error.message == "slow down" and error.response is response
-        assert (error.status_code, error.request_id, error.body) == (status, "req_1", None)
-        assert (error.code, error.param, error.type) == (None, None, None)
+        assert (error.status_code, error.request_id, error.body) == (status, "req_1", body)
         assert error.is_rate_limit_error == (status == 429)
-        assert error.is_auth_error == (status in (401, 403))
-        body = {"message": "x", "code": "c", "param": "p", "type": "t"}
-        error = getattr(openai_mini, name)("slow down", response=response, body=body)
-        assert (error.code, error.param, error.type, error.body) == ("c", "p", "t", body)
-    for made in (openai_mini.APIConnectionError(request=None),
-                 openai_mini.APITimeoutError(request=None)):  # fmt: skip
-        assert made.status_code is None and isinstance(made, openai_mini.APIError)
+        assert error.is_auth_error == (status == 403)
+        assert (error.code, error.param, error.type) == ("c", "p", "t")
+        assert made("slow down", response=response, body=None).code is None
+    assert APITimeoutError(request=None).status_code is None
 
 
 A_PAGE = {"data": [{"id": "a"}, {"id": "b"}], "has_more": True, "last_id": "L", "next": "N"}
@@ -6626,7 +5950,6 @@ A_PAGE = {"data": [{"id": "a"}, {"id": "b"}], "has_more": True, "last_id": "L", 
     "left_out, items, path, query",
     [
         ((), None, "files", {"after": "N"}), (("next",), None, "files", {"after": "b"}),
-        (("next", "last_id"), None, "files", {"after": "b"}),
         (("next",), [{"x": 1}], "files", {"after": "L"}),
         (("next",), ["a"], "files", {"after": "L"}),
         (("has_more", "next"), None, "files", {"after": "b"}),
@@ -6638,27 +5961,13 @@ def test_a_list_goes_on_by_next_else_the_last_id_else_last_id(
     server, client, left_out, items, path, query
 ):
     first = {name: value for name, value in A_PAGE.items() if name not in left_out}
-    first["data"] = items or first["data"]
-    server.script(Answer(json=first), Answer(json=dict(first, data=[{"id": "z"}])))
-    server.default = Answer(json=dict(first, data=[{"id": "z"}]))  # a page that repeats
+    first["data"], last = items or first["data"], {"id": "z"}
+    server.script(Answer(json=first))
+    server.default = Answer(json=dict(first, data=[last]))  # and then a page that repeats
     resource = functools.reduce(getattr, path.split("."), client)
     page = resource.list(**({"environment_id": "e"} if path.endswith("environments.files") else {}))
-    assert list(page) == first["data"] + [{"id": "z"}] and len(server.requests) == 3
+    assert list(page) == first["data"] + [last] and len(server.requests) == 3
     assert server.requests[1].query == query
-
-
-@pytest.mark.parametrize(
-    "call",
-    [
-        lambda c: c.download_file("a\udfff"), lambda c: c.files.list(after="\ud800"),
-        lambda c: c.chat("hi", extra_query={"a": "\ud800"}),
-        lambda c: c.chat("hi", extra_headers={"x-a": "\ud800"}),
-    ],
-)
-def test_a_lone_surrogate_where_no_request_can_hold_it_is_refused(server, client, call):
-    with pytest.raises(ValidationError):
-        call(client)
-    assert not server.requests
 
 
 # Tables and web frameworks: libraries that are asked only where they are
@@ -6671,30 +5980,25 @@ def test_results_are_rows_of_a_table_and_vectors_are_an_array(server, client):
     assert list(frame.columns) == list(CHAT["usage"]) and frame["total_tokens"].sum() == 20
     frame = pandas.DataFrame({"usage": [r.usage for r in results], "n": [1, 2]})
     assert frame.shape == (2, 2) and frame["usage"][0] == CHAT["usage"]
-    assert numpy.array([result.usage for result in results], dtype=object).shape == (2,)
     server.default = vectors()
     found = numpy.array(client.embedding(["1", "2", "3"]))
     assert found.shape == (3, 2) and found.dtype == float and found[2].tolist() == [3.0, 0.5]
     column = pandas.Series(["1", "2"], index=[7, 9])
     assert client.embedding(column) == client.embedding(column.to_numpy()) == [[1, 0.5], [2, 0.5]]
-    server.requests.clear()
-    server.default = refusal(400, "no")
     for empty in (None, pandas.NA, float("nan")):
-        with pytest.raises(ValidationError, match="1"):
-            client.embedding(pandas.Series(["1", empty], dtype=object))
-    assert not server.requests
+        rows = pandas.Series(["1", empty], dtype=object)
+        client_error(lambda rows=rows: client.embedding(rows), ValidationError).args[0].index("[1]")
 
 
 @pytest.fixture
 def post_upload(request, client):
     """Posts a file to a web application, whose handler hands on what it got."""
 
-    def pass_on(upload):
-        text = client.transcribe_audio(upload).text
-        with pytest.raises(ValidationError):  # it stands at its end
-            client.upload_file(upload)
-        getattr(upload, "file", upload).seek(0)
-        return text + client.upload_file(upload).id
+    def pass_on(audio):
+        text = client.transcribe_audio(audio).text
+        client_error(lambda: client.upload_file(audio), ValidationError)  # it stands at its end
+        getattr(audio, "file", audio).seek(0)
+        return text + client.upload_file(audio).id
 
     if request.param == "flask":
         flask = pytest.importorskip("flask")
@@ -6705,30 +6009,21 @@ def post_upload(request, client):
     fastapi = pytest.importorskip("fastapi")
     for needed in ("httpx", "python_multipart"):
         pytest.importorskip(needed)
-    testclient = importlib.import_module("fastapi.testclient")
-
-    def talk(audio):
-        return pass_on(audio)
-
-    async def talk_async(audio):
-        return pass_on(audio)
-
-    app, handler = fastapi.FastAPI(), talk_async if request.param == "fastapi async" else talk
-    handler.__annotations__ = {"audio": fastapi.UploadFile}
-    app.post("/talk")(handler)
-    web = testclient.TestClient(app)
+    pass_on.__annotations__ = {"audio": fastapi.UploadFile}
+    app = fastapi.FastAPI()
+    app.post("/talk")(pass_on)
+    web = importlib.import_module("fastapi.testclient").TestClient(app)
     return lambda name, content: web.post("/talk", files={"audio": (name, content, "audio/mpeg")})
 
 
-@pytest.mark.parametrize("post_upload", ["fastapi", "fastapi async", "flask"], indirect=True)
+@pytest.mark.parametrize("post_upload", ["fastapi", "flask"], indirect=True)
 @pytest.mark.parametrize("size", [100, 2_000_000])
 def test_what_a_web_application_got_goes_out_under_its_name(server, post_upload, size):
     server.default = Answer(json={"text": "good morning", "id": "file-1"})
     sound = b"ID3\x04" + os.urandom(size)
     answer = post_upload("my talk.mp3", sound)
     assert answer.status_code == 200 and "good morningfile-1" in answer.text
-    for request in server.requests:
-        part = part_of(request)
+    for part in map(part_of, server.requests):
         assert (part.filename, part.content_type) == ("my talk.mp3", "audio/mpeg")
         assert part.body == sound
 
@@ -6751,9 +6046,9 @@ def test_a_cache_that_is_not_safe_for_threads_never_gives_another_calls_answer(s
 
 LOGGING_STEPS = """
 import logging, sys, openai_mini
+make = lambda **more: openai_mini.OpenAIMini("k", base_url=sys.argv[1], max_retries=0, **more)
 steps = {
-    "client": lambda: openai_mini.OpenAIMini("k", base_url=sys.argv[1], max_retries=0, debug=True),
-    "quiet": lambda: openai_mini.OpenAIMini("k", base_url=sys.argv[1], max_retries=0),
+    "client": lambda: make(debug=True), "quiet": make,
     "basic": lambda: logging.basicConfig(level=logging.INFO, format="PROGRAM %(message)s"),
     "handler": lambda: logging.getLogger("openai_mini").addHandler(logging.StreamHandler()),
 }
@@ -6764,20 +6059,17 @@ made = [steps[step]() for step in sys.argv[2:]]
 
 @pytest.mark.parametrize(
     "steps, level",
-    [("client", ""), ("client client", ""), ("basic client", ""), ("client basic", ""),
-     ("quiet", " debug\n"), ("quiet basic", "info"), ("handler client", "")],
+    [("client client", ""), ("basic client", ""), ("client basic", ""), ("quiet", " debug\n"),
+     ("quiet basic", "info"), ("handler client", "")],
 )  # fmt: skip
 def test_each_line_of_the_log_comes_once_however_logging_is_set_up(server, steps, level):
     command = [sys.executable, "-c", LOGGING_STEPS, server.url, *steps.split()]
-    done = subprocess.run(
-        command, stderr=subprocess.PIPE, timeout=60, env=dict(os.environ, OPENAI_LOG=level),
-        cwd=os.path.dirname(os.path.abspath(openai_mini.__file__)),
-    )  # fmt: skip
+    folder = os.path.dirname(os.path.abspath(openai_mini.__file__))
+    env = dict(os.environ, OPENAI_LOG=level)
+    done = subprocess.run(command, stderr=subprocess.PIPE, timeout=60, env=env, cwd=folder)
     lines = [line for line in done.stderr.decode().splitlines() if "chat/completions" in line]
-    assert done.returncode == 0 and lines and len(set(lines)) == len(lines), lines
-    of_answers = [line for line in lines if "200" in line]
-    assert len(of_answers) == 1
-    assert not steps.startswith("basic") or of_answers[0].startswith("PROGRAM")
+    assert done.returncode == 0 and len(lines) == 1 and "200" in lines[0]
+    assert not steps.startswith("basic") or lines[0].startswith("PROGRAM")
 
 
 VARIABLES = {
@@ -6804,7 +6096,7 @@ def asked_with(monkeypatch, server, variables, make) -> tuple:
     return request.target, request.headers, request.json, admin
 
 
-@pytest.mark.parametrize("white", ["{}\n", " {}\r\n", "\t{} "], ids=repr)
+@pytest.mark.parametrize("white", ["{}\n", "\t{} "], ids=repr)
 def test_white_space_around_a_variable_is_no_part_of_it(server, monkeypatch, white):
     for variables, make in ((VARIABLES, OpenAIMini), (OF_AZURE, openai_mini.AzureOpenAI)):
         clean = asked_with(monkeypatch, server, variables, make)
@@ -6813,36 +6105,17 @@ def test_white_space_around_a_variable_is_no_part_of_it(server, monkeypatch, whi
             assert asked_with(monkeypatch, server, padded, make) == clean, name
 
 
-@pytest.mark.parametrize("name", ["OPENAI_MODEL", "OPENAI_ORG_ID", "OPENAI_PROJECT_ID",
-                                  "OPENAI_ADMIN_KEY", "OPENAI_LOG"])  # fmt: skip
-@pytest.mark.parametrize("value", ["", " ", "\n"], ids=repr)
-def test_an_empty_variable_is_as_if_unset(server, monkeypatch, name, value):
-    variables = {name: text for name, text in VARIABLES.items() if name in list(VARIABLES)[:2]}
+@pytest.mark.parametrize("value", ["", " \n"], ids=repr)
+def test_an_empty_variable_is_as_if_unset(server, monkeypatch, value):
+    variables = {name: VARIABLES[name] for name in ("OPENAI_API_KEY", "OPENAI_BASE_URL")}
     clean = asked_with(monkeypatch, server, variables, OpenAIMini)
-    assert asked_with(monkeypatch, server, dict(variables, **{name: value}), OpenAIMini) == clean
+    for name in [*list(VARIABLES)[2:], "OPENAI_LOG"]:
+        padded = dict(variables, **{name: value})
+        assert asked_with(monkeypatch, server, padded, OpenAIMini) == clean, name
 
 
 # ------------------------------------------------------------------------------------------------
-# Queue, breaker, fallbacks, streams, wire: what was found by trying to break them
-
-
-def test_a_job_is_not_refused_its_next_slot_where_nobody_may_wait():
-    queue = openai_mini.RequestQueue(1, size=0)
-    took, go = threading.Event(), threading.Event()
-
-    def job():
-        with queue.slot():
-            took.set()
-        go.wait(10)
-        with queue.slot():
-            return "done"
-
-    future = queue.submit(job)
-    assert took.wait(10)
-    with queue.slot():
-        go.set()
-        eventually(lambda: queue.waiting or future.done())
-    assert future.result(10) == "done"
+# Queue, fallbacks, streams, wire: what was found by trying to break them
 
 
 def test_a_job_that_has_had_its_answer_keeps_no_slot_from_others():
@@ -6859,37 +6132,11 @@ def test_a_job_that_has_had_its_answer_keeps_no_slot_from_others():
         assert first.result(5)
 
 
-def test_a_slot_that_is_used_again_is_waited_for_again():
-    queue, running, most = openai_mini.RequestQueue(max_concurrent=2), [], []
-
-    def work(i):
-        slot = queue.slot()
-        for _ in range(200):
-            with slot:
-                running.append(i)
-                most.append(len(running))
-                running.remove(i)
-
-    assert together(8, work) == [None] * 8 and max(most) <= 2
-
-
-def test_each_breaker_of_a_clients_copies_tells_its_own_changes(server):
-    told, fails = [], openai_mini.CircuitBreaker(failure_threshold=1)
-    hook = {"on_event": lambda event: event["event"] == "circuit" and told.append(event["state"])}
-    with client_for(server, max_retries=0, circuit_breaker=fails, **hook) as client:
-        copy = client.with_options(circuit_breaker=openai_mini.CircuitBreaker())
-        server.script(Answer(500))
-        for _ in range(2):
-            client_error(lambda: client.chat("hi"))
-            assert copy.chat("hi").content == "hello"
-    assert told == ["open"]
-
-
 def test_a_fallback_has_what_is_left_of_the_deadline(server, other_server):
     go, other = threading.Event(), client_for(other_server)
     server.script(Answer(500, wait=go))
     with client_for(server, deadline=0.1, max_retries=0, fallback=other) as client:
-        client_error(lambda: client.chat("hi"), openai_mini.APITimeoutError)
+        client_error(lambda: client.chat("hi"), APITimeoutError)
     go.set()
     assert not other_server.requests
 
@@ -6901,57 +6148,33 @@ def test_a_fallback_does_not_keep_its_answer_in_the_cache_of_the_first(server, o
         assert client.chat("hi").content == "hello" and not kept
 
 
-def test_a_choice_that_starts_late_is_waited_for(server):
+def test_a_choice_that_starts_late_is_waited_for(server, client):
     """A stream of two is not whole where one of them has ended."""
     server.script(Answer(sse=[chunk({"content": "A"}), chunk({}, "stop")], done=False))
-    with client_for(server, max_retries=0) as client:
-        stream = client.stream_chat("hi", n=2)
-        error = client_error(lambda: list(stream), openai_mini.StreamInterruptedError)
-    assert error.partial.content == "A"
+    stream = client.stream_chat("hi", n=2)
+    assert client_error(lambda: list(stream), StreamInterruptedError).partial.content == "A"
+
+
+def test_a_bare_error_ahead_of_the_events_is_the_error_that_it_says(server, client):
+    server.script(Answer(sse=[b'{"error": {"message": "no", "code": 400}}\n\n']))
+    client_error(lambda: client.stream_chat("hi"), BadRequestError)
 
 
 def test_an_error_in_a_parsed_streaming_response_is_a_failure(server):
     server.script(Answer(sse=[{"error": {"message": "boom", "code": "server_error"}}]))
-    with client_for(server, max_retries=0) as client:
-        create = client.chat.completions.with_streaming_response.create
-        with pytest.raises(openai_mini.InternalServerError):
-            with create(model="m", messages=[{"role": "user", "content": "x"}], stream=True) as got:
-                list(got.parse())
-        assert client.stats()["succeeded"] == 0 and client.stats()["failed"] == 1
+    client = client_for(server, max_retries=0)
+    create = client.chat.completions.with_streaming_response.create
+    with pytest.raises(InternalServerError):
+        with create(model="m", messages=[{"role": "user", "content": "x"}], stream=True) as answer:
+            list(answer.parse())
+    assert client.stats()["succeeded"] == 0 and client.stats()["failed"] == 1
 
 
 @pytest.mark.parametrize("method, status", [("HEAD", 200), ("GET", 204)])
-def test_an_answer_without_a_body_ends_whatever_its_headers_say(server, method, status):
+def test_an_answer_without_a_body_ends_whatever_its_headers_say(server, client, method, status):
     head = b"HTTP/1.1 %d X\r\nContent-Type: text/plain\r\nTransfer-Encoding: chunked\r\n\r\n"
     server.script(Answer(raw=head % status))
-    with client_for(server, timeout=5, max_retries=0) as client:
-        client.request(method, "/models")
-
-
-def test_text_that_ends_inside_a_character_is_told_by_its_mark(server, client):
-    server.script(Answer(body=b"a\xe2\x82", content_type="text/plain"))
-    with client.files.with_streaming_response.content("file-1") as answer:
-        assert "".join(answer.iter_text(1)) == "a\ufffd"
-
-
-def test_a_file_with_none_for_its_type_has_one_by_its_name(server, client):
-    client.upload_file(("a.txt", b"xyz", None))
-    client.files.create(file=("a.txt", b"xyz", None), purpose="fine-tune")
-    for request in server.requests:
-        assert ("file", "a.txt", "text/plain", b"xyz") in request.parts
-
-
-@pytest.mark.parametrize(
-    "call, word",
-    [(lambda c: c.chat("hi", stream=True), "stream_chat"),
-     (lambda c: c.chat("hi", schema=int), "schema"), (lambda c: c.embedding(None), "input"),
-     (lambda c: c.embedding({"a": 1}), "input"), (lambda c: c.request(5, "/x"), "request"),
-     (lambda c: c.request("GET", 5), "request"), (lambda c: c.upload_file((5, b"x")), "file"),
-     (lambda c: c.upload_file(b"x", file_name=5), "file")],
-)  # fmt: skip
-def test_a_value_of_a_wrong_type_is_named_and_nothing_is_sent(server, client, call, word):
-    assert word in str(client_error(lambda: call(client), ValidationError))
-    assert not server.requests
+    client.request(method, "/models", max_retries=0, deadline=5)
 
 
 class SlowReader(Listener):
@@ -6982,7 +6205,7 @@ def test_a_call_out_of_an_uploads_progress_leaves_the_upload_its_time(server, cl
             called.append(client.chat("hi", deadline=0.3).content)
             time.sleep(0.3)
 
-    client.with_options(max_retries=0).upload_file(b"x" * (1 << 20), progress=progress)
+    client.upload_file(b"x" * (1 << 20), progress=progress, max_retries=0)
     assert called == ["hello"] and len(server.requests) == 2
 
 
@@ -6991,13 +6214,13 @@ def packed(body: bytes, wbits: int) -> bytes:
     return packer.compress(body) + packer.flush()
 
 
-MIB_AND_MORE = [b"a" * ((1 << 20) + more) for more in (0, 7, 70, 105, 140, 259, 5000)]
-ZEROS = packed(b"one", 31) + b"\0" * 7 + packed(b"two", 31) + b"\0" * 600
-CODED = [
-    *[("deflate", packed(body, -15), body) for body in MIB_AND_MORE],
-    ("gzip", ZEROS, b"onetwo"),  # zeros behind a member are no member
+CODED = [("deflate", packed(b"a" * size, -15), b"a" * size)
+         for size in ((1 << 20) + more for more in (0, 7, 70, 105, 140, 259, 5000))]  # fmt: skip
+CODED += [
+    # Zeros behind a member are no member.
+    ("gzip", packed(b"one", 31) + b"\0" * 7 + packed(b"two", 31) + b"\0" * 600, b"onetwo"),
     ("gzip", b"", b""),
-]  # fmt: skip
+]
 
 
 @pytest.mark.parametrize("coding, sent, body", CODED, ids=lambda value: len(value))
@@ -7007,296 +6230,174 @@ def test_a_coded_body_is_read_to_its_end(server, client, coding, sent, body):
     assert client.text_to_speech("hi") == body
 
 
-def test_no_bytes_at_all_are_no_gzip_where_the_end_of_the_connection_is_theirs(server):
-    head = b"HTTP/1.1 200 OK\r\ncontent-type: audio/mpeg\r\ncontent-encoding: gzip\r\n\r\n"
-    server.default = Answer(raw=head)
-    with client_for(server, max_retries=0) as client:
-        client_error(lambda: client.text_to_speech("hi"), openai_mini.APIResponseError)
-
-
 # ------------------------------------------------------------------------------------------------
 # Uploads, tools and schemas, resources, command line: what people met, and siblings of it.
 
 
-def endpoints_said(content, finish="stop", **message):
-    """A chat answer with this content."""
-    message = dict({"role": "assistant", "content": content}, **message)
-    return dict(CHAT, choices=[{"index": 0, "message": message, "finish_reason": finish}])
+def buffer_of(content, **names):
+    """A buffer with a name as frameworks give it."""
+    file = io.BytesIO(content)
+    file.__dict__.update(names)
+    return file
 
 
-def endpoints_called(*calls):
-    """A chat answer that asks for tools: (name, arguments as text) each."""
-    asked = [
-        {"id": "call_%d" % i, "type": "function", "function": {"name": name, "arguments": text}}
-        for i, (name, text) in enumerate(calls)
-    ]
-    return endpoints_said(None, "tool_calls", tool_calls=asked)
-
-
-class ResourcesAnswer:
-    """A class as pydantic makes them, as far as the module knows them."""
-
-    @classmethod
-    def model_json_schema(cls):
-        return {"type": "object", "title": "It", "properties": {"a": {"type": "integer"}}}
-
-    @classmethod
-    def model_validate_json(cls, text):
-        made = cls()
-        made.a = json.loads(text)["a"]
-        return made
-
-
-class LeafFastApi:
+def fastapi_upload(content, filename):
     """As FastAPI's and Starlette's UploadFile: read() is a coroutine function."""
 
-    def __init__(self, content, filename):
-        self.file, self.filename, self.content_type = io.BytesIO(content), filename, "audio/mpeg"
+    async def read(size=-1):
+        return content
 
-    async def read(self, size=-1):
-        return self.file.read(size)
-
-
-class LeafFlask:
-    """As Flask's FileStorage: `name` is that of the form's field."""
-
-    def __init__(self, content, filename):
-        self.stream, self.name, self.filename = io.BytesIO(content), "audio", filename
-
-    def __getattr__(self, name):
-        return getattr(self.stream, name)
+    return types.SimpleNamespace(file=io.BytesIO(content), filename=filename, read=read)
 
 
-class LeafOnlyRead:
-    def __init__(self, content, name=None):
-        self.read, self.name = io.BytesIO(content).read, name
+def only_read(content, **more):
+    return types.SimpleNamespace(read=io.BytesIO(content).read, **more)
 
 
-class LeafSeekWithoutTell(LeafOnlyRead):
-    def seek(self, offset):
-        raise AssertionError("nobody could tell where it stands")
-
-
-class LeafAsyncRead:
-    async def read(self, size=-1):
-        return b"x"
-
-
-def leaf_named(content, name):
-    file = io.BytesIO(content)
-    file.name = name
-    return file
-
-
-def leaf_standing_at(content, offset):
-    file = io.BytesIO(content)
-    file.seek(offset)
-    return file
-
-
-LEAF_SOUND = b"ID3\x04" + b"sound" * 50
-LEAF_WAV = b"RIFF\x24\0\0\0WAVEfmt " + bytes(28)
-LEAF_FILES = {  # what is given, and the name, type and bytes that arrive
-    "fastapi": (lambda: LeafFastApi(LEAF_SOUND, "talk.mp3"), "talk.mp3", "audio/mpeg", LEAF_SOUND),
-    "flask": (lambda: LeafFlask(LEAF_SOUND, "talk.mp3"), "talk.mp3", "audio/mpeg", LEAF_SOUND),
-    "flask, no name": (lambda: LeafFlask(LEAF_SOUND, ""), "audio", None, LEAF_SOUND),
-    "a path as filename": (lambda: LeafFlask(b"x", "../../a.oga"), "a.oga", "audio/ogg", b"x"),
-    "read alone": (lambda: LeafOnlyRead(LEAF_SOUND), "file.mp3", "audio/mpeg", LEAF_SOUND),
-    "read and a name": (lambda: LeafOnlyRead(b"x", "a.webp"), "a.webp", "image/webp", b"x"),
-    "seek, no tell": (lambda: LeafSeekWithoutTell(LEAF_WAV), "file.wav", "audio/wav", LEAF_WAV),
-    "a buffer": (lambda: io.BytesIO(LEAF_WAV), "file.wav", "audio/wav", LEAF_WAV),
-    "bytes": (lambda: LEAF_WAV, "file.wav", "audio/wav", LEAF_WAV),
-    "memoryview": (lambda: memoryview(LEAF_WAV), "file.wav", "audio/wav", LEAF_WAV),
-    "a buffer's own name": (lambda: leaf_named(b"x", "a.opus"), "a.opus", "audio/ogg", b"x"),
-    "a name as bytes": (lambda: leaf_named(b"x", b"/tmp/a.m4a"), "a.m4a", "audio/mp4", b"x"),
-    "a name of no file": (lambda: leaf_named(LEAF_WAV, "<stdin>"), "file.wav", "audio/wav",
-                          LEAF_WAV),
-    "a descriptor as name": (lambda: leaf_named(b'{"a": 1}', 7), "file.jsonl", None,
-                             b'{"a": 1}'),
-    "from where it stands": (lambda: leaf_standing_at(b"0123" + LEAF_WAV, 4), "file.wav",
-                             "audio/wav", LEAF_WAV),
-    "a name without an extension": (lambda: ("blob", LEAF_WAV), "blob", "audio/wav", LEAF_WAV),
-    "a tuple with its type": (lambda: ("a.mp3", b"x", "audio/x"), "a.mp3", "audio/x", b"x"),
-    "a tuple of an upload object": (lambda: ("b.flac", LeafFastApi(b"x", "a.mp3")), "b.flac",
-                                    "audio/flac", b"x"),
+WAV = b"RIFF\x24\0\0\0WAVEfmt " + bytes(28)
+UPLOADS = {  # what is given, and the name, type and bytes that arrive
+    "flask, no name": (lambda: buffer_of(MP3, name="audio", filename=""), "audio", None, MP3),
+    "read alone": (lambda: only_read(MP3), "file.mp3", "audio/mpeg", MP3),
+    "read and a name": (lambda: only_read(b"x", name="a.webp"), "a.webp", "image/webp", b"x"),
+    "a buffer": (lambda: io.BytesIO(WAV), "file.wav", "audio/wav", WAV),
+    "a name as bytes": (lambda: buffer_of(b"x", name=b"/tmp/a.m4a"), "a.m4a", "audio/mp4", b"x"),
+    "a name of no file": (lambda: buffer_of(WAV, name="<stdin>"), "file.wav", "audio/wav", WAV),
+    "no extension": (lambda: ("blob", WAV), "blob", "audio/wav", WAV),
+    "a tuple": (lambda: ("b.flac", fastapi_upload(b"x", "a.mp3")), "b.flac", "audio/flac", b"x"),
 }  # fmt: skip
 
 
-@pytest.mark.parametrize("case", LEAF_FILES)
+@pytest.mark.parametrize("case", UPLOADS)
 def test_what_can_be_read_goes_out_under_its_name_and_type(server, client, case, monkeypatch):
     import mimetypes
 
     bare = mimetypes.MimeTypes(())  # without what the system's tables add
     monkeypatch.setattr(mimetypes, "guess_type", bare.guess_type)
-    make, name, kind, content = LEAF_FILES[case]
+    make, name, kind, content = UPLOADS[case]
     server.default = Answer(json={"id": "f", "text": "t"})
     client.transcribe_audio(make(), model="m")
     client.files.create(file=make(), purpose="batch")
     for request in server.requests:
-        part = [part for part in request.parts if part.filename][0]
+        part = part_of(request)
         assert (part.filename, part.body) == (name, content)
         assert kind is None or part.content_type == kind
 
 
-@pytest.mark.parametrize(
-    "make, words",
-    [
-        (lambda: leaf_standing_at(b"x" * 9, 9), "at its end"),
-        (lambda: LeafFastApi(b"", "a.mp3"), "a.mp3"),
-        (lambda: LeafOnlyRead(b""), "empty"),
-        (LeafAsyncRead, "rb"),
-    ],
-)
 @pytest.mark.filterwarnings("ignore:coroutine")
-def test_an_upload_that_cannot_be_one_is_refused_before_anything_is_sent(
-    server, client, make, words
-):
-    for send in (client.upload_file, lambda file: client.files.create(file=file, purpose="x")):
-        with pytest.raises(openai_mini.ValidationError, match=words):
-            send(make())
+def test_an_upload_that_cannot_be_one_is_refused_before_anything_is_sent(server, client):
+    async_read = types.SimpleNamespace(read=fastapi_upload(b"x", "a").read)
+    for file, words in (
+        (fastapi_upload(b"", "a.mp3"), "a.mp3"),
+        (only_read(b""), "empty"), (async_read, "rb"), ("a path as str", "Path"),
+    ):  # fmt: skip
+        with pytest.raises(ValidationError, match=words):
+            client.files.create(file=file, purpose="x")
     assert not server.requests
 
 
 # Tools and schemas
 
 
-class LeafSize(enum.Enum):
+class Size(enum.Enum):
     SMALL, LARGE = "small", "large"
 
 
 @dataclasses.dataclass
-class LeafPoint:
+class Point:
     x: int
     y: float = 0.5
 
 
 @dataclasses.dataclass
-class LeafLine:
-    start: LeafPoint
-    ends: List[LeafPoint]
+class Node:
+    below: Optional["Node"]
 
 
-class LeafModel:
-    """As pydantic's classes, as far as this module knows them; with a definition of its own."""
-
-    def __init__(self, text):
-        self.value = json.loads(text)["inner"]["value"]
-
-    @classmethod
-    def model_json_schema(cls):
-        inner = {"type": "object", "properties": {"value": {"type": "integer"}}}
-        properties = {"inner": {"$ref": "#/$defs/Inner"}}
-        return {"type": "object", "properties": properties, "$defs": {"Inner": inner}}
-
-    model_validate_json = classmethod(lambda cls, text: cls(text))
-
-
-LEAF_OBJECT = {"type": "object", "required": ["x"],
-               "properties": {"x": {"type": "integer"}, "y": {"type": "number"}}}  # fmt: skip
-LEAF_HINTS = [  # the hint, its schema, a JSON value and what the function gets, JSON it cannot be
-    (int, {"type": "integer"}, 3, 3, "3"),
-    (int, {"type": "integer"}, 3, 3, 3.5),
-    (int, {"type": "integer"}, -1, -1, True),
-    (float, {"type": "number"}, 3, 3.0, "x"),
-    (bool, {"type": "boolean"}, True, True, 1),
-    (str, {"type": "string"}, "x", "x", None),
-    (typing.Any, {}, [1], [1], NotImplemented),
-    (object, {}, None, None, NotImplemented),
-    (LeafSize, {"enum": ["small", "large"]}, "large", LeafSize.LARGE, "LARGE"),
-    (Optional[LeafSize], {"anyOf": [{"enum": ["small", "large"]}, {"type": "null"}]}, "small",
-     LeafSize.SMALL, "x"),
-    (Optional[int], {"anyOf": [{"type": "integer"}, {"type": "null"}]}, None, None, "x"),
-    (typing.Union[int, str], {"anyOf": [{"type": "integer"}, {"type": "string"}]}, "2", "2", 2.5),
-    (typing.Union[LeafPoint, str], {"anyOf": [LEAF_OBJECT, {"type": "string"}]}, {"x": 1},
-     LeafPoint(1), {"z": 1}),
-    (List[LeafSize], {"type": "array", "items": {"enum": ["small", "large"]}}, ["small"],
-     [LeafSize.SMALL], "small"),
+INTEGER, STRING, NULL = {"type": "integer"}, {"type": "string"}, {"type": "null"}
+SIZE = {"enum": ["small", "large"]}
+POINT = {"type": "object", "required": ["x"],
+         "properties": {"x": INTEGER, "y": {"type": "number"}}}  # fmt: skip
+HINT_ROWS = [  # the hint, its schema, a JSON value and what the function gets, JSON it cannot be
+    (int, INTEGER, 3, 3, "3"), (int, INTEGER, -1, -1, True), (str, STRING, "x", "x", None),
+    (float, {"type": "number"}, 3, 3.0, "x"), (bool, {"type": "boolean"}, True, True, 1),
+    (typing.Any, {}, [1], [1], NotImplemented), (object, {}, None, None, NotImplemented),
+    (Size, SIZE, "large", Size.LARGE, "LARGE"),
+    (Optional[Size], {"anyOf": [SIZE, NULL]}, "small", Size.SMALL, "x"),
+    (Optional[int], {"anyOf": [INTEGER, NULL]}, None, None, "x"),
+    (typing.Union[int, str], {"anyOf": [INTEGER, STRING]}, "2", "2", 2.5),
+    (typing.Union[Point, str], {"anyOf": [POINT, STRING]}, {"x": 1}, Point(1), {"z": 1}),
+    (List[Size], {"type": "array", "items": SIZE}, ["small"], [Size.SMALL], "small"),
     (list, {"type": "array", "items": {}}, [1, "a"], [1, "a"], "x"),
-    (typing.Dict[str, LeafPoint], {"type": "object", "additionalProperties": LEAF_OBJECT},
-     {"a": {"x": 1}}, {"a": LeafPoint(1)}, {"a": {}}),
-    (LeafPoint, LEAF_OBJECT, {"x": 1, "y": 2}, LeafPoint(1, 2.0), {"y": 1}),
-    (LeafPoint, LEAF_OBJECT, {"x": 1}, LeafPoint(1, 0.5), {"x": "a"}),
-    (LeafLine, {"type": "object", "required": ["start", "ends"], "properties": {
-        "start": LEAF_OBJECT, "ends": {"type": "array", "items": LEAF_OBJECT}}},
-     {"start": {"x": 1}, "ends": [{"x": 2}]}, LeafLine(LeafPoint(1), [LeafPoint(2)]), 5),
+    (typing.Dict[str, Point], {"type": "object", "additionalProperties": POINT},
+     {"a": {"x": 1}}, {"a": Point(1)}, {"a": {}}),
+    (dict, {"type": "object", "additionalProperties": {}}, {"a": 1}, {"a": 1}, [1]),
+    (Point, POINT, {"x": 1, "y": 2}, Point(1, 2.0), {"x": "a"}),
+    (typing.Literal["a", 2], {"enum": ["a", 2]}, 2, 2, "b"),
 ]  # fmt: skip
-if hasattr(typing, "Literal"):
-    LEAF_HINTS.append((typing.Literal["a", 2], {"enum": ["a", 2]}, 2, 2, "b"))
 
 
-def leaf_call(client, server, tool, value):
+def tool_with(hint):
+    """A function of a parameter with this hint, and the list of what it gets."""
+
+    def tool(it):
+        got.append(it)
+
+    got = []
+    tool.__annotations__["it"] = hint
+    return tool, got
+
+
+def called(client, server, tool, value):
     """What run_tools asks for, and what it tells the model of a call with {"it": value}."""
-    call = endpoints_called((tool.__name__, json.dumps({"it": value})))
-    server.script(Answer(json=call), Answer(json=endpoints_said("done")))
+    server.script(chat_calling((tool.__name__, json.dumps({"it": value}))), chat_saying("done"))
     del server.requests[:]
     client.run_tools("go", [tool])
     first, second = (request.json for request in server.requests)
     return first["tools"][0]["function"]["parameters"], second["messages"][-1]["content"]
 
 
-@pytest.mark.parametrize("hint, schema, value, expected, wrong", LEAF_HINTS, ids=repr)
+@pytest.mark.parametrize("hint, schema, value, expected, wrong", HINT_ROWS, ids=repr)
 def test_a_hint_is_in_the_schema_and_the_function_gets_what_it_says(
     server, client, hint, schema, value, expected, wrong
 ):
-    got = []
-
-    def tool(it):
-        got.append(it)
-
-    tool.__annotations__["it"] = hint
-    parameters, told = leaf_call(client, server, tool, value)
+    tool, got = tool_with(hint)
+    parameters, told = called(client, server, tool, value)
     assert parameters == {"type": "object", "properties": {"it": schema}, "required": ["it"]}
     assert got == [expected] and type(got[0]) is type(expected) and told == "null"
     if wrong is not NotImplemented:
-        assert leaf_call(client, server, tool, wrong)[1].startswith("Error: ") and len(got) == 1
+        assert called(client, server, tool, wrong)[1].startswith("Error: ") and len(got) == 1
 
 
 def test_the_definitions_of_a_class_are_where_its_references_lead(server, client):
-    def tool(it: List[LeafModel]) -> str:
-        return str([one.value for one in it])
-
-    parameters, told = leaf_call(client, server, tool, [{"inner": {"value": 7}}])
-    assert told == "[7]" and list(parameters["$defs"]) == ["Inner"]
+    tool, got = tool_with(List[Person])
+    parameters, _ = called(client, server, tool, [{"name": "Ada"}])
+    assert got[0][0].name == "Ada" and list(parameters["$defs"]) == ["Step"]
     items = parameters["properties"]["it"]["items"]
-    assert items == {"type": "object", "properties": {"inner": {"$ref": "#/$defs/Inner"}}}
+    assert items["properties"]["steps"]["items"] == {"$ref": "#/$defs/Step"}
 
 
-def leaf_tool(hint):
-    def tool(it):
-        """Does it."""
-
-    tool.__annotations__["it"] = hint
-    return tool
-
-
-async def leaf_async(it: str) -> str:
+async def async_tool(it: str) -> str:
     return it
 
 
-async def leaf_async_generator(it: str):
+async def async_generator(it: str):
     yield it
 
 
-@dataclasses.dataclass
-class LeafNode:
-    below: Optional["LeafNode"]
+NO_HINTS = (bytes, io.BytesIO, typing.Callable, "NoSuchName", Node, List[bytes],
+            typing.Dict[str, io.BytesIO], typing.Union[str, bytes])  # fmt: skip
 
 
 @pytest.mark.parametrize(
     "tool",
     [
-        leaf_async,
-        functools.partial(leaf_async, "x"),
-        ({"type": "object"}, leaf_async),
-        ({"type": "function", "function": {"name": "x"}}, leaf_async),
-        *(leaf_tool(hint) for hint in (bytes, complex, io.BytesIO, typing.Callable, "NoSuchName")),
-        *(leaf_tool(hint) for hint in (LeafNode, List[bytes], typing.Dict[str, io.BytesIO])),
-        leaf_tool(typing.Union[str, bytes]),
-        {"type": "function", "function": {"name": "x"}},
+        async_tool, functools.partial(async_tool, "x"), ({"type": "object"}, async_tool),
+        ({"type": "function", "function": {"name": "x"}}, async_tool), (async_tool,),
+        {"type": "function", "function": {"name": "x"}}, *(tool_with(hint)[0] for hint in NO_HINTS),
     ],
-)
+)  # fmt: skip
 def test_a_tool_that_no_schema_can_say_is_refused_before_anything_is_sent(server, client, tool):
-    with pytest.raises(openai_mini.ValidationError, match="tool"):
+    with pytest.raises(ValidationError, match="tool"):
         client.run_tools("go", [tool])
     assert not server.requests
 
@@ -7304,77 +6405,71 @@ def test_a_tool_that_no_schema_can_say_is_refused_before_anything_is_sent(server
 @pytest.mark.parametrize(
     "arguments, told",
     [
-        ({"it": "a"}, "a"),
-        ('{"it": "a"}', "a"),
-        ('"{\\"it\\": \\"a\\"}"', "a"),
-        ("", "none"),
-        (" \n", "none"),
-        ("null", "none"),
-        (None, "none"),
-        ("{}", "none"),
-        ("7", "Error"),
-        ('{"it": ', "Error"),
-        ('{"other": 1}', "Error"),
+        ({"it": "a"}, "a"), ('{"it": "a"}', "a"), ('"{\\"it\\": \\"a\\"}"', "a"), ("", "none"),
+        (" \n", "none"), ("null", "none"), (None, "none"), ("{}", "none"), ("7", "Error: "),
     ],
-)
+)  # fmt: skip
 def test_arguments_are_read_in_whatever_form_they_come(server, client, arguments, told):
     def tool(it: str = "none") -> str:
         return it
 
-    call = endpoints_called(("tool", "{}"))
-    call["choices"][0]["message"]["tool_calls"][0]["function"]["arguments"] = arguments
-    server.script(Answer(json=call), Answer(json=endpoints_said("done")))
+    server.script(chat_calling(("tool", arguments)), chat_saying("done"))
     assert client.run_tools("go", [tool]).content == "done"
-    content = server.requests[1].json["messages"][-1]["content"]
-    assert content == told if told != "Error" else content.startswith("Error: ")
+    assert server.requests[1].json["messages"][-1]["content"].startswith(told)
 
 
 @pytest.mark.filterwarnings("ignore:coroutine")
-@pytest.mark.parametrize("tool", [leaf_async, leaf_async_generator])
+@pytest.mark.parametrize("tool", [async_tool, async_generator])
 def test_a_coroutine_as_a_result_is_told_as_an_error(server, client, tool):
-    def wrapped(it: str) -> str:
-        return tool(it)
-
-    told = leaf_call(client, server, wrapped, "x")[1]
-    assert told.startswith("Error: ") and "0x" in told
+    wrapped = functools.wraps(tool)(lambda it: tool(it))
+    assert called(client, server, wrapped, "x")[1].startswith("Error: ")
 
 
-LEAF_FENCED = [
-    ("```json\n{}\n```", True),
-    ("```\n{}\n```", True),
-    ("```JSON {} ```", True),
-    ("Here it is:\n\n```json\n{}\n```\nAs you asked.", True),
-    ("\n {} \n", True),
-    ("{} is it", False),
-    ("```json\n{", False),
-    ("```json\nno\n```", False),
-]
+def test_a_result_that_json_does_not_know_is_told_as_its_text(server, client):
+    tool = functools.wraps(tool_with(int)[0])(lambda it: [complex(it)])
+    assert json.loads(called(client, server, tool, 2)[1]) == ["(2+0j)"]
 
 
-@pytest.mark.parametrize("frame, is_read", LEAF_FENCED)
+@pytest.mark.parametrize(
+    "frame, is_read",
+    [
+        ("```json\n{}\n```", True), ("```\n{}\n```", True), ("```JSON {} ```", True),
+        ("Here it is:\n\n```json\n{}\n```\nAs you asked.", True), ("\n {} \n", True),
+        ("{} is it", False), ("```json\n{", False), ("```json\nno\n```", False),
+    ],
+)  # fmt: skip
 def test_json_in_a_fence_is_parsed_and_what_cannot_be_is_not_lost(server, client, frame, is_read):
-    value = {"a": 1, "note": "with ``` in it"}
-    text = frame.replace("{}", json.dumps(value))
-    chat = endpoints_said(text)
-    part = {"type": "output_text", "text": text}
-    response = {"output": [{"type": "message", "content": [part]}]}
-    messages = [{"role": "user", "content": "x"}]
+    text = frame.replace("{}", json.dumps({"name": "Ada", "note": "``` a ```"}))
+    response = {"output": [{"content": [{"type": "output_text", "text": text}]}]}
+    ask = {"model": "m", "messages": [{"role": "user", "content": "x"}], "response_format": Person}
     for answer, call in (
-        (chat, lambda: client.chat("x", schema={"type": "object"}).parsed),
-        (chat, lambda: client.chat("x", schema=ResourcesAnswer).parsed.a),
-        (chat, lambda: client.chat.completions.parse(
-            model="m", messages=messages, response_format=ResourcesAnswer
-        ).choices[0].message.parsed.a),
-        (response, lambda: client.responses.parse(
-            model="m", input="x", text_format=ResourcesAnswer).output_parsed.a),
-    ):  # fmt: skip
-        server.script(Answer(json=answer))
+        (chat_saying(text), lambda: client.chat("x", schema={"type": "object"}).parsed),
+        (chat_saying(text), lambda: client.chat("x", schema=Person).parsed),
+        (chat_saying(text), lambda: client.chat.completions.parse(**ask).parsed),
+        (Answer(json=response), lambda: client.responses.parse(text_format=Person).output_parsed),
+    ):
+        server.script(answer)
         if is_read:
-            assert call() in (value, 1)
-        else:
-            with pytest.raises(openai_mini.APIResponseError, match="POST /") as caught:
-                call()
-            assert caught.value.partial == answer
+            assert call().name == "Ada"
+            continue
+        with pytest.raises(openai_mini.APIResponseError, match="POST /") as caught:
+            call()
+        assert text in (caught.value.partial.content, caught.value.partial.output_text)
+
+
+@pytest.mark.parametrize("title, name", [("The answer", "The_answer"), (None, "answer")])
+@pytest.mark.parametrize("strict", [True, False])
+def test_a_schema_is_strict_where_it_says_so_and_has_its_own_name(
+    server, client, title, name, strict
+):
+    schema = {"type": "object", "title": title, "additionalProperties": not strict}
+    server.script(chat_saying("{}"))
+    client.chat("x", schema=schema)
+    sent = server.requests[0].json["response_format"]["json_schema"]
+    assert sent == {"name": name, "strict": strict, "schema": schema}
+    for wrong in ("text", 5, object):
+        with pytest.raises(ValidationError, match="schema"):
+            client.chat("x", schema=wrong)
 
 
 # Resources
@@ -7383,13 +6478,9 @@ def test_json_in_a_fence_is_parsed_and_what_cannot_be_is_not_lost(server, client
 def test_what_is_put_onto_a_resource_stays_there(server, client):
     from unittest import mock
 
-    asked = {"model": "m", "messages": [{"role": "user", "content": "hi"}]}
-    assert client.chat.completions is client.chat.completions
-    assert client.files.with_raw_response.list is client.files.with_raw_response.list
     for holder, name, call in (
-        (client.chat.completions, "create", lambda: client.chat.completions.create(**asked)),
+        (client.chat.completions, "create", lambda: client.chat.completions.create(model="m")),
         (client.beta.vector_stores, "list", lambda: client.beta.vector_stores.list()),
-        (client.chat, "completions", lambda: client.chat.completions()),
         (client, "chat", lambda: client.chat("hi")),
         (client, "embeddings", lambda: client.embeddings()),
         (client.files.with_raw_response, "list", lambda: client.files.with_raw_response.list()),
@@ -7398,41 +6489,20 @@ def test_what_is_put_onto_a_resource_stays_there(server, client):
             assert call() == "stand-in" and stand_in.call_count == 1
         assert not isinstance(getattr(holder, name), mock.Mock)
     assert not server.requests and client.chat("hi").content == "hello"
-    other = client.with_options(timeout=5)
-    client.files.list = lambda: "patched"
-    assert client.files.list() == "patched" and other.files.list() != "patched"
-    del client.files.list
-    assert client.files.list() != "patched"
 
 
 def test_methods_have_what_decorators_ask_of_a_function(client):
     for method, name in (
-        (client.chat.completions.create, "chat.completions.create"),
-        (client.embeddings.create, "embeddings.create"),
+        (client.chat.completions.create, "chat.completions.create"), (client.chat, "chat"),
         (client.files.with_raw_response.list, "files.list"),
-        (client.chat, "chat"),
-    ):
-
-        @functools.wraps(method)
-        def wrapped(*args, **kwargs):
-            return None
-
+    ):  # fmt: skip
+        wrapped = functools.wraps(method)(lambda *args, **kwargs: None)
         assert wrapped.__name__ == method.__name__ == name.rpartition(".")[2]
         assert wrapped.__qualname__ == name and inspect.unwrap(wrapped) is method
         assert isinstance(inspect.signature(method), inspect.Signature)
-        assert not inspect.iscoroutinefunction(method)
 
 
-@pytest.mark.parametrize(
-    "make",
-    [
-        lambda items: (one for one in items),
-        lambda items: map(dict, items),
-        lambda items: {n: one for n, one in enumerate(items)}.values(),
-        tuple,
-        list,
-    ],
-)
+@pytest.mark.parametrize("make", [iter, tuple, list, lambda items: dict(enumerate(items)).values()])
 def test_what_can_be_iterated_over_is_a_list_to_the_server(server, client, make):
     messages = [{"role": "user", "content": "a"}, {"role": "user", "content": "b"}]
     client.chat.completions.create(model="m", messages=make(messages))
@@ -7446,12 +6516,8 @@ def test_what_can_be_iterated_over_is_a_list_to_the_server(server, client, make)
 
 def test_embeddings_are_numbers_unless_base64_was_asked_for(server, client):
     text = base64.b64encode(struct.pack("<2f", 1.0, -0.5)).decode()
-    for form, asked, expected in (
-        (text, {}, [1.0, -0.5]),
-        ([1, 2.5], {}, [1, 2.5]),
-        (text, {"encoding_format": "float"}, [1.0, -0.5]),
-        (text, {"encoding_format": "base64"}, text),
-    ):
+    as_text = {"encoding_format": "base64"}
+    for form, asked, expected in ((text, {}, [1.0, -0.5]), ([1], {}, [1]), (text, as_text, text)):
         server.default = Answer(json={"data": [{"index": 0, "embedding": form}]})
         answer = client.embeddings.create(model="m", input="a", **asked)
         raw = client.embeddings.with_raw_response.create(model="m", input="a", **asked)
@@ -7462,106 +6528,37 @@ def test_embeddings_are_numbers_unless_base64_was_asked_for(server, client):
         client.embeddings.create(model="m", input="a")
 
 
-@pytest.mark.parametrize("value", ["a\ud800", "\udcff", "\ud83d"])
-def test_an_id_with_half_a_character_is_refused(server, client, value):
-    for call in (lambda: client.files.retrieve(value), lambda: client.download_file(value)):
-        with pytest.raises(openai_mini.ValidationError, match="file_id"):
-            call()
-    assert not server.requests
-
-
-def test_the_retired_assistants_have_what_the_rule_gives(server, client):
-    client.beta.assistants.create(model="m")
-    client.beta.threads.messages.list("t", order="asc")
-    one, two = server.requests
-    assert (one.method, one.target, one.json) == ("POST", "/v1/assistants", {"model": "m"})
-    assert (two.method, two.target) == ("GET", "/v1/threads/t/messages?order=asc")
-
-
 # Command line
-
-
-def test_an_attached_image_is_typed_by_its_first_bytes(cli, cli_server, tmp_path):
-    path = tmp_path / "photo"
-    for content, kind in ((b"\x89PNG...", "image/png"), (b"RIFF....WEBP", "image/webp")):
-        path.write_bytes(content)
-        assert cli("-a", path, "What is this?")[0] == 0
-        image = cli_server.requests[-1].json["messages"][0]["content"][1]["image_url"]["url"]
-        assert image == "data:%s;base64,%s" % (kind, base64.b64encode(content).decode())
-    path.write_bytes(b"")
-    assert cli("-a", path, "What is this?")[0] == 2 and len(cli_server.requests) == 2
-
-
-def leaf_process(*argv, **options):
-    """A process of the command line, whose standard input is a pipe that stays open."""
-    streams = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
-    command = [sys.executable, *options.pop("flags", ()), CLI_FILE, "--offline", *argv]
-    return subprocess.Popen(command, env=cli_env(), **streams)
-
-
-@pytest.mark.skipif(os.name == "nt", reason="select() knows no pipes there")
-def test_a_pipe_that_stays_silent_is_not_waited_for_where_words_are_given():
-    process = leaf_process("Hello")
-    assert (process.stdout.read(), process.wait(60)) == (b"Hello\n", 0)  # stdin is open still
-    assert process.stderr.read().count(b"\n") == 1
-    process.stdin.close()
 
 
 @pytest.mark.parametrize("argv", [["Sum up"], ["Sum up", "-"], []])
 def test_what_comes_in_two_pieces_is_read_to_its_end(argv):
-    process = leaf_process(*argv)
+    process = cli_started("--offline", *argv, stdin=subprocess.PIPE)
     process.stdin.write(b"first ")
     process.stdin.flush()
     out, err = process.communicate(b"second", timeout=60)
     assert (err, out.split()[-2:]) == (b"", [b"first", b"second"])
 
 
-LEAF_TEXT = "Grüße aus Köln"
-
-
 @pytest.mark.parametrize(
-    "content, is_read",
-    [
-        (LEAF_TEXT.encode(), True),
-        (LEAF_TEXT.encode("utf-8-sig"), True),
-        (codecs.BOM_UTF16_LE + LEAF_TEXT.encode("utf-16-le"), True),
-        (codecs.BOM_UTF16_BE + LEAF_TEXT.encode("utf-16-be"), True),
-        (LEAF_TEXT.encode("utf-16-le"), False),
-        ("ASCII in UTF-16 without a mark".encode("utf-16-le"), False),
-        (LEAF_TEXT.encode("latin-1"), False),
-        (codecs.BOM_UTF16_LE + b"odd", False),
-        (LEAF_TEXT.encode("utf-32"), False),
-        (b"\x89PNG\r\n\x1a\n\0\0", False),
-    ],
-)
-def test_text_is_read_in_its_encoding_or_refused_in_one_line(cli, tmp_path, content, is_read):
+    "content",
+    ["Köln".encode("utf-16-le"), "ASCII without a mark".encode("utf-16-le"), "ü".encode("utf-32"),
+     "Köln".encode("latin-1"), codecs.BOM_UTF16_LE + b"odd", b"\x89PNG\r\n\x1a\n\0\0"],
+)  # fmt: skip
+def test_what_is_no_text_is_refused_in_one_line(cli, tmp_path, content):
     schema = tmp_path / "schema.json"
-    quoted = content if not is_read else None
-    for encoding in ("utf-8", "utf-8-sig", "utf-16"):
-        text = '{"title": "Größe", "type": "object", "properties": {"a": {"type": "integer"}}}'
-        schema.write_bytes(quoted or text.encode(encoding))
-        code, out, err = cli("--offline", "--schema", schema, "x")
-        assert (code, out, err) == (0, '{"a": 0}\n', "") if is_read else (code, out) == (2, "")
-        assert is_read or err.count("\n") == 1 and "schema.json" in err
-    code, out, err = cli("--offline", piped=content)
-    assert (code, out, err) == (0, LEAF_TEXT + "\n", "") if is_read else (code, out) == (2, "")
-    assert is_read or err.count("\n") == 1 and "standard input" in err
+    schema.write_bytes(content)
+    for argv, piped, named in ((["--schema", schema, "x"], None, "schema.json"),
+                               ([], content, "standard input")):  # fmt: skip
+        code, out, err = cli("--offline", *argv, piped=piped)
+        assert (code, out, err.count("\n")) == (2, "", 1) and named in err
 
 
 @pytest.mark.parametrize("flag", ["-O", "-OO"])
 def test_it_runs_without_docstrings(flag):
-    for argv, word in ((["Hello"], b"Hello"), (["--help"], b"commands: ")):
-        process = leaf_process(*argv, flags=[flag])
-        out, err = process.communicate(timeout=60)
-        assert process.returncode == 0 and word in out and not err
-
-
-def test_a_download_without_a_length_shows_what_has_come(server, tmp_path):
-    server.default = Answer(pieces=[b"x" * 400_000] * 3)
-    argv = ["--base-url", server.url, "download", "f", "-o", str(tmp_path / "out")]
-    code, shown = cli_terminal(*argv)
-    assert code == 0 and "1.2 MB" in shown and "MB/s" in shown and "\x1b[K" in shown
-    assert os.path.getsize(str(tmp_path / "out")) == 1_200_000
+    for argv, word in ((["Hello"], "Hello"), (["--help"], "commands: ")):
+        command = [sys.executable, flag, CLI_FILE, "--offline", *argv]
+        assert word in subprocess.check_output(command, env=cli_env(), timeout=60).decode()
 
 
 def test_an_error_amid_an_upload_is_not_hidden_by_the_bar(server, tmp_path):
@@ -7570,8 +6567,7 @@ def test_an_error_amid_an_upload_is_not_hidden_by_the_bar(server, tmp_path):
     path.write_bytes(b"x" * 600_000)
     code, shown = cli_terminal("--base-url", server.url, "upload", str(path))
     line = shown.rstrip().split("\r")[-1].replace("\x1b[K", "")
-    assert code == 1 and "[####" in shown
-    assert line.startswith("openai-mini: ") and "too large" in line
+    assert code == 1 and line.startswith("openai-mini: ") and "too large" in line
 
 
 # ------------------------------------------------------------------------------------------------
@@ -7691,17 +6687,12 @@ def test_a_key_that_no_header_holds_is_refused_without_printing_it(server, bad):
     assert not server.requests
 
 
-def test_a_trailing_newline_of_the_key_is_stripped(server):
-    client_for(server, api_key=KEY + "\r\n").chat("hi")
-    assert client_sent(server) == ["Bearer " + KEY]
-
-
 def test_a_key_in_what_is_no_json_is_not_told_by_a_streamed_response(server):
     server.default = Answer(body="Bearer %s is odd" % KEY, content_type="text/x")
     with safe_client(server, max_retries=0) as client:
         for read in ("parse", "json"):
             with client.models.with_streaming_response.retrieve("m") as answer:
-                error = client_error(getattr(answer, read), openai_mini.APIResponseError)
+                error = client_error(getattr(answer, read), APIResponseError)
             assert "GET /models/m" in str(error) and "is odd" in str(error)
             assert KEY not in words_of(error)
 
@@ -7718,12 +6709,6 @@ def test_what_is_secret_in_a_header_is_told_as_little_as_the_key(server, header)
     with client_for(server, default_headers={header: "value-of-ours", "X-By": "bob"}) as client:
         error = client_error(lambda: client.chat("hi"), openai_mini.BadRequestError)
     assert ("value-of-ours" in str(error)) == (header in OPEN_HEADERS) and "bob" in str(error)
-
-
-def test_an_empty_authorization_is_no_secret(server):
-    server.script(Answer(400, json={"error": {"message": "bad thing"}}))
-    with client_for(server, default_headers={"Authorization": ""}) as client:
-        assert "bad thing" in str(client_error(lambda: client.chat("hi")))
 
 
 @pytest.mark.parametrize("key", ["x", "ollama"])
@@ -7786,7 +6771,7 @@ def test_a_redirect_within_the_origin_keeps_method_and_body(server, faults_sessi
 
 def test_redirects_without_end_end(server):
     server.default = Answer(307, headers={"location": "/v1/chat/completions"})
-    client_error(lambda: safe_client(server).chat("hi"), openai_mini.APIStatusError)
+    client_error(lambda: safe_client(server).chat("hi"), APIStatusError)
     assert len(server.requests) < 30
 
 
@@ -7871,32 +6856,12 @@ def test_control_characters_of_a_server_are_in_no_message(server, capfd):
 # TLS and the way there
 
 
-def test_a_server_with_a_certificate_of_its_own_is_refused_with_advice_and_once(
-    tls_server, faults_session
-):
-    with safe_client(tls_server, session=faults_session, max_retries=3) as client:
-        error = client_error(lambda: client.chat("hi"), openai_mini.APIConnectionError)
-    assert "certificate" in str(error) and "verify=" in str(error) and "1 attempt" in str(error)
-    assert tls_server.connections == 1 and not tls_server.requests
-
-
-def test_a_certificate_named_by_verify_is_trusted_and_none_is_as_before(tls_server, faults_session):
-    for verify in (tls_server.cert_path, False):
-        with safe_client(tls_server, session=faults_session, verify=verify) as client:
-            assert client.chat("hi").content == "hello"
-            assert "".join(piece.content for piece in client.stream_chat("hi")) == "hello"
-    with safe_client(tls_server, verify=False) as client:
-        assert client.chat("hi").content == "hello"
-        other = client.with_options(verify=None)
-        client_error(lambda: other.chat("hi"), openai_mini.APIConnectionError)
-
-
 def test_a_certificate_of_another_host_is_refused(tls_server, monkeypatch):
     here = socket.getaddrinfo("127.0.0.1", tls_server.port, 0, socket.SOCK_STREAM)
     monkeypatch.setattr(socket, "getaddrinfo", lambda *args, **kwargs: here)
     url = "https://elsewhere.invalid:%d/v1" % tls_server.port
     client = safe_client(tls_server, base_url=url, verify=tls_server.cert_path)
-    error = client_error(lambda: client.chat("hi"), openai_mini.APIConnectionError)
+    error = client_error(lambda: client.chat("hi"), APIConnectionError)
     assert "certificate" in str(error) and "1 attempt" in str(error)
 
 
@@ -7942,7 +6907,7 @@ def test_a_proxy_spoken_to_by_tls_is_verified_as_the_server_is(
         monkeypatch.setenv("https_proxy" if secure else "http_proxy", proxy.url)
         if checks:
             client = safe_client(target, session=faults_session, **given)
-            error = client_error(lambda: client.chat("hi"), openai_mini.APIConnectionError)
+            error = client_error(lambda: client.chat("hi"), APIConnectionError)
             assert "certificate" in str(error)
         assert not proxy.asked
         given.update(session=faults_session and requests.Session(), verify=tls_server.cert_path)
@@ -7953,37 +6918,17 @@ def test_a_proxy_spoken_to_by_tls_is_verified_as_the_server_is(
     assert len(target.requests) == 2
 
 
-@pytest.mark.parametrize("secure", [False, True], ids=["http:", "https:"])
-def test_leaving_a_stream_through_a_tls_proxy_ends_it_at_both(
-    server, tls_server, monkeypatch, secure
-):
-    target = tls_server if secure else server
-    target.script(Answer(sse=chunks("a", "b"), wait=threading.Event(), hold_after=1))
-    with TlsProxy(target) as proxy:
-        monkeypatch.setenv("https_proxy" if secure else "http_proxy", proxy.url)
-        with safe_client(target, verify=tls_server.cert_path) as client, nothing_left_over():
-            with client.stream_chat("hi") as stream:
-                next(stream)
-            target.wait_closed()
-            proxy.wait_for(lambda: not proxy.open_connections)
-    assert stream.stats["chunks"] == 1
-
-
 class SilentProxy(Listener):
     def serve(self, number, sock):
         while sock.recv(1 << 16):
             pass
 
 
-@pytest.mark.parametrize("scheme", ["http", "https"])
-def test_a_proxy_that_does_not_answer_is_waited_for_as_a_connection_is(
-    tls_server, monkeypatch, scheme
-):
+def test_a_proxy_that_does_not_answer_is_waited_for_as_a_connection_is(tls_server, monkeypatch):
     with SilentProxy() as proxy:
-        monkeypatch.setenv("https_proxy", "%s://localhost:%d" % (scheme, proxy.port))
-        given = {"timeout": (0.2, 30), "max_retries": 0, "verify": tls_server.cert_path}
-        with client_for(tls_server, **given) as client:
-            error = client_error(lambda: client.chat("hi"), openai_mini.APITimeoutError)
+        monkeypatch.setenv("https_proxy", "http://localhost:%d" % proxy.port)
+        with client_for(tls_server, timeout=(0.2, 30), max_retries=0) as client:
+            error = client_error(lambda: client.chat("hi"), APITimeoutError)
     assert "0.2 s" in str(error)
 
 
@@ -8028,13 +6973,10 @@ def gzip_bomb(block: bytes, mib: int):
     yield from itertools.repeat(piece, mib)
 
 
-@pytest.mark.parametrize(
-    "status, kind, limit, block",
-    [(200, "application/json", "BODY", b"["), (200, "text/plain", "BODY", b"x"),
-     (400, "application/json", "ERROR", b" "), (500, "text/html", "ERROR", b"<"),
-     (200, "text/event-stream", "EVENT", b"x"), (200, "text/event-stream", "EVENT", b":"),
-     (200, "text/event-stream", "EVENT", b"data:\n")],
-)  # fmt: skip
+@pytest.mark.parametrize("status, kind, limit, block", [
+    (200, "application/json", "BODY", b"["), (500, "text/html", "ERROR", b"<"),
+    (200, "text/event-stream", "EVENT", b"x"), (200, "text/event-stream", "EVENT", b"data:\n"),
+])  # fmt: skip
 def test_a_gzip_bomb_stops_at_a_limit_that_has_a_name(
     server, monkeypatch, status, kind, limit, block
 ):
@@ -8055,7 +6997,7 @@ def test_a_gzip_bomb_stops_at_a_limit_that_has_a_name(
             tracemalloc.stop()
     assert len(str(error)) < 800 and sum(map(len, bomb)) < 5 << 20
     if status == 200:
-        assert isinstance(error, openai_mini.APIResponseError) and "bytes" in str(error)
+        assert isinstance(error, APIResponseError) and "bytes" in str(error)
     else:
         assert error.status_code == status
 
@@ -8228,9 +7170,9 @@ class Refusing(Listener):
         self.heads += 1
         error = {"message": "the file is over 10 MB", "code": "too_large"}
         sock.sendall(Answer(self.status, json={"error": error}, close=True).wire()[0][0])
-        if self.tls:
-            sock.settimeout(0.2)
-            with contextlib.suppress(OSError, ValueError):
+        with contextlib.suppress(OSError, ValueError):
+            if self.tls:
+                sock.settimeout(0.2)
                 sock.unwrap()
         with contextlib.suppress(OSError):
             socket.socket.shutdown(sock, socket.SHUT_WR)
@@ -8267,12 +7209,6 @@ def test_a_coding_that_is_none_is_passed_over_and_x_gzip_is_gzip(server, client,
         headers, **{"content-type": "text/event-stream"})))
     assert ending(client) == "hello" and "no such thing" in str(ending(client))
     assert streamed(client) == "hello"
-
-
-def test_a_body_in_a_coding_that_nobody_asked_for_is_an_error(server, client):
-    headers = {"content-encoding": "br", "content-type": "application/json"}
-    server.default = Answer(body=b"\x8b\x03\x80" + bytes(range(200)), headers=headers)
-    assert isinstance(ending(client, max_retries=0), openai_mini.APIResponseError)
 
 
 EVENTS, JSON = "text/event-stream", "application/json"
@@ -8331,54 +7267,40 @@ def test_many_headers_are_read_or_told_after_one_attempt(server, faults_session,
 # Trust
 
 
-def bundles(monkeypatch, how, path) -> dict:
-    """Name a bundle by a variable, or by verify=; the options of the client."""
+OWN, FOLDER, USUAL = "the server's own", "a folder with that", requests.certs.where()
+TRUST = [  # variables, verify=, what comes of it
+    ({}, None, "certificate"), ({}, False, "hello"), ({}, OWN, "hello"), ({}, FOLDER, "hello"),
+    ({"SSL_CERT_FILE": OWN}, None, "hello"), ({"SSL_CERT_DIR": FOLDER}, None, "hello"),
+    ({"REQUESTS_CA_BUNDLE": FOLDER}, None, "hello"), ({"CURL_CA_BUNDLE": OWN}, None, "hello"),
+    ({"REQUESTS_CA_BUNDLE": OWN}, USUAL, "certificate"),
+    ({"SSL_CERT_FILE": OWN}, USUAL, "certificate"),
+    ({"SSL_CERT_FILE": OWN, "REQUESTS_CA_BUNDLE": USUAL}, None, "certificate"),
+    ({"REQUESTS_CA_BUNDLE": USUAL}, OWN, "hello"),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("variables, verify, right", TRUST, ids=str)
+def test_verify_wins_over_a_variable_of_requests_and_that_over_openssls(
+    tls_server, faults_session, monkeypatch, tmp_path, variables, verify, right
+):
+    if faults_session and "SSL_CERT" in str(variables) and right == "hello":
+        faults_session = None  # a session does not know them
+    command = ["openssl", "x509", "-hash", "-noout", "-in", tls_server.cert_path]
+    name = subprocess.run(command, stdout=subprocess.PIPE, check=True).stdout.decode().strip()
+    shutil.copy(tls_server.cert_path, str(tmp_path / (name + ".0")))
+    places = {OWN: tls_server.cert_path, FOLDER: str(tmp_path)}
     for name in ("SSL_CERT_FILE", "SSL_CERT_DIR"):
         monkeypatch.delenv(name, raising=False)
-    if how == "verify":
-        return {"verify": str(path)}
-    monkeypatch.setenv(how, str(path))
-    return {}
-
-
-@pytest.fixture
-def hashed_folder(tmp_path):
-    """A folder of certificates as OpenSSL wants it."""
-    command = ["openssl", "x509", "-hash", "-noout", "-in", certificate()[0]]
-    name = subprocess.run(command, stdout=subprocess.PIPE, check=True).stdout.decode().strip()
-    shutil.copy(certificate()[0], str(tmp_path / (name + ".0")))
-    return tmp_path
-
-
-@pytest.mark.parametrize("how", ["SSL_CERT_FILE", "SSL_CERT_DIR", "REQUESTS_CA_BUNDLE", "verify"])
-@pytest.mark.parametrize("folder", [False, True], ids=["file", "folder"])
-def test_the_certificates_that_are_named_are_trusted(
-    tls_server, monkeypatch, hashed_folder, how, folder
-):
-    path = hashed_folder if folder or how == "SSL_CERT_DIR" else tls_server.cert_path
-    if folder and how == "SSL_CERT_FILE":
-        how = "CURL_CA_BUNDLE"
-    assert ending(client_for(tls_server, **bundles(monkeypatch, how, path))) == "hello"
-
-
-def test_verify_wins_over_a_variable_of_requests_and_that_over_openssls(
-    tls_server, faults_session, monkeypatch
-):
-    own, usual_bundle = tls_server.cert_path, requests.certs.where()
-    for variables, verify, right in (
-        ({"REQUESTS_CA_BUNDLE": own}, None, "hello"), ({"CURL_CA_BUNDLE": own}, None, "hello"),
-        ({"REQUESTS_CA_BUNDLE": own}, usual_bundle, "certificate"),
-        ({"CURL_CA_BUNDLE": own}, usual_bundle, "certificate"),
-        ({"SSL_CERT_FILE": own}, usual_bundle, "certificate"),
-        ({"SSL_CERT_FILE": own, "REQUESTS_CA_BUNDLE": usual_bundle}, None, "certificate"),
-        ({"SSL_CERT_FILE": usual_bundle}, None, "certificate"),
-        ({"REQUESTS_CA_BUNDLE": usual_bundle}, own, "hello"),
-    ):  # fmt: skip
-        with monkeypatch.context() as patched:
-            for name, value in variables.items():
-                patched.setenv(name, value)
-            session = faults_session and requests.Session()  # before 2.32 one forgets its verify
-            assert right in str(ending(client_for(tls_server, session=session, verify=verify)))
+    for name, value in variables.items():
+        monkeypatch.setenv(name, places.get(value, value))
+    given = {"session": faults_session, "verify": places.get(verify, verify)}
+    with patient_client(tls_server, **given) as client:
+        got = ending(client)
+        assert right in str(got)
+        if right == "hello":
+            assert streamed(client) == "hello"
+        else:
+            assert "verify=" in str(got) and "1 attempt" in str(got) and not tls_server.requests
 
 
 @pytest.mark.parametrize("how", ["SSL_CERT_FILE", "REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE", "verify"])
@@ -8386,13 +7308,14 @@ def test_verify_wins_over_a_variable_of_requests_and_that_over_openssls(
 def test_a_bundle_that_is_no_pem_is_named_at_once(
     tls_server, faults_session, monkeypatch, tmp_path, how, content
 ):
-    if faults_session and how == "SSL_CERT_FILE":
-        faults_session = None  # a session does not know it
     path = tmp_path / "bundle.pem"
     if content is not None:
         path.write_bytes(content)
-    options = bundles(monkeypatch, how, path)
-    with patient_client(tls_server, session=faults_session, **options) as client:
+    if how != "verify":
+        monkeypatch.setenv(how, str(path))
+    given = {"session": None if how == "SSL_CERT_FILE" else faults_session}
+    given["verify"] = path if how == "verify" else None
+    with patient_client(tls_server, **given) as client:
         assert_is_of_this_side(ending(client), client, "bundle.pem")
     assert not tls_server.requests
 
@@ -8405,12 +7328,11 @@ def test_verify_may_be_a_context_and_nothing_unknown(tls_server, faults_session,
 
     trusting = ssl.create_default_context(cafile=tls_server.cert_path)
     assert work(trusting) == "hello"
-    client_error(lambda: work(ssl.create_default_context()), openai_mini.APIConnectionError)
+    client_error(lambda: work(ssl.create_default_context()), APIConnectionError)
     error = client_error(lambda: work(verify, session=faults_session), ValidationError)
     assert "verify" in str(error)
-    if faults_session:  # used, or refused
-        with contextlib.suppress(ValidationError):
-            assert work(trusting, session=faults_session) == "hello"
+    if faults_session:
+        client_error(lambda: work(trusting, session=faults_session), ValidationError)
 
 
 WITHOUT_SSL = """
@@ -8459,11 +7381,9 @@ def test_a_proxy_that_is_no_url_is_understood_or_told_without_its_password(
             if got != "hello":
                 told = words_of(got) if not faults_session else str(got)
                 assert not re.search("mallory|hunter|two", told), told
-                assert "proxy" in str(got).lower()
+                assert_is_of_this_side(got, client, "proxy", "PROXY")
                 assert faults_session or name.lower() in str(got).lower()
-                if not faults_session:
-                    assert_is_of_this_side(got, client, "proxy", "PROXY")
-        assert got == "hello" or value.strip() != "http://AT"
+        assert got == "hello" or value.strip() != "http://AT" or faults_session
 
 
 @pytest.mark.parametrize("status, attempts", [(407, 1), (502, 3), (503, 3)])
@@ -8495,22 +7415,23 @@ class PlainHttp(Listener):
 def test_an_error_of_a_connection_names_host_and_port_and_the_setting_to_change(
     server, tls_server, faults_session, monkeypatch, wrong
 ):
-    plain = PlainHttp()
+    plain, setting = PlainHttp(), "base_url="
     target = {"http": tls_server, "https": plain}.get(wrong, server)
-    place, setting = "127.0.0.1:%d" % target.port, "base_url="
+    place = "127.0.0.1:%d" % target.port
     url = "%s://%s/v1" % ("https" if wrong == "https" else "http", place)
-    if wrong == "nobody":
+    if wrong in ("nobody", "proxy"):
         server.close()
-    elif wrong == "no host":
+    if wrong == "no host":
         url, place = "http://nowhere.invalid:81/v1", "nowhere.invalid"
     elif wrong == "proxy":
-        server.close()
         monkeypatch.setenv("HTTP_PROXY", server.origin)
         url, setting = "http://far.invalid/v1", "proxy"
-    with plain, client_for(server, base_url=url, session=faults_session, max_retries=0) as client:
+    with plain, client_for(server, base_url=url, session=faults_session, max_retries=2) as client:
         error = ending(client)
-    assert isinstance(error, openai_mini.APIConnectionError), repr(error)
-    assert place in str(error) and setting in str(error).lower()
+    assert isinstance(error, APIConnectionError), repr(error)
+    assert place in str(error) and setting in str(error).lower() and "3 attempts" in str(error)
+    if wrong == "nobody":
+        assert isinstance(error.__cause__, ConnectionRefusedError)
 
 
 def test_a_session_keeps_its_auth_where_no_key_is_given_and_the_schemes_that_it_mounts(server):
@@ -8561,43 +7482,39 @@ def test_a_wait_goes_by_what_time_sleep_is_at_that_moment(server, monkeypatch, s
 IN_A_HANDLER = """
     import signal, sys, openai_mini
     client = openai_mini.OpenAIMini("k", base_url=sys.argv[1], max_retries=0, timeout=5)
-    work = {
-        "chat": lambda: client.chat("x").content,
-        "stream": lambda: "".join(c.content for c in client.stream_chat("x")),
-        "upload": lambda: client.upload_file(b"x" * 100_000),
-        "job": lambda: client.submit("chat", "x").result(5).content,
-    }[sys.argv[2]]
-    if sys.argv[3] == "warm":
-        work(), client.list_models()
-    within, calls, errors = False, 0, []
+    work, is_first = sys.argv[2], sys.argv[3] == "first"
+    if not is_first:
+        eval(work), client.list_models()
+    calls, errors, depth = [], [], []
 
     def handler(*_):
-        global within, calls
-        if not within:
-            within = True
+        if not depth:
+            depth.append(1)
             try:
-                client.list_models()
+                calls.append(client.list_models())
             except openai_mini.OpenAIError as error:
-                if sys.argv[3] == "warm":  # amid an import it may be told that it cannot
+                if not is_first:  # amid an import it may be told that it cannot
                     errors.append("in the handler: %s" % error)
-            calls, within = calls + 1, False
+            depth.clear()
 
     signal.signal(signal.SIGALRM, handler)
     signal.setitimer(signal.ITIMER_REAL, 0.003, 0.003)
-    while calls < 40 and not errors:
+    while not errors:
         try:
-            work()
+            eval(work)
         except openai_mini.OpenAIError as error:
             errors.append(str(error))
-        if sys.argv[3] == "first":
+        if is_first or len(calls) > 40:
             break
     signal.setitimer(signal.ITIMER_REAL, 0)
     print(errors or "all were answered")
 """
+CALLS = ["client.chat('x')", "list(client.stream_chat('x'))", "client.upload_file(bytes(100000))",
+         "client.submit('chat', 'x').result(5)"]  # fmt: skip
 
 
 @pytest.mark.skipif(not hasattr(signal, "setitimer"), reason="no timers of the system here")
-@pytest.mark.parametrize("work", ["chat", "stream", "upload", "job"])
+@pytest.mark.parametrize("work", CALLS)
 @pytest.mark.parametrize("when", ["first", "warm"])
 def test_a_call_in_a_signals_handler_amid_another_is_answered_as_that_one_is(server, work, when):
     done = run_python(IN_A_HANDLER, server.url, work, when)
@@ -8607,22 +7524,19 @@ def test_a_call_in_a_signals_handler_amid_another_is_answered_as_that_one_is(ser
 UNDER_GEVENT = """
     from gevent import monkey
     monkey.patch_all()
-    import gevent, sys, time
+    import gevent, sys
     import openai_mini
     client = openai_mini.OpenAIMini("k", base_url=sys.argv[1], max_concurrent_requests=50)
     jobs = [gevent.spawn(client.chat, "together") for _ in range(50)]
     gevent.joinall(jobs, raise_error=True)
     print(sum(job.value.content == "hello" for job in jobs), list(client.map(len, ["a", "bc"])))
-    ticks, done = [], []
-    def tick():
-        while not done:
-            ticks.append(1)
-            gevent.sleep(0.01)
-    ticking = gevent.spawn(tick)
     for queue in (True, False):
-        del ticks[:]
-        print(client.with_options(use_request_queue=queue).chat("slow").content, len(ticks) > 2)
-    done.append(1)
+        job = gevent.spawn(client.with_options(use_request_queue=queue).chat, "slow")
+        ticks = 0
+        while not job.ready():
+            ticks += 1
+            gevent.sleep(0.01)
+        print(job.get().content, ticks > 2)
     print("".join(piece.content for piece in client.stream_chat("x")))
 """
 
@@ -8776,17 +7690,15 @@ class Line(Listener):
                     (onward if source is sock else sock).sendall(piece)
 
 
-FATES = {  # what: (fate, a client's options, the work, what comes out, requests at the server)
-    "5 % held back": (None, {}, "chats", "hello", 20),
-    "hole in an answer": (("hole", True, 20), {}, "chat", openai_mini.APITimeoutError, 2),
-    "hole before an answer": (("hole", True, 0), {}, "chat", openai_mini.APITimeoutError, 2),
-    "hole in a stream": (("hole", True, 150), {}, "stream", openai_mini.APITimeoutError, 1),
-    "hole in an upload": (("hole", False, 1 << 16), {}, "upload", openai_mini.APITimeoutError, 0),
-    "cut in an answer": (("cut", True, 20), {}, "chat", openai_mini.APIError, 3),
-    "cut in a stream": (("cut", True, 150), {}, "stream", openai_mini.APIError, 1),
-    "cut in an upload": (("cut", False, 1 << 16), {}, "upload", openai_mini.APIConnectionError, 0),
-    "hole and a deadline": (
-        ("hole", True, 20), {"deadline": 0.3}, "chat", openai_mini.APITimeoutError, 1),
+FATES = {  # what: (fate, the work, what comes out, requests at the server)
+    "5 % held back": (None, "chats", "hello", 20),
+    "hole in an answer": (("hole", True, 20), "chat", APITimeoutError, 2),
+    "hole before an answer": (("hole", True, 0), "chat", APITimeoutError, 2),
+    "hole in a stream": (("hole", True, 150), "stream", APITimeoutError, 1),
+    "hole in an upload": (("hole", False, 1 << 16), "upload", APITimeoutError, 0),
+    "cut in an answer": (("cut", True, 20), "chat", APIError, 3),
+    "cut in a stream": (("cut", True, 150), "stream", APIError, 1),
+    "cut in an upload": (("cut", False, 1 << 16), "upload", APIConnectionError, 0),
 }  # fmt: skip
 
 
@@ -8794,7 +7706,7 @@ FATES = {  # what: (fate, a client's options, the work, what comes out, requests
 def test_over_a_bad_line_a_call_ends_and_is_billed_as_often_as_allowed(server, what):
     """A POST that timed out may have been billed: it is sent once more at most, a stream that has
     begun not at all."""
-    broken, options, work, right, billed = FATES[what]
+    broken, work, right, billed = FATES[what]
     lottery = random.Random(5)
 
     def fate(is_answer, count):
@@ -8811,7 +7723,7 @@ def test_over_a_bad_line_a_call_ends_and_is_billed_as_often_as_allowed(server, w
         "stream": lambda client: list(client.stream_chat("hi")),
         "upload": lambda client: client.upload_file(bytes(30_000_000)),
     }
-    options = {"timeout": (5, 0.3 if broken else 5), "max_retries": 2, **options}
+    options = {"timeout": (5, 0.3 if broken else 5), "max_retries": 2}
     with Line(server, fate) as line, client_for(line, **options) as client:
         if isinstance(right, str):
             assert works[work](client) == right
@@ -8857,9 +7769,9 @@ if os.environ.get("OPENAI_MINI_PACKED"):
     def test_a_packed_program_runs_with_nothing_named_to_its_packer(
         server, tls_server, tmp_path, packer
     ):
-        (tmp_path / "__main__.py").write_text(textwrap.dedent(WITHOUT_SSL).replace(
-            'sys.modules["ssl"] = sys.modules["_ssl"] = None', "import sys"))
-        (tmp_path / "openai_mini.py").write_bytes(pathlib.Path(openai_mini.__file__).read_bytes())
+        main = textwrap.dedent(WITHOUT_SSL).partition("import openai_mini")[2]
+        (tmp_path / "__main__.py").write_text("import sys, openai_mini" + main)
+        shutil.copy(openai_mini.__file__, str(tmp_path / "openai_mini.py"))
         if packer == "zipapp":
             for name in "requests urllib3 certifi idna charset_normalizer".split():
                 found = importlib.util.find_spec(name)
@@ -8868,13 +7780,11 @@ if os.environ.get("OPENAI_MINI_PACKED"):
             command = [sys.executable, "-I", str(tmp_path) + ".pyz"]
         else:
             build = [sys.executable, "-m", "PyInstaller", "-n", "packed", "--onefile"]
-            how = {"cwd": str(tmp_path), "check": True, "stdout": -1, "stderr": -1}
-            subprocess.run([*build, "__main__.py"], **how)
+            subprocess.run([*build, "__main__.py"], cwd=str(tmp_path), check=True, stderr=-3)
             command = [str(tmp_path / "dist" / "packed")]
         done = subprocess.run([*command, server.url, tls_server.url], stdout=-1, stderr=-1)
         first, second = done.stdout.decode().splitlines()
         assert first == "hello" and "certificate" in second, done
-
 
 # ------------------------------------------------------------------------------------------------
 # Offline
@@ -8888,31 +7798,35 @@ def offline():
         yield client
 
 
-PARTS = [{"type": "text", "text": "what is"}, {"type": "image_url", "image_url": {"url": "x"}}]
-
-
 def test_offline_a_chat_echoes_the_last_user_message(offline):
     roles = [("system", "be brief"), ("user", "first"), ("user", "second  line\n")]
     messages = [{"role": role, "content": text} for role, text in roles + [("assistant", "aye")]]
     result = offline.chat(messages, model="m")
     assert (result.content, result.finish_reason, result.model) == ("second  line\n", "stop", "m")
-    assert (result.object, result.choices[0].index) == ("chat.completion", 0)
-    assert result.usage.total_tokens == result.usage.prompt_tokens + result.usage.completion_tokens
-    assert "what is" in offline.chat([{"role": "user", "content": PARTS}]).content
-    client_error(lambda: offline.chat([]), ValidationError)
+    assert result.usage.total_tokens > 0
+    parts = [{"type": "text", "text": "what is"}, {"type": "image_url", "image_url": {"url": "x"}}]
+    assert offline.chat([{"role": "user", "content": parts}]).content == "what is"
+    client_error(lambda: offline.request("POST", "/embeddings", json={}))
 
 
-@pytest.mark.parametrize(
-    "text", ["Hello, big world", " leading", "trailing \n\n", "one", "a\u2028b", "größe 😀", " "]
-)
+@pytest.mark.parametrize("text", ["Hello, big world", " leading", "end \n\n", "größe\u2028b", " "])
 def test_offline_a_stream_is_real_event_stream_bytes_through_the_real_parser(offline, text):
     with offline.stream_chat(text) as stream:
         pieces = [chunk.content for chunk in stream]
-    assert "".join(pieces) == stream.content == text
-    assert len([piece for piece in pieces if piece]) == max(len(text.split()), 1)
+    assert "".join(pieces) == stream.content == text and len(pieces) == text.count(" ") + 1
     assert (stream.finish_reason, stream.message.role) == ("stop", "assistant")
     assert stream.response.headers["content-type"].startswith("text/event-stream")
-    assert stream.usage.total_tokens is not None and stream.stats["chunks"] == len(pieces)
+    assert stream.usage.total_tokens and stream.stats["chunks"] == len(pieces)
+
+
+def test_offline_a_schema_is_answered_by_what_it_allows(offline):
+    kinds = {"a": "string", "b": "integer", "c": "array", "d": "boolean", "e": "number"}
+    inner = {"type": "object", "properties": {name: {"type": kinds[name]} for name in kinds}}
+    named = {"Inner": inner, "Color": {"enum": ["red"], "type": "string"}}
+    references = {name: {"$ref": "#/$defs/" + name} for name in named}
+    schema = {"type": "object", "properties": references, "$defs": named}
+    least = {"a": "echo", "b": 0, "c": [], "d": False, "e": 0}
+    assert offline.chat("x", schema=schema).parsed == {"Inner": least, "Color": "red"}
 
 
 def test_offline_embeddings_are_unit_vectors_that_depend_on_the_text_alone(offline):
@@ -8933,40 +7847,26 @@ def test_offline_every_endpoint_of_the_table_gives_a_small_valid_answer(offline,
         assert path.endswith(".png") and open(path, "rb").read().startswith(b"\x89PNG")
     to = tmp_path / "speech.mp3"
     assert offline.text_to_speech("x", to=to) == to.stat().st_size > 0
-    assert offline.text_to_speech("x") == to.read_bytes()
     for method in (offline.transcribe_audio, offline.translate_audio):
         assert method(b"ID3").text and str(method(b"ID3", response_format="text"))
     file = offline.upload_file(b"{}", purpose="batch")
     assert file.id and file.object == "file" and isinstance(offline.download_file(file.id), bytes)
-    assert offline.download_file(file.id, tmp_path / "out") > 0
     assert offline.run_tools("hi", []).content == "hi"
     assert offline.request("POST", "/things", json={"a": [1]}).echo == {"a": [1]}
-    assert json.loads(offline.request("GET", "/things?x=1", params={"y": 2}).to_json())
 
 
-def test_offline_the_official_shape_submit_map_statistics_and_events_work_too(offline):
-    ask = functools.partial(offline.chat.completions.create, model="m")
-    messages = [{"role": "user", "content": "hey"}]
-    assert ask(messages=messages).choices[0].message.content == "hey"
-    pieces = [c.choices[0].delta.content for c in ask(messages=messages, stream=True)]
-    assert "".join(filter(None, pieces)) == "hey"
-    assert [model.id for model in offline.models.list()] == ["echo"]
-    assert [r.content for r in offline.map("chat", ["a", "b"])] == ["a", "b"]
-    assert offline.submit("chat", "c").result(10).content == "c"
-    seen = []
-    offline.with_options(on_event=seen.append).chat("d")
-    assert [event["event"] for event in seen] == ["request", "response"]
-    assert offline.stats()["requests"] == offline.stats()["succeeded"] == 7
-    assert offline.stats()["tokens"]["total"] > 0
-
-
-def test_offline_a_client_copies_pickles_and_can_leave_the_echo(offline, server, monkeypatch):
-    assert offline.with_options(base_url=server.url).chat("x").content == "hello"
+def test_offline_copies_pickles_the_queue_and_statistics_work_too(offline, server, monkeypatch):
     for other in (offline, offline.copy(), pickle.loads(pickle.dumps(offline))):
         assert other.chat("x").content == "x"
+    assert offline.with_options(base_url=server.url).chat("x").content == "hello"
+    assert [r.content for r in offline.map("chat", ["a", "b"])] == ["a", "b"]
+    messages = [{"role": "user", "content": "hey"}]
+    answer = offline.chat.completions.create(model="m", messages=messages)
+    assert answer.choices[0].message.content == "hey"
+    stats = offline.stats()
+    assert stats["requests"] == stats["succeeded"] == 6 and stats["tokens"]["total"] > 0
     offline.close(), offline.close()
     monkeypatch.setenv("OPENAI_BASE_URL", "echo:")
-    assert openai_mini.OpenAI(api_key="sk-x", model="m").chat("hi").model == "m"
     assert openai_mini.OpenAI().chat("hi").content == "hi" and len(server.requests) == 1
 
 
@@ -8977,7 +7877,6 @@ OFFLINE_SCRIPT = """
     import openai_mini
     client = openai_mini.OpenAIMini(base_url='echo:')
     print(client.chat('hi').content, client.list_models(), len(client.embedding('a')))
-    with client.stream_chat('a b') as stream: print([c.content for c in stream])
     print(sorted({'requests', 'urllib3', 'ssl'} & set(sys.modules)), flush=True)
     pid = os.fork() if hasattr(os, 'fork') else 0
     if not pid:
@@ -8987,8 +7886,7 @@ OFFLINE_SCRIPT = """
 
 
 def test_offline_nothing_of_the_network_is_imported_or_opened_and_a_forked_child_can_ask():
-    lines = run_python(OFFLINE_SCRIPT).stdout.splitlines()
-    assert lines[0] == "hi ['echo'] 1" and "'a', ' b'" in lines[1] and lines[2:] == ["[]", "0"]
+    assert run_python(OFFLINE_SCRIPT).stdout.splitlines() == ["hi ['echo'] 1", "[]", "0"]
 
 
 # ------------------------------------------------------------------------------------------------
@@ -8997,9 +7895,11 @@ def test_offline_nothing_of_the_network_is_imported_or_opened_and_a_forked_child
 # In this process, as a process of its own, and on a terminal.
 
 CLI_FILE = os.path.abspath(openai_mini.__file__)
-CLI_COMMANDS = """chat embed image speak transcribe translate moderate upload download models health
-    request""".split()
-CLI_OF_FILES = ("transcribe", "translate", "upload")
+CLI_WORDS = {  # each command, and what it needs
+    **dict.fromkeys(["chat", "embed", "image", "speak", "moderate", "download"], ["text"]),
+    **dict.fromkeys(["transcribe", "translate", "upload"], [CLI_FILE]),
+    "models": [], "health": [], "request": ["POST", "/x"],
+}  # fmt: skip
 
 
 class CliInput(io.TextIOWrapper):
@@ -9007,10 +7907,7 @@ class CliInput(io.TextIOWrapper):
 
     def __init__(self, content=b"", tty=False):
         super().__init__(io.BytesIO(content), encoding="utf-8")
-        self.tty = tty
-
-    def isatty(self):
-        return self.tty
+        self.isatty = lambda: tty
 
 
 @pytest.fixture
@@ -9019,7 +7916,10 @@ def cli(monkeypatch, capfdbinary):
 
     def run(*argv, piped=None, tty=False):
         monkeypatch.setattr(sys, "stdin", CliInput(piped or b"", tty or piped is None))
-        code = openai_mini.main([str(word) for word in argv])
+        try:
+            code = openai_mini.main([str(word) for word in argv])
+        except SystemExit as end:  # argparse's
+            code = end.code
         out, err = capfdbinary.readouterr()
         return code, out.decode(), err.decode()
 
@@ -9055,12 +7955,12 @@ def cli_process(*argv, piped=None, **options):
     return process.returncode, out, err
 
 
-def cli_terminal(*argv, typed=b""):
+def cli_terminal(*argv, typed=b"", **options):
     """(exit code, all that a terminal shows) of the file run in a pty."""
     pty = pytest.importorskip("pty")
     leader, follower = pty.openpty()
     ends = {"stdin": follower, "stdout": follower, "stderr": follower, "start_new_session": True}
-    process = cli_started(*argv, **ends)
+    process = cli_started(*argv, **ends, **options)
     os.close(follower)
     os.write(leader, typed)
     shown = b""
@@ -9068,73 +7968,50 @@ def cli_terminal(*argv, typed=b""):
         for piece in iter(lambda: os.read(leader, 65536), b""):
             shown += piece
     os.close(leader)
-    return process.wait(60), shown.decode()
+    return process.wait(60), shown.decode().replace("\r\n", "\n")
 
 
 # chat
 
 
-@pytest.mark.parametrize(
-    "argv, said",
-    [(["Hello"], "Hello\n"), (["Hello", "big", "world"], "Hello big world\n"),
-     (["chat", "Hello"], "Hello\n"), (["chat", "models"], "models\n"),
-     (["--no-stream", "Hello"], "Hello\n"), (["Hello", "--no-stream"], "Hello\n"),
-     (["-m", "m", "Hello", "-p", "temperature=1"], "Hello\n"), (["--", "-5 + 3"], "-5 + 3\n"),
-     (["ends with a line break\n"], "ends with a line break\n"), (["größe 😀"], "größe 😀\n")],
-)  # fmt: skip
-def test_cli_a_text_is_answered_on_stdout(cli, argv, said):
-    assert cli("--offline", *argv) == (0, said, "")
-
-
-def test_cli_options_go_where_they_belong_wherever_they_stand(cli, cli_server, tmp_path):
-    argv = ["-m", "mine", "-s", "be brief", "-p", "temperature=0.5", "-p", "user=me", "-p", "n=2"]
-    argv += ["-p", 'metadata={"a": "b"}', "-p", "note=a=b", "--", "Hello there"]
+def test_cli_options_go_where_they_belong_wherever_they_stand(cli, cli_server):
+    argv = ["-m", "mine", "-s", "be brief", "-p", "temperature=0.5", "-p", "user=me"]
+    argv += ["-p", 'metadata={"a": "b"}', "-p", "note=a=b", "--", "-5 there"]
     assert cli(*argv) == (0, "hello\n", "")
     request = cli_server.requests[0]
     system, user = {"role": "system", "content": "be brief"}, {"role": "user", "content": argv[-1]}
     assert request.headers["authorization"] == "Bearer sk-secret" and request.json == {
         "messages": [system, user], "model": "mine", "stream": True, "temperature": 0.5,
-        "user": "me", "metadata": {"a": "b"}, "n": 2, "note": "a=b",
+        "user": "me", "metadata": {"a": "b"}, "note": "a=b",
     }  # fmt: skip
     assert cli("-m", "x", "moderate", "some", "--json", "words")[0] == 0
     assert cli_server.requests[1].json == {"input": "some words", "model": "x"}
     code, out, err = cli("--json", "Hello")
     assert (code, json.loads(out), out.count("\n"), err) == (0, CHAT, 1, "")
-    assert "stream" not in cli_server.requests[2].json
+    assert cli("Hello", "--no-stream")[:2] == (0, "hello\n")
+    assert not any("stream" in request.json for request in cli_server.requests[2:])
 
 
 @pytest.mark.parametrize(
     "argv, piped, sent",
     [([], b"all of it\n", "all of it\n"), (["-"], b"all of it", "all of it"),
-     (["chat"], b"all of it", "all of it"),
-     (["Summarise"], b"the notes", "Summarise\n\nthe notes"),
-     (["Summarise:", "-"], b"the notes", "Summarise: the notes"), (["Hello"], b"", "Hello"),
+     (["chat"], b"all of it", "all of it"), (["chat", "models"], b"", "models"),
+     (["Sum", "up"], b"the notes", "Sum up\n\nthe notes"), (["Hello"], b"", "Hello"),
      ([], b"\xef\xbb\xbfwith a mark", "with a mark"),
-     ([], "größe 😀".encode("utf-16"), "größe 😀"), ([], "größe\n".encode("utf-16"), "größe\n"),
-     (["-"], b"\xfe\xff" + "größe".encode("utf-16-be"), "größe"),
-     (["Sum"], "ab\r\nc\n".encode("utf-16"), "Sum\n\nab\r\nc\n")],
+     ([], "größe 😀\r\n".encode("utf-16"), "größe 😀\r\n"),
+     (["-"], b"\xfe\xff" + "größe".encode("utf-16-be"), "größe")],
 )  # fmt: skip
 def test_cli_a_pipe_is_read_also_as_utf_16_and_with_a_mark(cli, cli_server, argv, piped, sent):
     assert cli(*argv, piped=piped)[0] == 0
     assert cli_server.requests[0].json["messages"] == [{"role": "user", "content": sent}]
 
 
-def test_cli_a_pipe_that_is_no_text_is_one_line_and_2(cli, cli_server):
-    code, out, err = cli(piped=b"no \xff UTF-8")
-    assert (code, out, err.count("\n")) == (2, "", 1) and not cli_server.requests
-
-
-def test_cli_a_dash_reads_what_is_typed(cli, cli_server):
-    assert cli("-", piped=b"typed", tty=True)[0] == 0
-    assert cli_server.requests[0].json["messages"][0]["content"] == "typed"
-
-
-@pytest.mark.parametrize("argv", [["Hello"], ["-s", "x", "Hello"], ["embed", "Hello"], ["models"]])
+@pytest.mark.parametrize("argv", [["Hello"], ["embed", "Hello"], ["models"]])
 def test_cli_a_pipe_that_stays_silent_is_not_waited_for_where_words_are_given(argv):
     process = cli_started("--offline", *argv, stdin=subprocess.PIPE)  # which nobody closes
     try:
-        assert process.wait(20) == 0
-        assert (b"Hello" in process.stdout.read()) == ("embed" not in argv and "models" not in argv)
+        assert process.wait(20) == 0 and process.stdout.read()
+        assert (b"-" in process.stderr.read()) == (argv != ["models"])
     finally:
         process.kill()
         process.communicate()
@@ -9168,9 +8045,8 @@ CLI_ROWS = [
     (["embed", "text"], "/v1/embeddings", {"input": ["text"]}, "[1.0, 2.0]\n"),
     (["moderate", "some", "words"], "/v1/moderations", {"input": "some words"}, '"violence": true'),
     (["models"], "/v1/models", {}, "m-1\nm-2\n"),
-    (["download", "file-1"], "/v1/files/file-1/content", {}, ""),
     (["request", "GET", "/models"], "/v1/models", {}, ""),
-    (["request", "post", "/x", "-p", "a=1", "-m", "m"], "/v1/x", {"a": 1}, ""),
+    (["request", "post", "/x", "-p", "a=1", "-m", "m"], "/v1/x", {"a": 1, "model": "m"}, ""),
     (["request", "POST", "/x", '{"a": 2}'], "/v1/x", {"a": 2}, ""),
     (["upload", CLI_FILE, "-p", "purpose=batch"], "/v1/files", {}, "x-1\n"),
     (["transcribe", CLI_FILE], "/v1/audio/transcriptions", {}, "said\n"),
@@ -9202,65 +8078,44 @@ def test_cli_request_has_parameters_in_the_query_of_a_get_and_a_body_from_a_pipe
     assert cli("request", "GET", "/files", "-p", "limit=2", "-p", "after=x")[0] == 0
     first = cli_server.requests[0]
     assert first.query == {"limit": "2", "after": "x"} and not first.body
-    assert cli("request", "POST", "/x", "-", piped=b'{"a": [1]}')[0] == 0
-    assert cli_server.requests[1].json == {"a": [1]}
     assert cli("request", "POST", "/x", "-", piped=b"no json")[0] == 2
-    assert len(cli_server.requests) == 2
     body = {"model": "m", "messages": [{"role": "user", "content": "x"}], "stream": True}
     cli_server.script(Answer(sse=chunks("a", "b")))
     words = "request", "POST", "/chat/completions", "-"
     code, out, err = cli(*words, piped=json.dumps(body).encode())
     lines = [json.loads(line) for line in out.splitlines()]
-    assert (code, err) == (0, "") and cli_server.requests[2].json == body
+    assert (code, err) == (0, "") and [r.json for r in cli_server.requests[1:]] == [body]
     assert [line["choices"][0]["delta"].get("content") for line in lines][-3:-1] == ["a", "b"]
 
 
-def test_cli_images_are_saved_and_their_paths_printed(cli, tmp_path, monkeypatch):
-    monkeypatch.chdir(tmp_path)
-    code, out, err = cli("--offline", "image", "a", "cat")
-    assert (code, err) == (0, "") and (tmp_path / out.strip()).read_bytes()[1:4] == b"PNG"
-    (tmp_path / "folder").mkdir()
-    out = cli("--offline", "image", "a cat", "-o", tmp_path / "folder")[1]
-    assert os.path.dirname(out.strip()) == str(tmp_path / "folder")
+@pytest.mark.parametrize("command", CLI_WORDS)
+def test_cli_every_command_works_offline_and_writes_where_o_says(cli, tmp_path, command):
+    to = tmp_path if command == "image" else tmp_path / "to"
+    code, out, err = cli("--offline", command, *CLI_WORDS[command], "-o", to)
+    assert (code, err) == (0, "") and out
+    if command in ("speak", "download"):
+        written = to.read_text()
+        assert out.strip() == str(to) and written
+        assert cli("--offline", command, "text") == (0, written, "")
+    elif command == "image":
+        path = pathlib.Path(out.strip())
+        assert path.parent == to and path.read_bytes()[:4] == b"\x89PNG"
 
 
-def test_cli_speech_and_downloads_go_to_a_file_or_to_a_pipe(cli, tmp_path):
-    for command in (["speak", "good", "day"], ["download", "file-1"]):
-        path = tmp_path / command[0]
-        assert cli("--offline", *command, "-o", path) == (0, "%s\n" % path, "")
-        code, out, err = cli("--offline", *command)
-        assert (code, out.encode(), err) == (0, path.read_bytes(), "") and out
-
-
-@pytest.mark.parametrize("command, name", [*zip(CLI_OF_FILES, ("mp3", "mp3", ""))])
-@pytest.mark.parametrize("argv", [["-"], []])
-def test_cli_what_is_piped_is_the_file(cli, cli_server, command, name, argv):
+@pytest.mark.parametrize("argv, name", [("transcribe", "mp3"), ("upload -", ""), ("upload", "")])
+def test_cli_what_is_piped_is_the_file(cli, cli_server, argv, name):
     cli_server.default = Answer(json={"text": "t", "id": "file-1"})
-    assert cli(command, *argv, "-p", "user=me", piped=b"ID3 talk")[0] == 0
+    assert cli(*argv.split(), "-p", "user=me", piped=b"ID3 talk")[0] == 0
     parts = {part.name: part for part in cli_server.requests[0].parts}
     assert parts["file"].body == b"ID3 talk" and parts["user"].body == b"me"
     assert parts["file"].filename.endswith(name)
 
 
 def test_cli_health_says_so_by_its_exit_code(cli, cli_server):
-    code, out, err = cli("health")
-    assert (code, json.loads(out)["ok"], err) == (0, True, "")
-    cli_server.default = Answer(500, body="broken")
-    code, out, err = cli("health")
-    assert (code, json.loads(out)["ok"]) == (1, False) and err.count("\n") <= 1
-
-
-@pytest.mark.parametrize("command", CLI_COMMANDS)
-def test_cli_every_command_works_offline(cli, tmp_path, monkeypatch, command):
-    monkeypatch.chdir(tmp_path)
-    code, out, err = cli("--offline", command, *cli_words(command))
-    assert (code, err) == (0, "") and out
-
-
-def cli_words(command) -> list:
-    """What a command needs."""
-    words = {"request": ["POST", "/x"], "models": [], "health": []}
-    return [CLI_FILE] if command in CLI_OF_FILES else words.get(command, ["text"])
+    for code, answer in ((0, usual), (1, Answer(500, body="broken"))):
+        cli_server.default = answer
+        told, out, err = cli("health")
+        assert (told, json.loads(out)["ok"], err) == (code, not code, "")
 
 
 # What goes wrong
@@ -9268,19 +8123,13 @@ def cli_words(command) -> list:
 
 @pytest.mark.parametrize(
     "argv, about",
-    [([], "text"), (["chat"], "text"), (["embed"], "text"), (["transcribe"], "FILE"),
-     (["upload"], "FILE"), (["download"], "ID"), (["request"], "METHOD"),
-     (["request", "GET"], "PATH"), (["--no-such-option", "x"], "--no-such-option"),
-     (["-p", "temperature", "x"], "KEY=VALUE"), (["-p", "=1", "x"], "KEY=VALUE"),
-     (["-p", "messages=[]", "x"], "messages"), (["-p", "temperature=NaN", "x"], "temperature"),
-     (["-m"], "-m"), (["--base-url", "nonsense", "x"], "base_url"),
-     (["--base-url", "ftp://x", "x"], "base_url"),
+    [([], "TEXT"), (["embed"], "TEXT"), (["transcribe"], "FILE"), (["download"], "ID"),
+     (["request", "GET"], "PATH"), (["models", "what?"], "models"), (["download", "a", "b"], "ID"),
+     (["--no-such-option", "x"], "--no-such-option"), (["-p", "temperature", "x"], "-p"),
+     (["-m"], "-m"), (["-p", "temperature=NaN", "x"], "temperature"), (["download", ".."], "id"),
+     (["--base-url", "nonsense", "x"], "base_url"), (["--schema", "{broken}", "x"], "broken.json"),
      (["--base-url", "http://u:p@127.0.0.1", "x"], "base_url"),
-     (["--schema", "{broken}", "x"], "broken.json"), (["--schema", "{binary}", "x"], "binary"),
-     (["download", ".."], "file_id"), (["models", "what?"], "what?"), (["download", "a", "b"], "b"),
-     (["speak", "x", "-p", "to=/x"], "to"), (["speak", "x", "-p", "progress=1"], "progress"),
-     *[([name, *(["x"] if name != "models" else []), "-o", "out"], "-o")
-       for name in ("chat", "embed", "moderate", "models", "upload")]],
+     (["--schema", "{binary}", "x"], "binary")],
     ids=lambda value: " ".join(value) if isinstance(value, list) else "",
 )  # fmt: skip
 def test_cli_a_usage_error_is_one_line_and_2(cli, cli_server, tmp_path, argv, about):
@@ -9293,36 +8142,33 @@ def test_cli_a_usage_error_is_one_line_and_2(cli, cli_server, tmp_path, argv, ab
 
 
 def test_cli_no_key_names_the_three_ways_on_and_a_bad_one_is_not_printed(cli, monkeypatch):
-    code, out, err = cli("Hello")
-    assert (code, out, err.count("\n")) == (2, "", 1)
-    assert all(way in err for way in ("OPENAI_API_KEY", "--base-url", "--offline"))
-    monkeypatch.setenv("OPENAI_API_KEY", "sk-sec\nret")
-    code, out, err = cli("Hello")
-    assert (code, out, err.count("\n")) == (2, "", 1) and "sk-" not in err
+    for key, words in (("", ["OPENAI_API_KEY", "--base-url", "--offline"]), ("sk-sec\nret", [])):
+        monkeypatch.setenv("OPENAI_API_KEY", key)
+        code, out, err = cli("Hello")
+        assert (code, out, err.count("\n")) == (2, "", 1) and "sk-" not in err
+        assert all(word in err for word in words)
 
 
-@pytest.mark.parametrize("command", CLI_COMMANDS)
+@pytest.mark.parametrize("command", CLI_WORDS)
 def test_cli_a_wrong_key_is_one_line_and_1(cli, cli_server, command):
     said = "Incorrect API key: sk-secret\nx\x1b[2J"
     cli_server.default = Answer(401, json={"error": {"message": said, "code": "invalid_api_key"}})
-    code, out, err = cli(command, *cli_words(command))
+    code, out, err = cli(command, *CLI_WORDS[command])
     assert code == 1 and "API key" in err + out and "sk-secret" not in err + out
-    assert err.count("\n") == 1 and err.startswith("openai-mini: ") and "\x1b" not in err
+    assert (err + out).count("\n") == 1 and "\x1b" not in err + out
 
 
 def test_cli_what_fails_is_one_line_and_1(cli, cli_server, tmp_path):
     cli_server.default = Answer(404, body="<html><title>Nope</title>")
     missing, refused = tmp_path / "missing.mp3", ["--base-url", "http://127.0.0.1:1/v1"]
     for argv, about in (
-        (["models"], "base_url"), (["transcribe", missing], "missing.mp3"),
-        (["upload", missing], "missing.mp3"), (["-a", missing, "x"], "missing.mp3"),
+        (["models"], "base_url"), (["upload", missing], "missing.mp3"),
+        (["-a", missing, "x"], "missing.mp3"), (["--schema", missing, "x"], "missing.mp3"),
         ([*refused, "-p", "max_retries=0", "Hi"], "POST /chat/completions"),
+        (["--offline", "download", "f", "-o", tmp_path / "no" / "where"], "no"),
     ):  # fmt: skip
         code, out, err = cli(*argv)
         assert (code, out, err.count("\n")) == (1, "", 1) and about in err, argv
-    assert cli("--offline", "download", "file-1", "-o", tmp_path / "no" / "where")[0] == 1
-    code, _, err = cli("--schema", missing, "x")
-    assert code in (1, 2) and "missing.mp3" in err and err.count("\n") == 1
 
 
 def test_cli_a_stream_that_is_cut_prints_what_came_and_1(cli, cli_server):
@@ -9334,29 +8180,21 @@ def test_cli_a_stream_that_is_cut_prints_what_came_and_1(cli, cli_server):
 def test_cli_help_shows_commands_and_samples_and_the_version_is_told(cli):
     code, out, err = cli("--help")
     assert (code, err) == (0, "") and 'openai-mini "' in out and "| openai-mini -s" in out
-    for name in CLI_COMMANDS + ["--offline", "--schema", "--json", "--no-stream", "--verbose"]:
+    for name in [*CLI_WORDS, "--offline", "--schema", "--json", "--no-stream", "--verbose"]:
         assert name in out
-    assert cli("-h")[0] == 0 and max(map(len, out.splitlines())) <= 100
     assert cli("--version") == (0, "openai-mini %s\n" % openai_mini.__version__, "")
-
-
-def test_cli_the_base_url_option_wins_over_the_environment(cli, server, monkeypatch):
-    monkeypatch.setenv("OPENAI_BASE_URL", "http://127.0.0.1:1/v1")
-    assert cli("--base-url", server.url, "Hello") == (0, "hello\n", "")
-    assert client_sent(server) == [None]
 
 
 # As a process
 
 
-def test_cli_it_runs_as_a_script_and_as_a_module():
+def test_cli_it_runs_as_a_script_and_as_a_module(server):
     assert cli_process("--offline", "Hello") == (0, b"Hello\n", b"")
     assert cli_process("--offline", "-s", "x", piped="Größe\n".encode())[1] == "Größe\n".encode()
-    assert cli_process("--offline", "Sum", piped=b"notes") == (0, b"Sum\n\nnotes\n", b"")
-    command = [sys.executable, "-m", "openai_mini", "--offline", "Hello"]
-    how = {"cwd": os.path.dirname(CLI_FILE), "env": cli_env(), "stdin": subprocess.DEVNULL}
-    assert subprocess.check_output(command, timeout=60, **how) == b"Hello\n"
-    assert cli_process("Hello")[:2] == (2, b"")
+    command = [sys.executable, "-m", "openai_mini", "--base-url", server.url, "Hello"]
+    env = cli_env(OPENAI_BASE_URL="http://127.0.0.1:1/v1")  # which --base-url wins over
+    how = {"cwd": os.path.dirname(CLI_FILE), "env": env, "stdin": subprocess.DEVNULL}
+    assert subprocess.check_output(command, timeout=60, **how) == b"hello\n"
 
 
 def test_cli_verbose_is_a_line_for_each_attempt_on_stderr_without_the_key(server):
@@ -9382,31 +8220,12 @@ def test_cli_a_closed_pipe_is_quiet(server):
         process.stdout.close()
         assert process.stderr.read() == b"" and process.wait(60) in (0, 141)
     server.wait_for(lambda: not server.in_flight and not server.open_connections)
-
-
-@pytest.mark.parametrize("argv", [["--help"], ["Hello"], ["embed", "x"], ["speak", "x"]])
-def test_cli_a_pipe_that_was_closed_from_the_start_is_quiet_too(argv):
-    reading, writing = os.pipe()
-    os.close(reading)
-    code, _, err = cli_process("--offline", *argv, stdout=writing)
-    os.close(writing)
-    assert code in (0, 141) and err == b""
-
-
-@pytest.mark.parametrize("closed", ["<&-", ">&-", "2>&-", "<&- >&- 2>&-"])
-def test_cli_runs_where_a_standard_stream_is_closed(closed):
-    command = '"%s" "%s" --offline Hello %s' % (sys.executable, CLI_FILE, closed)
-    done = subprocess.run(command, shell=True, stdout=-1, stderr=-1, env=cli_env(), timeout=60)
-    is_shown = ">&-" not in closed.split()
-    assert done.returncode in ((0,) if is_shown else (0, 1)) and b"Traceback" not in done.stderr
-    assert (done.stdout.strip() == b"Hello") == is_shown
-
-
-@pytest.mark.skipif(not os.path.exists("/dev/full"), reason="needs /dev/full")
-def test_cli_a_full_disk_is_one_line_and_1():
-    with open("/dev/full", "wb") as full:
-        code, _, err = cli_process("--offline", "Hello", stdout=full)
-    assert code == 1 and err.count(b"\n") == 1
+    for argv in (["Hello"], ["embed", "x"], ["speak", "x"]):  # closed from the start
+        reading, writing = os.pipe()
+        os.close(reading)
+        code, _, err = cli_process("--offline", *argv, stdout=writing)
+        os.close(writing)
+        assert code in (0, 141) and err == b""
 
 
 @pytest.mark.skipif(os.name == "nt", reason="signals differ")
@@ -9428,25 +8247,24 @@ EVIL = "a\x1b]0;title\x07b\x9b31mc\r\x08\x7f\u202e\u2066d\te\u00a0f\u200d\n"
 
 
 def evil_answer(request):
-    if request.path.endswith("completions"):
-        return Answer(sse=[chunk({"content": EVIL}), chunk({}, "stop")])
-    if "content" in request.path:
-        return Answer(body=EVIL.encode())
-    if "bad" in request.path:
-        return Answer(400, json={"error": {"message": EVIL + "wipe"}})
-    return Answer(json={"object": "list", "data": [{"id": EVIL}], "text": EVIL, "id": EVIL})
+    answers = {
+        "completions": Answer(sse=[chunk({"content": EVIL}), chunk({}, "stop")]),
+        "content": Answer(body=EVIL.encode(), content_type="application/octet-stream"),
+        "bad": Answer(400, json={"error": {"message": EVIL + "wipe"}}),
+    }
+    usual = Answer(json={"object": "list", "data": [{"id": EVIL}], "text": EVIL, "id": EVIL})
+    return answers.get(request.path.split("/")[-1], usual)
 
 
 @pytest.mark.parametrize(
-    "argv", ["hi", "models", "transcribe FILE", "upload FILE", "request GET /x", "download file-1",
-             "request GET /x --json", "health", "request GET /bad"],
+    "argv", ["hi", "models", "transcribe FILE", "upload FILE", "request GET /x", "health",
+             "request GET /x --json", "request GET /content", "request GET /bad"],
 )  # fmt: skip
 def test_cli_control_characters_of_a_server_never_reach_a_terminal_raw(server, argv):
     server.default = evil_answer
     words = argv.replace("FILE", CLI_FILE).split(" ")
     code, shown = cli_terminal("--base-url", server.url, *words)
-    rest = shown.replace("\r\n", "\n").replace("\x1b[K", "")
-    rest = re.sub(r"[^\r\n]*(%|bytes)[^\r\n]*\r", "", rest)  # progress
+    rest = re.sub(r"[^\r\n]*%[^\r\n]*\r", "", shown.replace("\x1b[K", ""))  # without progress
     assert not re.search("[\0-\x08\x0b-\x1f\x7f-\x9f\u202e\u2066]", rest), shown
     assert code == ("bad" in argv)
     assert argv != "hi" or "\te\u00a0f\u200d" in rest, "what is no control character stays"
@@ -9466,16 +8284,13 @@ def test_cli_progress_is_on_stderr_where_it_is_a_terminal_only(server, tmp_path)
         assert (code, err) == (0, b"")
 
 
-def test_cli_on_a_terminal_it_answers_as_it_arrives_and_reads_to_the_end_of_input(
-    tmp_path, monkeypatch
-):
-    monkeypatch.chdir(tmp_path)
-    assert cli_terminal("--offline", "Hello big world") == (0, "Hello big world\r\n")
+def test_cli_on_a_terminal_it_answers_as_it_arrives_and_keeps_bytes_in_a_file(tmp_path):
+    assert cli_terminal("--offline", "Hello big world") == (0, "Hello big world\n")
     code, shown = cli_terminal("--offline")
     assert code == 2 and shown.count("\n") == 1 and "--help" in shown
     code, shown = cli_terminal("--offline", "-", typed=b"typed text\n\x04")
-    assert code == 0 and shown.replace("\r", "").endswith("typed text\n")
-    code, shown = cli_terminal("--offline", "speak", "good day")
+    assert code == 0 and shown.endswith("typed text\n")
+    code, shown = cli_terminal("--offline", "speak", "good day", cwd=tmp_path)
     assert code == 0 and "speech.mp3" in shown and (tmp_path / "speech.mp3").read_bytes()
 
 
@@ -9485,33 +8300,22 @@ def test_cli_on_a_terminal_it_answers_as_it_arrives_and_reads_to_the_end_of_inpu
 SERVERS = ["echo: - echo", "loopback sk-test m"]
 SERVERS += filter(str.strip, os.environ.get("OPENAI_MINI_TEST_SERVERS", "").split(";"))
 
-SERVERS_SCRIPT = """
-    import sys
-    import openai_mini
-    client = openai_mini.OpenAIMini(base_url=sys.argv[1], api_key=sys.argv[2], model=sys.argv[3])
-    answer = client.chat("Hello")
-    print(repr(answer.content), answer.finish_reason)
-    with client.stream_chat("Hello") as stream:
-        pieces = [chunk.content for chunk in stream]
-    print(repr("".join(pieces)), stream.finish_reason)
-    print(stream.content == "".join(pieces) == stream.message.content, client.list_models() != [])
-"""
-
 
 @pytest.mark.parametrize("row", SERVERS)
 def test_one_script_and_one_command_line_run_on_every_server(server, row):
-    server.default = lambda request: (
-        Answer(json={"object": "list", "data": [{"id": "m"}]}) if "models" in request.path
-        else usual(request)
-    )  # fmt: skip
+    models = Answer(json={"object": "list", "data": [{"id": "m"}]})
+    server.default = lambda request: models if "models" in request.path else usual(request)
     base_url, key, model = row.replace("loopback", server.url).split()
-    done = run_python(SERVERS_SCRIPT, base_url, key, model, timeout=120)
-    first, second, third = done.stdout.splitlines()
-    assert first.endswith(" stop") and first == second and third == "True True", done.stderr
-    said = ast.literal_eval(first[: -len(" stop")]).strip()
+    client = OpenAIMini(base_url=base_url, api_key=key, model=model)
+    answer = client.chat("Hello")
+    with client.stream_chat("Hello") as stream:
+        pieces = [chunk.content for chunk in stream]
+    assert "".join(pieces) == stream.content == stream.message.content == answer.content != ""
+    assert stream.finish_reason == answer.finish_reason == "stop" and client.list_models()
     env = cli_env(OPENAI_API_KEY=key, OPENAI_BASE_URL=base_url)
     for argv in (["Hello"], ["--no-stream", "Hello"]):
-        assert cli_process("-m", model, "-p", "user=me", *argv, env=env)[1].decode().strip() == said
+        shown = cli_process("-m", model, "-p", "user=me", *argv, env=env)[1]
+        assert shown.decode().strip() == answer.content.strip()
     assert cli_process("models", env=env)[1].strip()
 
 
@@ -9522,7 +8326,6 @@ def test_one_script_and_one_command_line_run_on_every_server(server, row):
 # request, and scripts print and send the same.
 
 OFFICIAL_IS_HERE = importlib.util.find_spec("openai") is not None
-needs_official = pytest.mark.skipif(not OFFICIAL_IS_HERE, reason="no official package here")
 OFFICIAL_VERSION, OFFICIAL_METHODS = "3.57.0", 396  # what the module's tables were made for
 OFFICIAL_MISSES = {"realtime.calls.create"}  # its body is an SDP offer; the README has it too
 OFFICIAL_OPTIONS = (  # of all methods; the last two are for the method's own use
@@ -9536,10 +8339,11 @@ def official_sent(request: Request) -> dict:
     kind = request.headers.get("content-type", "").partition(";")[0]
     body = request.parts if kind.startswith("multipart") else request.body
     return {
-        "method": request.method, "path": request.path, "content type": kind,
+        "where": (request.method, request.path, kind),
         "query": sorted(parse_qsl(request.target.partition("?")[2])),
         "body": request.json if kind == "application/json" and body else body,
-        "beta": request.headers.get("openai-beta"), "key": request.headers.get("authorization"),
+        "headers": [request.headers.get(name) for name in ("openai-beta", "authorization")],
+        "idempotency": request.headers.get("idempotency-key") == "text",  # what the example is
     }  # fmt: skip
 
 
@@ -9559,16 +8363,14 @@ def official_walk(resource, path=()):
 
     sends = {"_post", "_get", "_put", "_patch", "_delete", "_get_api_list"}
     for name in dir(type(resource)):
-        member = inspect.getattr_static(type(resource), name)
         if name.startswith(("_", "with_")):
             continue
+        member = inspect.getattr_static(type(resource), name)
         if inspect.isfunction(member) and path:
             if sends.intersection(inspect.unwrap(member).__code__.co_names):
-                yield path + (name,), getattr(resource, name)
-        elif hasattr(member, "func"):  # a cached property
-            part = getattr(resource, name)
-            if isinstance(part, SyncAPIResource):
-                yield from official_walk(part, path + (name,))
+                yield (*path, name), getattr(resource, name)
+        elif hasattr(member, "func") and isinstance(getattr(resource, name), SyncAPIResource):
+            yield from official_walk(getattr(resource, name), (*path, name))
 
 
 def official_example(hint, depth: int = 0):
@@ -9593,9 +8395,7 @@ def official_example(hint, depth: int = 0):
         return {key: official_example(hints[key], depth + 1) for key in wanted}
     if origin is dict or "Mapping" in str(origin):
         return {"key": official_example(args[1], depth + 1)}
-    if origin is not None:
-        return [official_example(args[0], depth + 1)] * 2
-    return plain.get(hint, "text")
+    return plain.get(hint, "text") if origin is None else [official_example(args[0], depth + 1)] * 2
 
 
 def official_styles(method):
@@ -9605,7 +8405,7 @@ def official_styles(method):
     function = inspect.unwrap(method)
     texts = [text for text in function.__code__.co_consts if isinstance(text, str)]
     ids = [name for text in texts if text[:1] == "/" for name in re.findall(r"{(\w+)}", text)]
-    hints, values, required, by_position = get_type_hints(function), {}, [], []
+    hints, values, required, by_position = get_type_hints(function), {}, set(), []
     for name, parameter in inspect.signature(function).parameters.items():
         if name in OFFICIAL_OPTIONS:
             continue
@@ -9613,37 +8413,26 @@ def official_styles(method):
         if name in ids and parameter.kind is parameter.POSITIONAL_OR_KEYWORD:
             by_position.append(name)
         if parameter.default is parameter.empty:
-            required.append(name)
-    if "stream" in values:
-        values["stream"] = False
+            required.add(name)
+    values.update({"stream": False} if "stream" in values else {})
     variants = inspect.getclosurevars(method.__func__).nonlocals.get("variants")  # of overloads
-    sets = [set(required).union(variant) - {"stream"} for variant in variants or [()]]
-    fewest = {name: values[name] for name in values if name in sets[0] or name in ids}
-    args = tuple(fewest[name] for name in by_position)
-    rest = {name: value for name, value in fewest.items() if name not in by_position}
-    others = {name: value for name, value in values.items() if name not in by_position}
-    styles = {"all": (args, others), "by keyword": ((), fewest)}
-    for wanted in sets[1:]:
-        kwargs = {name: values[name] for name in values if name in wanted or name in ids}
-        styles["overload with " + ", ".join(sorted(wanted))] = ((), kwargs)
+    sets = [required.union(variant, ids) - {"stream"} for variant in variants or [()]]
+    by_set = [{name: values[name] for name in values if name in wanted} for wanted in sets]
+    args = tuple(by_set[0][name] for name in by_position)
+    styles = {"overload %d" % n: ((), kwargs) for n, kwargs in enumerate(by_set)}
+    styles["all"] = (args, {name: values[name] for name in values if name not in by_position})
     if "stream" in values:
+        rest = {name: one for name, one in by_set[0].items() if name not in by_position}
         styles["stream"] = (args, dict(rest, stream=True))
     return styles
-
-
-def official_call(client, path, args, kwargs) -> None:
-    for name in path:
-        client = getattr(client, name)
-    close = getattr(client(*args, **dict(kwargs)), "close", None)
-    if close:
-        close()
 
 
 def official_request(server, client, path, args, kwargs, forgive: bool = False):
     """The one request that `client.<path>(*args, **kwargs)` sends."""
     del server.requests[:]
     try:
-        official_call(client, path, args, kwargs)
+        answer = functools.reduce(getattr, path, client)(*args, **kwargs)
+        (getattr(answer, "close", None) or int)()
     except Exception:  # the small answer need not please the official package
         if not forgive or not server.requests:
             raise
@@ -9657,7 +8446,7 @@ def official_differences(ours, theirs) -> list:
     bodies = [ours["body"], theirs["body"]]
     if all(isinstance(body, dict) for body in bodies) and bodies[1].get("stream") is False:
         bodies[0].setdefault("stream", False)
-    if theirs["path"] == "/v1/embeddings" and "encoding_format" not in ours["body"]:
+    if "/v1/embeddings" in theirs["where"] and "encoding_format" not in ours["body"]:
         theirs["body"].pop("encoding_format", None)
     both = [(name, ours[name], theirs[name]) for name in theirs if ours[name] != theirs[name]]
     return ["%s: %.200r instead of %.200r" % one for one in both]
@@ -9671,13 +8460,15 @@ def official_pair(base_url: str) -> list:
     return [ours, openai.OpenAI(base_url=base_url, **given)]
 
 
-@needs_official
+@pytest.mark.skipif(not OFFICIAL_IS_HERE, reason="no official package here")
 @pytest.mark.filterwarnings("ignore::DeprecationWarning")
 def test_every_official_method_sends_the_same_request(server, capsys):
     """Method, path, query, body, parts, content type, OpenAI-Beta and which key."""
     import openai
 
-    ours, theirs = official_pair(server.url)
+    given = {"api_key": "plain-key", "admin_api_key": "admin-key", "max_retries": 0, "timeout": 10}
+    ours = OpenAIMini(base_url=server.url, circuit_breaker=False, **given)
+    theirs = openai.OpenAI(base_url=server.url, **given)
     server.default = official_answer
     methods, wrong = list(official_walk(theirs)), {}
     for path, method in methods:
@@ -9702,36 +8493,6 @@ def test_every_official_method_sends_the_same_request(server, capsys):
     assert set(left) == OFFICIAL_MISSES, "\n".join("%s\n  %s" % one for one in left.items())
 
 
-# Opt-in: a server that validates requests against OpenAI's description of its API judges them.
-# OPENAI_MINI_SPEC_SERVER is its URL, read here, as no test sees the environment's own.
-OFFICIAL_SPEC_SERVER = os.environ.get("OPENAI_MINI_SPEC_SERVER")
-
-
-def official_verdict(client, path, args, kwargs) -> str:
-    """'' if the server took the request or has no such path, else what it says."""
-    try:
-        official_call(client, path, args, kwargs)
-    except Exception as error:
-        if getattr(error, "status_code", None) not in (None, 404, 405):  # None: a made-up answer
-            return "%s %.300s" % (error.status_code, getattr(error, "body", None) or error)
-    return ""
-
-
-if OFFICIAL_SPEC_SERVER and OFFICIAL_IS_HERE:
-
-    def test_the_described_api_refuses_no_request():
-        """One call per method with the fewest arguments; what it refuses from both clients alike is
-        the made-up arguments' fault."""
-        ours, theirs = official_pair(OFFICIAL_SPEC_SERVER)
-        refused = {}
-        for path, method in official_walk(theirs):
-            how = (path, *official_styles(method)["by keyword"])
-            verdict = official_verdict(ours, *how)
-            if verdict and not official_verdict(theirs, *how):
-                refused[".".join(path)] = verdict
-        assert set(refused) <= OFFICIAL_MISSES, refused
-
-
 # Scripts as the official README, examples and cookbook have them. Each runs twice against the
 # loopback server, once with each package.
 
@@ -9745,19 +8506,13 @@ FLAGGED = {
 }  # fmt: skip
 
 
-def official_order(answer: dict) -> dict:
-    """Keys in the order in which the official package prints them; ours are as they were sent."""
-    return {"id": answer["id"], **json.loads(json.dumps(answer, sort_keys=True))}
-
-
 def official_response(text: str) -> dict:
     part = {"type": "output_text", "text": text, "annotations": []}
-    message = {"type": "message", "id": "msg_1", "role": "assistant", "status": "completed"}
     usage = {"input_tokens": 3, "output_tokens": 2, "total_tokens": 5}
     return {
         "id": "resp_1", "object": "response", "created_at": 1764000000, "status": "completed",
-        "model": "gpt-5.5", "output": [dict(message, content=[part])], "tools": [],
-        "parallel_tool_calls": True, "tool_choice": "auto", "usage": usage,
+        "model": "gpt-5.5", "usage": usage, "tools": [], "output": [
+            {"type": "message", "id": "msg_1", "role": "assistant", "content": [part]}],
     }  # fmt: skip
 
 
@@ -9765,48 +8520,38 @@ def official_responses(request: Request, asked: dict) -> Answer:
     if not asked.get("stream"):
         text = json.dumps(MATH) if "text" in asked else "Ahoy of %s" % asked["model"]
         return Answer(json=official_response(text), headers={"x-request-id": "req_9"})
-    start = dict(official_response(""), status="in_progress", output=[])
-    place = {"item_id": "msg_1", "output_index": 0, "content_index": 0}
-    events = [{"type": "response.created", "response": start}]
-    for piece in ("Ahoy", ", ", "matey"):
-        events.append({"type": "response.output_text.delta", "delta": piece, **place})
-    events.append({"type": "response.completed", "response": official_response("Ahoy, matey")})
-    numbered = [dict(event, sequence_number=number) for number, event in enumerate(events)]
-    return Answer(sse=[(event["type"], event) for event in numbered], done=False)
+    events = [("response.output_text.delta", {"delta": piece}) for piece in ("Ahoy", ", ", "matey")]
+    events.append(("response.completed", {"response": official_response("Ahoy, matey")}))
+    numbered = [(k, dict(more, type=k, sequence_number=n)) for n, (k, more) in enumerate(events)]
+    return Answer(sse=numbered, done=False)
 
 
 def official_chat(request: Request, asked: dict) -> Answer:
-    message = dict(CHAT["choices"][0]["message"])
     if asked["model"] in REFUSALS:
         error = {"message": "no", "type": "a_type", "param": "model", "code": "a_code"}
         headers = {"x-request-id": "req_bad"}
         return Answer(REFUSALS[asked["model"]], json={"error": error}, headers=headers)
-    call = {"name": "get_weather", "arguments": '{"city": "Oslo"}'}
-    call = {"id": "call_1", "type": "function", "function": call}
+    call = {"id": "call_1", "type": "function"}
+    call["function"] = {"name": "get_weather", "arguments": '{"city": "Oslo"}'}
     wants_call = asked.get("tools") and asked["messages"][-1]["role"] == "user"
     if asked.get("stream") and wants_call:
         first = chunk({"role": "assistant", "tool_calls": [dict(call, index=0)]})
         return Answer(sse=[first, chunk({}, "tool_calls")])
     if asked.get("stream"):
         return Answer(sse=chunks("Say", " this", usage=CHAT["usage"]))
-    if "json_schema" in asked.get("response_format", {}):
-        message["content"] = json.dumps(MATH)
-    elif wants_call:
-        message.update(content=None, tool_calls=[call])
-    else:
-        message["content"] = "hello after %d" % len(asked["messages"])
-    headers = {"x-request-id": "req_123"}
-    choice = dict(CHAT["choices"][0], message=message)
-    return Answer(json=official_order(dict(CHAT, choices=[choice])), headers=headers)
+    text = "hello after %d" % len(asked["messages"])
+    text = json.dumps(MATH) if "json_schema" in asked.get("response_format", {}) else text
+    message = dict(CHAT["choices"][0]["message"], content=text)
+    message.update({"content": None, "tool_calls": [call]} if wants_call else {})
+    choices = [dict(CHAT["choices"][0], message=message)]
+    return Answer(json=dict(CHAT, choices=choices), headers={"x-request-id": "req_123"})
 
 
 def official_vectors(request: Request, asked: dict) -> Answer:
-    data = []
-    for index, text in enumerate(asked["input"]):
-        vector = VECTORS.get(text, [0.5, -0.25, 1.0])
-        if asked.get("encoding_format") == "base64":
-            vector = base64.b64encode(struct.pack("<3f", *vector)).decode()
-        data.append({"object": "embedding", "index": index, "embedding": vector})
+    vectors = [VECTORS.get(text, [0.5, -0.25, 1.0]) for text in asked["input"]]
+    if asked.get("encoding_format") == "base64":
+        vectors = [base64.b64encode(struct.pack("<3f", *one)).decode() for one in vectors]
+    data = [{"object": "embedding", "index": n, "embedding": v} for n, v in enumerate(vectors)]
     usage = {"prompt_tokens": 2, "total_tokens": 2}
     return Answer(json={"object": "list", "data": data, "model": "m", "usage": usage})
 
@@ -9817,13 +8562,6 @@ def official_audio(request: Request, asked: dict) -> Answer:
     if any(part.body == b"srt" for part in request.parts):
         return Answer(body="1\n00:00 --> 00:01\nhello\n")
     return Answer(json={"text": "heard %s" % request.parts[-1].filename})
-
-
-def official_completions(request: Request, asked: dict) -> Answer:
-    choice = {"text": "4", "index": 0, "logprobs": None, "finish_reason": "stop"}
-    made = {"id": "cmpl_1", "object": "text_completion", "created": 7, "model": "m"}
-    ends = dict(choice, text=",", finish_reason="length")
-    return Answer(sse=[official_order(dict(made, choices=[one])) for one in (choice, ends)])
 
 
 def official_thing(request: Request, asked: dict) -> Answer:
@@ -9841,17 +8579,11 @@ def official_thing(request: Request, asked: dict) -> Answer:
     return Answer(json=made)
 
 
-def official_always(**answer):
-    return lambda request, asked: Answer(**answer)
-
-
 OFFICIAL_WORLD = {  # what a server of the API would answer, by the beginning of the path
     "/v1/chat/completions": official_chat, "/v1/responses": official_responses,
     "/v1/embeddings": official_vectors, "/v1/audio": official_audio,
-    "/v1/completions": official_completions,
-    "/v1/files/file-out/content": official_always(body=json.dumps(BATCH_LINE).encode() + b"\n"),
-    "/v1/moderations": official_always(json={"id": "m", "model": "m", "results": [FLAGGED]}),
-    "/v1/images": official_always(json={"created": 7, "data": [{"b64_json": "iVBORw0KGgo="}]}),
+    "/v1/files/file-out/content": lambda *_: Answer(body=json.dumps(BATCH_LINE).encode() + b"\n"),
+    "/v1/moderations": lambda *_: Answer(json={"id": "m", "model": "m", "results": [FLAGGED]}),
     "": official_thing,
 }  # fmt: skip
 
@@ -9859,8 +8591,8 @@ OFFICIAL_WORLD = {  # what a server of the API would answer, by the beginning of
 def official_world(request: Request) -> Answer:
     is_json = request.headers.get("content-type") == "application/json"
     asked = request.json if is_json and request.body else {}
-    answer = next(made for start, made in OFFICIAL_WORLD.items() if request.path.startswith(start))
-    return answer(request, asked)
+    begins = next(start for start in OFFICIAL_WORLD if request.path.startswith(start))
+    return OFFICIAL_WORLD[begins](request, asked)
 
 
 OFFICIAL_START = """\
@@ -9883,17 +8615,15 @@ OFFICIAL_SCRIPTS = {
     """,
     "vision": """
     Path("a.png").write_bytes(b"png")
-    encoded = base64.b64encode(Path("a.png").read_bytes()).decode("utf-8")
-    url = f"data:image/png;base64,{encoded}"
+    url = f"data:image/png;base64,{base64.b64encode(Path('a.png').read_bytes()).decode()}"
     text = {"type": "input_text", "text": "What is in this image?"}
     print(client.responses.create(model="m", input=[{"role": "user", "content": [
         text, {"type": "input_image", "image_url": url}]}]).output_text)
-    answer = client.chat.completions.create(model="m", max_tokens=300, messages=[
-        {"role": "user", "content": [
-            {"type": "text", "text": "What?"},
-            {"type": "image_url", "image_url": {"url": url, "detail": "high"}}]}])
+    part = {"type": "image_url", "image_url": {"url": url, "detail": "high"}}
+    answer = client.chat.completions.create(
+        model="m", max_tokens=300, messages=[{"role": "user", "content": [part]}])
     print(answer.choices[0].message.content, answer.choices[0].finish_reason)
-    print(answer._request_id, answer.service_tier, answer.usage.total_tokens, answer.to_json())
+    print(answer._request_id, answer.service_tier, answer.usage.total_tokens)
     """,
     "errors": """
     for model in ("missing", "busy", "broken", "wrong"):
@@ -9918,9 +8648,6 @@ OFFICIAL_SCRIPTS = {
         for chunk in stream:
             print(chunk.choices[0].delta.role, chunk.choices[0].delta.content)
             break
-    response = client.completions.create(model="m", prompt="1,2,", max_tokens=5, stream=True)
-    print(f"got response data: {next(response).to_json()}")
-    print([data.to_json() for data in response])
     """,
     "audio": """
     speech = Path("speech.mp3")
@@ -9946,15 +8673,11 @@ OFFICIAL_SCRIPTS = {
     class MathResponse(BaseModel):
         steps: List[Step]
         answer: str
-    completion = client.chat.completions.parse(
-        model="m", messages=hi, response_format=MathResponse)
-    message = completion.choices[0].message
-    if message.parsed:
-        print(message.parsed.steps, "answer:", message.parsed.answer)
-    print(getattr(message, "refusal", None) or "no refusal")
+    message = client.chat.completions.parse(
+        model="m", messages=hi, response_format=MathResponse).choices[0].message
+    print(message.parsed.steps, message.parsed.answer, message.refusal)
     rsp = client.responses.parse(input="solve 8x + 31 = 2", model="m", text_format=MathResponse)
-    print([item.parsed for output in rsp.output for item in output.content])
-    print(rsp.output_parsed.answer)
+    print(rsp.output_parsed.answer, [i.parsed for out in rsp.output for i in out.content])
     schema = {"name": "math", "strict": True, "schema": MathResponse.model_json_schema()}
     plain = client.chat.completions.create(
         model="m", messages=hi, response_format={"type": "json_schema", "json_schema": schema})
@@ -9963,25 +8686,22 @@ OFFICIAL_SCRIPTS = {
     "function calling": """
     def get_weather(city, unit="C"):
         return json.dumps({"city": city, "degrees": 4, "unit": unit})
-    available = {"get_weather": get_weather}
     function = {"name": "get_weather", "parameters": {"type": "object", "properties": {}}}
     ask = dict(model="m", tools=[{"type": "function", "function": function}])
     messages = list(hi)
     message = client.chat.completions.create(messages=messages, **ask).choices[0].message
     messages.append(message)
     for call in message.tool_calls or []:
-        arguments = json.loads(call.function.arguments)
-        print(call.id, call.type, call.function.name, arguments)
-        messages.append({"role": "tool", "tool_call_id": call.id, "name": call.function.name,
-                         "content": available[call.function.name](**arguments)})
+        print(call.id, call.type, call.function.name)
+        messages.append({"role": "tool", "tool_call_id": call.id,
+                         "content": get_weather(**json.loads(call.function.arguments))})
     second = client.chat.completions.create(messages=messages, **ask)
     print(second.choices[0].message.content, hasattr(message, "reasoning_content"))
     calls = {}
     for chunk in client.chat.completions.create(messages=hi, stream=True, **ask):
         for piece in chunk.choices[0].delta.tool_calls or []:
-            if piece.index not in calls:
-                calls[piece.index] = {"name": piece.function.name, "arguments": ""}
-            calls[piece.index]["arguments"] += piece.function.arguments
+            call = calls.setdefault(piece.index, {"name": piece.function.name, "arguments": ""})
+            call["arguments"] += piece.function.arguments
     print(calls)
     """,
     "embeddings with a table": """
@@ -9989,16 +8709,12 @@ OFFICIAL_SCRIPTS = {
     def get_embedding(text, model="text-embedding-3-small", **kwargs):
         response = client.embeddings.create(input=[text], model=model, **kwargs)
         return response.data[0].embedding
-    def cosine_similarity(a, b):
-        dot = sum(x * y for x, y in zip(a, b))
-        return dot / math.sqrt(sum(x * x for x in a)) / math.sqrt(sum(x * x for x in b))
     table = [dict(text=text, embedding=get_embedding(text)) for text in ("cat", "dog", "car")]
     query = get_embedding("cat", encoding_format="float")
     for row in table:
-        row["similarity"] = round(cosine_similarity(row["embedding"], query), 6)
+        row["similarity"] = sum(x * y for x, y in zip(row["embedding"], query))
     out = io.StringIO()
-    writer = csv.DictWriter(out, fieldnames=list(table[0]))
-    writer.writerows(sorted(table, key=lambda row: -row["similarity"]))
+    csv.DictWriter(out, list(table[0])).writerows(sorted(table, key=lambda row: -row["similarity"]))
     print(out.getvalue())
     answer = client.embeddings.create(model="m", input=["cat", "b"])
     print([(item.index, item.embedding) for item in answer.data], answer.usage.total_tokens)
@@ -10024,27 +8740,24 @@ OFFICIAL_SCRIPTS = {
     content = client.files.content("file-out")
     content.write_to_file("copy.jsonl")
     print(content.read() == Path("copy.jsonl").read_bytes() == content.content)
-    for line in content.text.splitlines():
-        row = json.loads(line)
+    for row in map(json.loads, content.text.splitlines()):
         print(row["custom_id"], row["response"]["body"]["choices"][0]["message"]["content"])
-    job = client.fine_tuning.jobs.create(model="m", training_file="f")
-    print(job.id, job.training_file, client.fine_tuning.jobs.cancel("j").path)
+    print(client.fine_tuning.jobs.create(model="m", training_file="f").training_file)
+    print(client.fine_tuning.jobs.cancel("j").path)
     """,
     "retrying with a decorator": """
     import functools, inspect
-    def retry(errors=(openai.RateLimitError,), max_retries=3):
-        def decorate(func):
-            @functools.wraps(func)
-            def wrapper(*args, **kwargs):
-                for number in range(max_retries + 1):
-                    try:
-                        return func(*args, **kwargs)
-                    except errors as e:
-                        print("retrying", func.__name__, type(e).__name__, e.status_code)
-                raise Exception(f"Maximum number of retries ({max_retries}) exceeded.")
-            return wrapper
-        return decorate
-    ask = retry()(client.chat.completions.create)
+    def retry(func):
+        @functools.wraps(func)
+        def wrapper(*args, **kwargs):
+            for number in range(4):
+                try:
+                    return func(*args, **kwargs)
+                except openai.RateLimitError as e:
+                    print("retrying", func.__name__, type(e).__name__, e.status_code)
+            raise Exception("Maximum number of retries exceeded.")
+        return wrapper
+    ask = retry(client.chat.completions.create)
     print(ask.__name__, "self" in inspect.signature(ask).parameters)
     print(ask(model="m", messages=hi).choices[0].message.content)
     try:
@@ -10056,27 +8769,21 @@ OFFICIAL_SCRIPTS = {
     from unittest import mock
     def answer(text):
         return mock.Mock(choices=[mock.Mock(message=mock.Mock(content=text))])
-    def summarise(client, text):
-        messages = [{"role": "user", "content": text}]
-        made = client.chat.completions.create(model="m", messages=messages)
+    def summarise(client):
+        made = client.chat.completions.create(model="m", messages=hi)
         return made.choices[0].message.content
     with mock.patch.object(client.chat.completions, "create", return_value=answer("x")) as fake:
-        print(summarise(client, "long"), fake.call_args.kwargs["model"], fake.call_count)
-    with mock.patch.object(client.chat.completions, "create", side_effect=KeyError("k")):
-        try:
-            summarise(client, "long")
-        except KeyError as e:
-            print("raised", e)
-    print(summarise(client, "long"))
+        print(summarise(client), fake.call_args.kwargs["model"], fake.call_count)
+    print(summarise(client))
     with mock.patch("openai.OpenAI") as made:
         made.return_value.chat.completions.create.return_value = answer("y")
-        print(summarise(openai.OpenAI(), "long"))
+        print(summarise(openai.OpenAI()))
     original = client.chat.completions.create
     def logged(*args, **kwargs):
         print("asked", sorted(kwargs))
         return original(*args, **kwargs)
     client.chat.completions.create = logged
-    print(summarise(client, "long"))
+    print(summarise(client))
     """,
 }
 
@@ -10128,11 +8835,10 @@ def readme_blocks(language: str) -> list:
 
 
 @pytest.fixture
-def readme_folder(server, tmp_path, monkeypatch):
-    server.default = official_world
-    values = {"OPENAI_API_KEY": "sk-test", "OPENAI_BASE_URL": server.url}
-    for name, value in dict(values, PYTHONPATH=str(README.parent)).items():
-        monkeypatch.setenv(name, value)
+def readme_folder(tmp_path, monkeypatch):
+    """Its samples run offline, as it says."""
+    monkeypatch.setenv("OPENAI_BASE_URL", "echo:")
+    monkeypatch.setenv("PYTHONPATH", str(README.parent))
     monkeypatch.chdir(tmp_path)
     (tmp_path / "data.jsonl").write_text('{"a": 1}\n')
     (tmp_path / "notes.txt").write_text("some notes")
@@ -10141,15 +8847,13 @@ def readme_folder(server, tmp_path, monkeypatch):
 
 
 def test_each_python_block_of_the_readme_runs(readme_folder, capsys):
-    blocks = readme_blocks("python")
-    assert len(blocks) >= 7
-    for number, block in enumerate(blocks):
+    for number, block in enumerate(readme_blocks("python")):
         if not any(word in block for word in README_TRIED_ELSEWHERE):
             exec(compile(block, "README block %d" % number, "exec"), {"__name__": "readme"})
-    assert "Hello" in capsys.readouterr().out
+    assert "Hello" in capsys.readouterr().out and number >= 6
 
 
-def test_each_command_of_the_readme_runs(readme_folder, server):
+def test_each_command_of_the_readme_runs(readme_folder):
     """The two that set up an environment are run by .ci/run and by whoever begins."""
     shim = readme_folder / "openai-mini"
     shim.write_text('#!/bin/sh\nexec "%s" -m openai_mini "$@"\n' % sys.executable)
@@ -10157,13 +8861,11 @@ def test_each_command_of_the_readme_runs(readme_folder, server):
     env = dict(os.environ, PATH="%s%s%s" % (readme_folder, os.pathsep, os.environ["PATH"]))
     lines = [line for block in readme_blocks("sh") for line in block.splitlines()]
     commands = [line for line in lines if "openai-mini" in line and ".venv" not in line]
-    assert len(commands) >= 5
     for command in commands:
         how = {"env": env, "stdin": subprocess.DEVNULL, "stdout": -1, "stderr": -1, "timeout": 60}
         done = subprocess.run(["sh", "-c", command], **how)
         assert done.returncode == 0, (command, done.stderr)
-    assert (readme_folder / "summary.txt").read_text().strip() == "Say this"
-    assert b"some notes" in b"".join(request.body for request in server.requests)
+    assert (readme_folder / "summary.txt").read_text() == "some notes\n" and len(commands) >= 5
 
 
 def test_the_version_stands_in_the_head_of_the_file_and_in_the_changes():
@@ -10177,14 +8879,8 @@ README_USE = """
     from .vendor1 import openai_mini as one
     from .vendor2 import openai_mini as two
     for module in (one, two):
-        client = module.OpenAIMini(base_url="echo:")
-        print(module.__version__, client.chat("Hello").content)
-    try:
-        one.iter_sse([b"x" * 9], max_event_bytes=1).__next__()
-    except two.APIResponseError:
-        print("mixed up")
-    except one.APIResponseError:
-        print("apart")
+        print(module.__version__, module.OpenAIMini(base_url="echo:").chat("Hello").content)
+    print(issubclass(one.APIError, two.APIError))
 """
 
 
@@ -10195,17 +8891,15 @@ def test_copies_of_two_versions_live_side_by_side_in_another_package(tmp_path, z
     for number in "12":
         vendor = place / "app" / ("vendor" + number)
         vendor.mkdir(parents=True)
-        (vendor / "__init__.py").touch()
         text = source.replace(version, '"%s.0"' % number)
         (vendor / "openai_mini.py").write_text(text, encoding="utf-8")
-    (place / "app" / "__init__.py").touch()
     (place / "app" / "use.py").write_text(textwrap.dedent(README_USE))
     (place / "__main__.py").write_text("import app.use\n")
     if zipped:
         zipapp.create_archive(str(place), str(tmp_path / "app.pyz"))
         place = tmp_path / "app.pyz"
     done = subprocess.run([sys.executable, "-I", str(place)], stdout=-1, stderr=-1, timeout=60)
-    assert done.stdout.decode().split() == "1.0 Hello 2.0 Hello apart".split(), done.stderr
+    assert done.stdout.decode().split() == "1.0 Hello 2.0 Hello False".split(), done.stderr
 
 
 def test_importing_the_module_loads_nothing_that_it_may_not_need():
@@ -10261,12 +8955,10 @@ FUZZ_NAMES = st.sampled_from(
 )
 FUZZ_JSON = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=6),
-    lambda inner: (
-        st.lists(inner, max_size=3)
-        | st.dictionaries(FUZZ_NAMES | st.text(max_size=3), inner, max_size=4)
-    ),
+    lambda inner: (st.lists(inner, max_size=3)
+                   | st.dictionaries(FUZZ_NAMES | st.text(max_size=3), inner, max_size=4)),
     max_leaves=12,
-)
+)  # fmt: skip
 FUZZ_FORMS = st.sampled_from(
     ["%s", '{"error": %s}', '{"choices": [%s]}', '{"choices": [{"delta": %s}]}', "data: %s\n\n",
      '{"choices": [{"message": %s}]}', '{"type": "response.completed", "response": %s}',
@@ -10280,22 +8972,15 @@ FUZZ_BODIES = st.one_of(
                      b"NaN", b"-Infinity", b"{", b""]),
 )  # fmt: skip
 FUZZ_HEADER = st.text(st.characters(min_codepoint=32, max_codepoint=255), max_size=20)
-FUZZ_DATES = st.datetimes().map(lambda moment: moment.strftime("%a, %d %b %Y %H:%M:%S GMT"))
-
-
-def header_of(*values):
-    return st.sampled_from(values) | FUZZ_HEADER
-
-
 FUZZ_HEADERS = st.fixed_dictionaries({
-    "content-type": header_of("application/json", "text/event-stream", "text/html", "a/b+json", ""),
-    "retry-after": FUZZ_DATES | header_of(
-        "1", "-1", "1e9", "Wed, 21 Oct 2015 07:28:00 GMT", "nan", "9" * 400,
-        "Mon, 1 Jan 0000 00:00:00 -9999"),
-    "retry-after-ms": header_of("", "5", "-5", "5.5.5", "."),
-    "x-should-retry": header_of("", "true", "false"),
-    "content-encoding": header_of("", "", "", "identity", "gzip", "deflate", "br"),
-    "x-request-id": FUZZ_HEADER, "location": FUZZ_HEADER,
+    name: st.sampled_from(values) | FUZZ_HEADER for name, values in {
+        "content-type": ["application/json", "text/event-stream", "text/html", "a/b+json", ""],
+        "retry-after": ["1", "-1", "1e9", "Wed, 21 Oct 2015 07:28:00 GMT", "nan", "9" * 400,
+                        "Mon, 1 Jan 0000 00:00:00 -9999"],
+        "retry-after-ms": ["", "5", "-5", "5.5.5", "."], "x-should-retry": ["", "true", "false"],
+        "content-encoding": ["", "", "", "identity", "gzip", "deflate", "br"],
+        "x-request-id": [""], "location": [""],
+    }.items()
 })  # fmt: skip
 FUZZ_LENGTHS = st.sampled_from(
     [None, None, None, "0", "5", "-1", "99999999999999999999", "1, 1", "0x5", "+5", "\xb2", ""]
@@ -10314,7 +8999,7 @@ def fuzz_chat(client):
 def fuzz_stream(client):
     with client.stream_chat("hi") as stream:
         texts = [piece.content for piece in stream]
-    assert all(type(text) is str for text in texts) and type(stream.content) is str
+    assert all(type(text) is str for text in [*texts, stream.content])
     return stream.message, stream.choices, stream.stats, stream.usage
 
 
