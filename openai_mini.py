@@ -936,7 +936,7 @@ class RequestQueue:
             except RuntimeError as error:  # the system has no thread left
                 self._lock.do(self._end_worker)
                 if not self._workers:  # else those that run do the job
-                    future.cancel()
+                    results.pop().cancel()
                     raise QueueFullError("no thread can be started: %s" % error) from None
         return results
 
@@ -1196,7 +1196,11 @@ class Response(_Readable, _Closing):
         """The same answer with its body, which `exchange` reads."""
         answer = Response.__new__(Response)
         vars(answer).update(vars(self), _exchange=exchange, _is_owner=is_owner)
+        _renew_after_fork(answer)
         return answer
+
+    def _renew(self) -> None:
+        self._exchange.forget()  # in a child it is the parent's
 
     request_id = property(lambda self: self.headers.get("x-request-id"))
     http_response = property(lambda self: self)
@@ -1212,7 +1216,8 @@ class Response(_Readable, _Closing):
         if self._content is not None:
             yield self._content
         elif self._exchange is not None:
-            yield from self._exchange.pieces()
+            pieces = self._exchange.body.pieces()
+            yield from iter(lambda: self._try(lambda: next(pieces, b"")), b"")
 
     def parse(self) -> Any:
         """What the call would return; of a stream its chunks as they arrive."""
@@ -1599,7 +1604,9 @@ _LAST_EVENTS = frozenset(
 )
 _FAMILIES = ("response.", "image_generation.", "image_edit.", "transcript.text.", "speech.audio.")
 _TEXT_DELTAS = ("response.output_text.delta", "transcript.text.delta")
-_SNAPSHOTS = _LAST_EVENTS | {"response.output_text.done", "response.output_item.done"}
+_SNAPSHOTS = _LAST_EVENTS.union(
+    "response.%s.done" % name for name in ("output_text", "content_part", "output_item")
+)
 _RARE_IN_A_CHOICE = frozenset(("message", "text", "usage", "error"))
 
 
@@ -1677,7 +1684,7 @@ def _raise_error_in(told: Any, exchange: Any, is_error: bool = False) -> None:
     """Raise the error that a part of a stream tells of: JSON, or a text that may be JSON."""
     told = _json_or_text(told) if isinstance(told, str) else told
     holder = told if is_error else _error_in(told, any_kind=True)
-    if holder is not None:
+    if holder:
         raise exchange.error_of(holder)
 
 
@@ -1819,10 +1826,10 @@ class Stream(_Closing):
             return text
         new = _merged(None, choice.get("message") or {})
         so_far, text = (_text_of(_finished(part.get("content"))) or "" for part in (old, new))
-        if not text.startswith(so_far):  # what was shown stays
-            new["content"], text = None, so_far
+        if len(text) < len(so_far):
+            new["content"] = None  # a shorter one takes nothing away
         known["message"] = {**new, **old, **{key: value for key, value in new.items() if value}}
-        return text[len(so_far) :]
+        return text[len(so_far) :] if text.startswith(so_far) else ""  # what was shown stays
 
     def _add_usage(self, *holders: Any) -> None:
         for usage in _dicts([holder.get("usage") for holder in _dicts([*holders])]):
@@ -1836,16 +1843,20 @@ class Stream(_Closing):
         if kind.startswith(_FAMILIES):
             self._kind = "family"
             self._done = self._done or kind in _LAST_EVENTS
-        number = get(chunk, "output_index") or 0
+        # Each part of each output item is taken in as a choice of its own.
+        place = 1000 * (get(chunk, "output_index") or 0) + (get(chunk, "content_index") or 0)
         if kind in _TEXT_DELTAS:
             delta = {"content": get(chunk, "delta")}
-            return self._add_choice({"index": number, "delta": delta}, get)
+            return self._add_choice({"index": place, "delta": delta}, get)
         if kind not in _SNAPSHOTS:
             return ""
-        items = (chunk.get("response") or chunk).get("output") or [chunk.get("item") or chunk]
-        texts = [_text_of(item.get("content", item.get("text"))) for item in _dicts(items)]
-        wholes = [{"index": number + i, "message": {"content": t}} for i, t in enumerate(texts)]
-        return "".join([self._add_choice(choice, get) for choice in wholes])
+        text, one = "", chunk.get("item") or chunk.get("part") or {**chunk, "type": None}
+        for at, item in enumerate(_dicts((chunk.get("response") or {}).get("output") or [one])):
+            for part_at, part in enumerate(_dicts(_parts(item.get("content")) or [item])):
+                whole = {"content": _text_of([part]) or None}
+                index = place + 1000 * at + part_at
+                text += self._add_choice({"index": index, "message": whole}, get)
+        return text
 
     @property
     def _is_whole(self) -> Any:
@@ -1980,14 +1991,6 @@ def _seekable(file: Any) -> Any:
     return file
 
 
-def _safe_name(file: Any) -> _File:
-    """A file whose name is one name, not a path."""
-    opened = file if isinstance(file, _File) else _File(file)
-    name = re.split(r"[/\\]", opened.name)[-1]
-    opened.name = name if name.strip(". ") else "upload"
-    return opened
-
-
 class _Form:
     """A multipart form as an iterable of bytes; `progress(sent, total)` is called on the way."""
 
@@ -2092,6 +2095,8 @@ class _Idle(list):  # type: ignore[type-arg]
     """urllib3's queue of idle connections, without a lock: a signal's handler that makes a call of
     its own cannot wait for the call that it interrupts."""
 
+    size = 10
+
     def get(self, **options: Any) -> Any:
         try:
             return self.pop()
@@ -2099,8 +2104,10 @@ class _Idle(list):  # type: ignore[type-arg]
             raise urllib3.connectionpool.queue.Empty from None  # type: ignore[attr-defined]
 
     def put(self, conn: Any, **options: Any) -> None:
-        if conn:  # None stands for one that is not there yet
+        if conn and len(self) < self.size:  # None stands for one that is not there yet
             self.append(conn)
+        elif conn:
+            conn.close()
 
 
 class _Pool:
@@ -2164,7 +2171,8 @@ def _status_after_hints(version: str, status: int, reason: str) -> tuple[str, in
 class _Pools:
     """Our own session: pools of connections by origin; no cookies, no redirects, no netrc."""
 
-    def __init__(self, size: int = 0) -> None:
+    def __init__(self, size: int) -> None:
+        self.size = size
         self._renew()
 
     def _renew(self) -> None:
@@ -2177,7 +2185,7 @@ class _Pools:
         pool = self._pools.get(key)
         if pool is None:
             with self._lock:
-                pool = self._pools[key] = self._pools.get(key) or _new_pool(*key)
+                pool = self._pools[key] = self._pools.get(key) or _new_pool(*key, self.size)
         limits.proxy = pool.proxy_name
         # One send for both is less work than one each, for all on the way.
         with_head = isinstance(call.body, bytes) and len(call.body) <= BLOCK_BYTES
@@ -2205,7 +2213,7 @@ class _Pools:
             self._pools.popitem()[1].close()
 
 
-def _new_pool(origin: str, verify: Any) -> Any:
+def _new_pool(origin: str, verify: Any, size: int) -> Any:
     """A pool of connections to an origin, straight or through the environment's proxy."""
     idna.getregentry  # noqa: B018 (a handler of a signal must not find it half imported)
     proxy, name = _proxy_for(origin)
@@ -2214,11 +2222,15 @@ def _new_pool(origin: str, verify: Any) -> Any:
     manager: Any = urllib3.PoolManager(**options)
     if proxy:
         options.update({} if proxy[:5] == "socks" else {"proxy_ssl_context": context})
-        manager = requests.adapters.HTTPAdapter().proxy_manager_for(proxy, **options)
+        try:
+            manager = requests.adapters.HTTPAdapter().proxy_manager_for(proxy, **options)
+        except requests.exceptions.InvalidSchema as error:  # PySocks is not installed
+            raise ValidationError("the proxy in ALL_PROXY cannot be used: %s" % error) from None
     pool: Any = manager.connection_from_url(origin)
     connection = type("Connection", (_Connection, pool.ConnectionCls), {})
     pool.__class__ = type("Pool", (_Pool, type(pool)), {"ConnectionCls": connection})
-    pool.pool = _Idle()  # without a limit: the queue of the client has one
+    pool.pool = _Idle()
+    pool.pool.size = size
     is_forward = proxy[:4] == "http" and origin[:5] == "http:"  # else it is no proxy, or a tunnel
     pool.prefix, pool.proxy_name = origin if is_forward else "", name
     return pool
@@ -2339,7 +2351,7 @@ class _Body:
     _is_clean = True  # whether the connection stands at the end of this answer, once it has ended
 
     def __init__(self, raw: Any, limits: _Limits) -> None:
-        self._raw, self._limits = raw, limits
+        self._raw, self._limits, limits.handled = raw, limits, None
         self._fp = getattr(raw, "_fp", raw)  # http.client's answer, or what stands for it
         reader = getattr(self._fp, "fp", None) or self._fp
         self._receive = getattr(reader, "read1", None) or reader.read
@@ -2365,18 +2377,18 @@ class _Body:
         try:
             while True:
                 data = self._next()
-                if not data and self._is_zipped and not getattr(self._unzip, "eof", False):
+                is_whole = getattr(self._unzip, "eof", self._left is not None)  # if zipped
+                if not data and self._is_zipped and not is_whole:
                     raise ValueError("cut short")
                 piece = self._inflate(data) if self._is_zipped else data
                 if piece or not data:
                     return piece
         except OSError as error:
             error.__context__ = None  # of whoever reads here while he handles something else
-            problem: OpenAIError = _wire_error(error, self._limits)
+            raise _wire_error(error, self._limits) from error
         except (ValueError, zlib.error):  # the former also where another thread has closed it
             what = "the body of the answer is cut short or broken in its coding"
-            problem = APIResponseError(what, advice="Try again.", _transient=True)
-        raise problem
+            raise APIResponseError(what, advice="Try again.", _transient=True) from None
 
     def peek(self) -> bytes:
         """The first bytes, which read() will give again: six, so that a field's name is seen, or
@@ -2472,10 +2484,6 @@ class _Body:
             self._shutdown(self._socket, 2)
         except (OSError, TypeError):
             pass  # it is down already, or no socket
-        self.drop()
-
-    def drop(self) -> None:
-        """Let the connection go without a word: after a fork it is the parent's."""
         self.ended, self._is_clean = True, False
         try:
             self._raw.close()
@@ -2489,6 +2497,8 @@ _HOPELESS = "failed: 407|LineTooLong|HTTPException|more than 100 headers"
 
 def _wire_error(error: Any, limits: _Limits) -> OpenAIError:
     """The error of ours for what urllib3, requests, the socket or the TLS layer raised."""
+    if isinstance(error, ValidationError):
+        return error
     names, plain, last, is_argument = "", None, error, isinstance(error, ValueError)
     while error not in (None, limits.handled):
         names, last = names + type(error).__name__ + " ", error
@@ -2656,7 +2666,7 @@ class _Exchange:
         for _ in range(6):  # redirects, within the origin only; method and body stay as they are
             place = self._send()
             target = place and re.match("(?i)(%s)?(/(?!/)[^#]*)" % re.escape(call.origin), place)
-            if not target or self.response.status_code == 303:
+            if not target or self.response.status_code == 303 and call.method != "GET":
                 break
             self.body.close()
             call.target = target[2]
@@ -2669,10 +2679,13 @@ class _Exchange:
         try:
             raw = self.client._transport.send(call, self.limits)
         except (OSError, ValueError, urllib3.exceptions.HTTPError) as error:
-            # What the caller's own file raised is his. The context may hold a URL: it is left out.
-            own = error if isinstance(error, ValidationError) else getattr(call.body, "error", None)
-            failure = own or _wire_error(error, self.limits)
-            raise failure from failure.__cause__
+            if getattr(call.body, "error", None):
+                raise call.body.error from None  # what the caller's own file raised
+            failure = _wire_error(error, self.limits)
+            try:
+                raise failure from failure.__cause__
+            finally:
+                del failure  # it knows this frame: a cycle would keep all that the caller has
         self.body = _Body(raw, self.limits)
         url = call.origin + call.target.split("?")[0]
         self.response = Response(raw.status, raw.headers, call.method, url)
@@ -2748,8 +2761,11 @@ class _Exchange:
         stream; APIResponseError where it is neither."""
         start = self.body.peek()
         if start[:1] in (b"{", b"["):
-            content = self.body.read_all().partition(b"\ndata:")[0]  # an error ahead of events
-            return self.parse_as("object", content)  # type: ignore[no-any-return]
+            content = self.body.read_all()
+            if b"\ndata:" not in content:
+                return self.parse_as("object", content)  # type: ignore[no-any-return]
+            self.body.unread = content  # events behind a line of JSON, perhaps an error
+            return None
         kind = str(self.response.headers.get("content-type") or "text/event-stream").lower()
         if "event-stream" not in kind and not re.match(rb"(data|event|id|retry|error)?:", start):
             words = _excerpt(self.body.read()[:2000].decode("utf-8", "replace"))
@@ -2767,15 +2783,6 @@ class _Exchange:
         self.notify(None, state="streaming")
         return stream
 
-    def pieces(self) -> Iterator[bytes]:
-        """Yield the body for a raw answer."""
-        try:
-            yield from self.body.pieces()
-        except OpenAIError as error:
-            self.end(error)
-            self.locate(error)
-            raise
-
     def locate(self, error: OpenAIError) -> None:
         self.call.locate(error, self.response)
 
@@ -2784,7 +2791,7 @@ class _Exchange:
         if self.response is not None:
             self.client._emit(
                 "response", self.call, status=self.response.status_code, usage=self.call.usage,
-                state=state, request_id=self.response.request_id,
+                state=state, request_id=_without(self.call.secrets, self.response.request_id),
                 error=error and type(error).__name__, duration_s=time.monotonic() - self.began_at,
             )  # fmt: skip
 
@@ -2818,7 +2825,7 @@ class _Exchange:
     def forget(self) -> None:
         """In a forked child: connection, slot and permit are the parent's."""
         self._ended.acquire(False)
-        self.body.drop()
+        self.body.ended, self.body._is_clean = True, False  # to close it may wait for a lock
 
 
 # Readers: what an exchange gives its caller.
@@ -2900,9 +2907,9 @@ class _Stats:
         self.latencies: Any = collections.deque(maxlen=1000)  # of the last that succeeded
         self.counts = {group: dict.fromkeys(v.split(), 0) for group, v in _COUNTS.items()}
 
-    def add(self, group: str = "", cache: Any = None, **counts: Any) -> None:
+    def add(self, group: str = "", **counts: Any) -> None:
         """Add to the counts of a group."""
-        self._lock.leave(self._add, self.counts["cache" if cache else group], cache or counts)
+        self._lock.leave(self._add, self.counts[group], counts)
 
     def _add(self, known: dict[str, Any], counts: dict[str, Any]) -> None:
         for name, count in counts.items():
@@ -3251,7 +3258,7 @@ class OpenAIMini:
                 hit = known.parse(kept[64:])
         except Exception:  # a cache that fails costs a request, not the answer
             _logger().exception("the cache raised, or holds what is no answer")
-        call.owner._stats.add(cache={"misses" if hit is None else "hits": 1})
+        call.owner._stats.add("cache", **{"misses" if hit is None else "hits": 1})
         return hit
 
     def _remember(self, call: _Call, content: bytes) -> None:
@@ -3337,8 +3344,8 @@ class OpenAIMini:
 
     def edit_image(self, image: Any, prompt: str, *, mask: Any = None, **params: Any) -> Any:
         """Images made from `image`, a file or a list of them, where `mask` lets it."""
-        images = list(map(_safe_name, image)) if isinstance(image, list) else _safe_name(image)
-        params.update(prompt=prompt, image=images, mask=mask and _safe_name(mask))
+        images = list(map(_File, image)) if isinstance(image, list) else _File(image)
+        params.update(prompt=prompt, image=images, mask=mask and _File(mask))
         return self._upload("/images/edits", "object", params, DEFAULT_MODELS["image"])
 
     def text_to_speech(
@@ -3354,12 +3361,12 @@ class OpenAIMini:
         """The text of an audio file: `.text`, also its `str()`. `file`: a path, bytes, a binary
         file or (name, any of these). `response_format=`: json, text, srt, vtt, verbose_json. With
         `stream=True` a Stream of events."""
-        params["file"], model = _safe_name(file), DEFAULT_MODELS["transcription"]
+        params["file"], model = _File(file), DEFAULT_MODELS["transcription"]
         return self._upload("/audio/transcriptions", "transcript", params, model)
 
     def translate_audio(self, file: Any, **params: Any) -> Any:
         """The same in English, by whisper-1 unless `model=` is given: others only transcribe."""
-        params["file"] = _safe_name(file)
+        params["file"] = _File(file)
         return self._upload("/audio/translations", "transcript", params, "whisper-1")
 
     def upload_file(
@@ -3368,7 +3375,7 @@ class OpenAIMini:
     ) -> Result:  # fmt: skip
         """Upload a file (a path, bytes, a binary file or (name, any of these)) from disk as it goes
         out; `progress(sent, total)` is called on the way. Returns its `.id`."""
-        params.update(purpose=purpose, file=_safe_name(_File(file, file_name)))
+        params.update(purpose=purpose, file=_File(file, file_name))
         result: Result = self._upload("/files", "object", params, None, progress)
         return result
 

@@ -51,9 +51,8 @@ import weakref
 import zipapp
 import zlib
 from collections import namedtuple
-from concurrent.futures import CancelledError
 from typing import List, Optional
-from urllib.parse import parse_qsl, urlsplit
+from urllib.parse import parse_qs, parse_qsl, urlsplit
 
 import hypothesis
 import hypothesis.strategies as st
@@ -72,15 +71,13 @@ from openai_mini import (  # isort: skip
 # ------------------------------------------------------------------------------------------------
 # Helpers
 #
-# A clock to turn by hand, a loopback server that plays a script, a proxy, and fixtures. No network
-# code is mocked. Tests meet the server at events, never at sleeps.
+# No network code is mocked: a loopback server plays a script. Tests meet it at events, never at
+# sleeps.
 
 signal.signal(signal.SIGINT, signal.default_int_handler)  # background jobs of a shell ignore it
 
 hypothesis.settings.register_profile("suite", deadline=None, database=None, max_examples=100)
 hypothesis.settings.load_profile("suite")
-
-NOT_SENT = object()  # tells Answer() from Answer(json=None), whose body is `null`
 
 
 class FakeClock:
@@ -97,7 +94,7 @@ class FakeClock:
 
     def sleep(self, seconds: float) -> None:
         self.sleeps.append(seconds)
-        self.advance(seconds)
+        self.now += seconds
 
 
 # What servers answer
@@ -110,11 +107,11 @@ CHAT = {
 }  # fmt: skip
 
 
-def chunk(delta: dict, finish=None, index: int = 0, **more) -> dict:
+def chunk(delta: dict, finish=None) -> dict:
     """One chunk of a streamed chat completion."""
-    choice = {"index": index, "delta": delta, "logprobs": None, "finish_reason": finish}
+    choice = {"index": 0, "delta": delta, "logprobs": None, "finish_reason": finish}
     start = {"id": "chatcmpl-1", "object": "chat.completion.chunk", "created": 1764000000}
-    return dict(start, model="gpt-5.4-mini", choices=[choice], **more)
+    return dict(start, model="gpt-5.4-mini", choices=[choice])
 
 
 def chunks(*texts: str, finish="stop", usage=None) -> list:
@@ -141,9 +138,9 @@ class Answer:
     # The body: a value, bytes or str, events (see `sse_bytes`; `done` adds `[DONE]`), or a list of
     # bytes (or a function that returns an iterator). Each piece, or with drip=n each n bytes, goes
     # out by itself, as one transfer chunk if framed so.
-    json, body, sse, pieces, done, drip = NOT_SENT, None, None, None, True, None
+    json, body, sse, pieces, done, drip = ..., None, None, None, True, None
     framing = None  # "length", "chunked" (the default for `sse`), "close", "http10"
-    gzip = False  # True or "gzip", "deflate", "rawdeflate"; flushed after each piece
+    gzip = False  # True, "deflate", "rawdeflate"; flushed after each piece
     headers, content_type = (), None  # a dict or pairs, which replace computed ones
     early = b""  # of a 1xx answer, sent first
     raw = None  # these bytes, or a list of them, and no more
@@ -152,8 +149,7 @@ class Answer:
     wait, hold_after, pause = None, None, 0
     # Close, or reset, after n bytes of the body or of `raw` (transfer framing not counted).
     cut = reset = None
-    close = None  # True: with `Connection: close`; "silent"; None: where it has to
-    body_read = None  # answer after n bytes of the request's body, and drop the rest
+    close = False  # with `Connection: close`; without it closes what cannot go on
 
     def __init__(self, status: int = 200, **options):
         assert all(name in vars(Answer) for name in options), options
@@ -162,29 +158,27 @@ class Answer:
         self.headers = list(headers.items() if isinstance(headers, dict) else headers)
         self.framing = self.framing or ("length" if self.sse is None else "chunked")
         self.coding = "gzip" if self.gzip is True else self.gzip
-        if self.close is None:
-            breaks = (self.raw, self.cut, self.reset, self.body_read)
-            silent = self.framing in ("close", "http10") or any(b is not None for b in breaks)
-            self.close = "silent" if silent else False
+        self.limit = self.cut if self.reset is None else self.reset
+        broken = self.raw is not None or self.limit is not None
+        self.closes = self.close or broken or self.framing in ("close", "http10")
 
     def wire(self, bodiless: bool = False, closing: bool = False):
         """What goes over the socket, the head first, and whether the body is an iterator."""
-        limit = self.cut if self.reset is None else self.reset
         if self.raw is not None:
             raw = [self.raw] if isinstance(self.raw, bytes) else self.raw
-            return list(_framed(raw, False, limit)), False
-        lazy = callable(self.pieces)
+            return list(_framed(raw, False, self.limit)), False
+        lazy, chunked = callable(self.pieces), self.framing == "chunked"
         payloads = _coded(self._payloads(), self.coding)
         payloads = payloads if lazy else list(payloads)
         if bodiless or self.status in (204, 304):
             return [self._head(None, closing)], False
         head = self._head(None if lazy else sum(map(len, payloads)), closing)
-        frames = _framed(payloads, self.framing == "chunked", limit)
+        frames = _framed(payloads, chunked, self.limit)
         if lazy:
             return itertools.chain([head], frames), True
         frames = list(frames)
         end_is_held = self.hold_after == len(frames) - 1
-        if self.framing == "chunked" and limit is None and len(frames) > 1 and not end_is_held:
+        if chunked and self.limit is None and len(frames) > 1 and not end_is_held:
             frames[-2:] = [frames[-2] + frames[-1]]  # most servers send the end with the last piece
         if self.sse is None and self.pieces is None and not self.drip and self.hold_after is None:
             return [head + b"".join(frames)], False
@@ -196,19 +190,16 @@ class Answer:
         elif self.pieces is not None:
             pieces = self.pieces() if callable(self.pieces) else self.pieces
         else:
-            body = self.body or b"" if self.json is NOT_SENT else json.dumps(self.json)
+            body = self.body or b"" if self.json is ... else json.dumps(self.json)
             pieces = [body.encode() if isinstance(body, str) else body]
-        if not self.drip:
-            return pieces
-        whole = b"".join(pieces)
-        return [whole[i : i + self.drip] for i in range(0, len(whole), self.drip)]
+        whole, n = b"".join(pieces) if self.drip else b"", self.drip
+        return [whole[i : i + n] for i in range(0, len(whole), n)] if n else pieces
 
     def _head(self, length, closing: bool) -> bytes:
-        kind = self.content_type
-        if kind is None:
-            kind = "application/octet-stream" if self.json is NOT_SENT else "application/json"
-            kind = "text/plain; charset=utf-8" if isinstance(self.body, str) else kind
-            kind = kind if self.sse is None else "text/event-stream; charset=utf-8"
+        kind = "application/octet-stream" if self.json is ... else "application/json"
+        kind = "text/plain; charset=utf-8" if isinstance(self.body, str) else kind
+        kind = kind if self.sse is None else "text/event-stream; charset=utf-8"
+        kind = kind if self.content_type is None else self.content_type
         computed = {"content-type": kind} if kind else {}
         if self.coding:
             computed["content-encoding"] = self.coding.replace("raw", "")
@@ -216,12 +207,11 @@ class Answer:
             computed["transfer-encoding"] = "chunked"
         elif self.framing == "length" and length is not None:
             computed["content-length"] = str(length)
-        if self.close is True or self.framing == "close" or (closing and not self.close):
+        if self.close or self.framing == "close" or (closing and not self.closes):
             computed["connection"] = "close"
         for name, _ in self.headers:
             computed.pop(name.lower(), None)
-        version = "HTTP/1.0" if self.framing == "http10" else "HTTP/1.1"
-        lines = ["%s %d Whatever" % (version, self.status)]
+        lines = ["HTTP/1.%d %d Whatever" % (self.framing != "http10", self.status)]
         lines += ["%s: %s" % pair for pair in [*computed.items(), *self.headers]]
         return "\r\n".join(lines + ["", ""]).encode("latin-1")
 
@@ -273,16 +263,13 @@ class Request:
         first, *lines = raw_head.decode("latin-1").split("\r\n")
         self.method, self.target, self.version = first.split(" ", 2)
         self.headers: dict = {}
-        for line in lines[:-2]:
-            name, _, value = line.partition(":")
-            before = [self.headers[name.lower()]] if name.lower() in self.headers else []
-            self.headers[name.lower()] = ", ".join([*before, value.strip()])
+        for name, _, value in (line.partition(":") for line in lines[:-2]):
+            before = self.headers.get(name.lower())
+            self.headers[name.lower()] = (before + ", " if before else "") + value.strip()
         target = re.sub(r"^\w+://[^/?]*", "", self.target)  # the absolute form, as proxies get it
         self.path, _, query = target.partition("?")
-        values: dict = {}
-        for name, value in parse_qsl(query, keep_blank_values=True):
-            values.setdefault(name, []).append(value)
-        self.query = {name: many if many[1:] else many[0] for name, many in values.items()}
+        found = parse_qs(query, keep_blank_values=True)
+        self.query = {name: many if many[1:] else many[0] for name, many in found.items()}
 
     json = property(lambda self: json.loads(self.body))
     # The head of each part of a multipart body, well-formed to its last byte, as bytes.
@@ -290,14 +277,13 @@ class Request:
 
     @property
     def parts(self) -> list:
-        """(name, filename, content_type, bytes) of each part; names as they stand in quotes."""
+        """The `Part`s of a multipart body; names as they stand in quotes."""
         found = []
         for head, body in self._split_parts():
             lines = [line.partition(":") for line in head.decode("utf-8").split("\r\n")]
             fields = {key.lower(): value.strip() for key, _, value in lines}
-            place = fields["content-disposition"]
-            quoted = dict(re.findall(r';\s*(name|filename)="([^"]*)"', place))
-            names = quoted.get("name"), quoted.get("filename")
+            quoted = re.findall(r';\s*(name|filename)="([^"]*)"', fields["content-disposition"])
+            names = map(dict(quoted).get, ("name", "filename"))
             found.append(Part(*names, fields.get("content-type"), body))
         return found
 
@@ -315,20 +301,12 @@ class Request:
 # Servers
 
 
-class HungUp(OSError):
-    """The other side has closed the connection."""
-
-
 def _has_hung_up(sock) -> bool:
     """Whether the other side has closed; what it may have sent is left where it is."""
-    with selectors.DefaultSelector() as selector:
-        try:
-            selector.register(sock, selectors.EVENT_READ)
-            return bool(selector.select(0)) and not socket.socket.recv(sock, 1, socket.MSG_PEEK)
-        except BlockingIOError:
-            return False
-        except (OSError, ValueError):
-            return True
+    try:
+        return not socket.socket.recv(sock, 1, socket.MSG_PEEK | socket.MSG_DONTWAIT)
+    except OSError as error:
+        return not isinstance(error, BlockingIOError)
 
 
 def _read_head(reader) -> bytes:
@@ -336,12 +314,31 @@ def _read_head(reader) -> bytes:
     while not lines or lines[-1] not in (b"\r\n", b"\n"):
         lines.append(reader.readline())
         if not lines[-1]:
-            raise HungUp("at the end of %d lines" % (len(lines) - 1))
+            raise ConnectionError("at the end of %d lines" % (len(lines) - 1))
     return b"".join(lines)
 
 
+def _read_body(reader, headers: dict):
+    """The body's bytes in pieces, transfer coding undone."""
+    chunked = headers.get("transfer-encoding", "").lower() == "chunked"
+    size = -1 if chunked else int(headers.get("content-length", 0))
+    while size:
+        if chunked:
+            size = int(reader.readline().partition(b";")[0] or b"-1", 16)
+        todo = size
+        while todo:
+            piece = reader.read(min(todo, 1 << 16)) if todo > 0 else b""
+            if not piece:
+                raise ConnectionError("in the middle of a body")
+            todo -= len(piece)
+            yield piece
+        while chunked and reader.readline() not in (b"\r\n", b"\n", b""):
+            pass  # a chunk's end, or the trailers
+        size = size if chunked else 0
+
+
 def loopback_thread(target, *args) -> threading.Thread:
-    """A thread that left_over() does not count: of a server, or of who presses Ctrl-C."""
+    """A thread of a server, which left_over() does not count."""
     name = "loopback-" + target.__name__
     return threading.Thread(target=target, args=args, name=name, daemon=True)
 
@@ -351,15 +348,17 @@ class Listener:
 
     open_connections = property(lambda self: len(self._open))
 
-    def __init__(self, port: int = 0, tls: bool = False):
-        self._tls = tls_context() if tls else None
+    def __init__(self, tls: bool = False):
+        self.tls = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER) if tls else None
+        if tls:
+            self.tls.load_cert_chain(*certificate())
         self.connections = self.hung_up = 0  # accepted, and closed by the client, so far
         self.failures: list = []  # tracebacks of what went wrong in here
         self._changed = threading.Condition()  # guards what is counted; notified at each change
         self._closing = threading.Event()
         self._open: dict = {}  # number -> socket
         self._dropped, self._threads = set(), set()
-        self._listening = socket.create_server(("127.0.0.1", port), backlog=512)
+        self._listening = socket.create_server(("127.0.0.1", 0), backlog=512)
         self.port = self._listening.getsockname()[1]
         self._acceptor = loopback_thread(self._accept)
         self._acceptor.start()
@@ -410,9 +409,9 @@ class Listener:
                 return sock.close()
             with contextlib.suppress(OSError):  # gone already
                 sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-            if self._tls:  # the handshake is the connection's thread's
+            if self.tls:  # the handshake is the connection's thread's
                 how = {"server_side": True, "do_handshake_on_connect": False}
-                sock = self._tls.wrap_socket(sock, **how)
+                sock = self.tls.wrap_socket(sock, **how)
             with self._changed:
                 self.connections += 1
                 self._open[self.connections] = sock
@@ -424,7 +423,7 @@ class Listener:
     def _run(self, number: int, sock) -> None:
         gone = False
         try:
-            if self._tls:
+            if self.tls:
                 sock.do_handshake()
             self.serve(number, sock)
         except OSError:
@@ -448,19 +447,19 @@ class LoopbackServer(Listener):
     """An HTTP server that plays a script: `server.script(Answer(429), Answer(json=CHAT))`.
 
     An entry of the script, and `default`, which answers when it is empty, may be a function of the
-    request. `requests` is what came; `max_in_flight` counts those from their last byte to the last
-    segment of their answer. With `keep_bodies = False` only the length of bodies is kept.
+    request. `requests` is what came; `in_flight` and `max_in_flight` count from the last byte of a
+    request to the last segment of its answer. `keep_bodies = False` keeps only their length.
     """
 
     in_flight = property(lambda self: len(self._in_flight))
 
-    def __init__(self, port: int = 0, tls: bool = False):
+    def __init__(self, tls: bool = False):
         self.requests, self.default, self._answers = [], usual, []
         self.keep_bodies, self.max_in_flight = True, 0
         self._in_flight: dict = {}  # number of the connection -> socket
-        self.tls, self.cert_path = tls, certificate()[0] if tls else None
-        super().__init__(port, tls)
-        self.origin = "%s://127.0.0.1:%d" % ("https" if tls else "http", self.port)
+        self.cert_path = certificate()[0] if tls else None
+        super().__init__(tls)
+        self.origin = "http%s://127.0.0.1:%d" % ("s" * tls, self.port)
         self.url = self.origin + "/v1"
 
     def script(self, *answers) -> None:
@@ -478,18 +477,14 @@ class LoopbackServer(Listener):
     def _serve_one(self, number: int, sock, reader) -> bool:
         """Read a request and answer it; whether the connection stays open."""
         request = Request(_read_head(reader), number)
-        with self._changed:
-            limit = getattr(self._answers[0], "body_read", None) if self._answers else None
-            answer = None if limit is None else self._answers.pop(0)
         kept = []
-        for piece in _read_body(reader, request.headers, limit):
+        for piece in _read_body(reader, request.headers):
             request.length += len(piece)
             kept += [piece] if self.keep_bodies else []
         request.body = b"".join(kept)
         with self._changed:
             self.requests.append(request)
-            if answer is None:
-                answer = self._answers.pop(0) if self._answers else self.default
+            answer = self._answers.pop(0) if self._answers else self.default
             if len(self._in_flight) >= self.max_in_flight:
                 # Those that were abandoned a moment ago do not count.
                 for other in [n for n, s in self._in_flight.items() if _has_hung_up(s)]:
@@ -497,7 +492,7 @@ class LoopbackServer(Listener):
             self._in_flight[number] = sock
             self.max_in_flight = max(self.max_in_flight, len(self._in_flight))
             self._changed.notify_all()
-        closing = request.headers.get("connection") == "close" or request.version == "HTTP/1.0"
+        closing = request.headers.get("connection") == "close"
         try:
             answer = answer if isinstance(answer, Answer) else answer(request)
             self._send(sock, answer, number, *answer.wire(request.method == "HEAD", closing))
@@ -505,15 +500,11 @@ class LoopbackServer(Listener):
             self._answered(number)
         if answer.reset is not None:
             sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
-        elif limit is not None:
-            socket.socket.shutdown(sock, socket.SHUT_WR)
-            while reader.read1(1 << 16):
-                pass
-        elif self._tls and answer.cut is None and answer.close:
+        elif self.tls and answer.cut is None and answer.closes:
             sock.settimeout(0)  # tells the end, and does not wait for the other side to tell it
             with contextlib.suppress(OSError, ValueError):
                 sock.unwrap()
-        return not (answer.close or closing)
+        return not (answer.closes or closing)
 
     def _answered(self, number: int) -> None:
         with self._changed:
@@ -522,62 +513,37 @@ class LoopbackServer(Listener):
 
     def _send(self, sock, answer: Answer, number: int, segments, lazy: bool) -> None:
         sock.sendall(answer.early)
-        if answer.wait is not None and answer.hold_after is None:
-            self._hold(sock, answer.wait)
-        sent = -1  # pieces of the body; the head is none
-        for segment in segments:
-            if answer.wait is not None and sent == answer.hold_after:
-                self._hold(sock, answer.wait)
-            elif sent > 0 and answer.pause:
+        hold_after = -1 if answer.hold_after is None else answer.hold_after
+        for sent, segment in enumerate(itertools.chain([b""], segments), -1):  # 0 is the head
+            if sent > 1 and answer.pause:
                 self._hold(sock, threading.Event(), answer.pause)
-            if not lazy and sent == len(segments) - 2:
+            if not lazy and sent == len(segments) - 1:
                 # Not after the last bytes: who has them may be back with the next request.
                 self._answered(number)
             sock.sendall(segment)
-            sent += 1
-        if answer.wait is not None and sent == answer.hold_after:
-            self._hold(sock, answer.wait)
+            if answer.wait is not None and sent == hold_after:
+                self._hold(sock, answer.wait)
 
     def _hold(self, sock, event, seconds: float = 3600) -> None:
         """Wait for the event; raises when the client hangs up or the server is closed."""
-        end, step_s = time.monotonic() + seconds, 0.001
-        while not event.is_set() and time.monotonic() < end:
+        end = time.monotonic() + seconds
+        while not event.wait(min(seconds, 0.01)) and time.monotonic() < end:
             if self._closing.is_set() or _has_hung_up(sock):
-                raise HungUp("while an answer was held back")
-            event.wait(min(step_s, max(0.0, end - time.monotonic())))
-            step_s = min(0.02, step_s * 1.5)
-
-
-def _read_body(reader, headers: dict, limit=None):
-    """The body's bytes in pieces, transfer coding undone, at most `limit` of them."""
-    chunked = headers.get("transfer-encoding", "").lower() == "chunked"
-    left = math.inf if limit is None else limit
-    size = -1 if chunked else int(headers.get("content-length", 0))
-    while size and left:
-        if chunked:
-            size = int(reader.readline().partition(b";")[0] or b"-1", 16)
-        todo = min(size, left)
-        while todo:
-            piece = reader.read(min(todo, 1 << 16)) if todo > 0 else b""
-            if not piece:
-                raise HungUp("in the middle of a body")
-            todo, left = todo - len(piece), left - len(piece)
-            yield piece
-        while chunked and left and reader.readline() not in (b"\r\n", b"\n", b""):
-            pass  # a chunk's end, or the trailers
-        size = size if chunked else 0
+                raise ConnectionError("while an answer was held back")
 
 
 class Proxy(Listener):
     """A forward proxy, for the absolute form and for CONNECT; `asked` is the `Request`s it got.
+    With `tls` it is spoken to by TLS.
 
     All goes to `to`, a server of ours, whatever address was asked for: nothing leaves the machine.
     """
 
     def __init__(self, to: LoopbackServer, tls: bool = False):
         self.asked, self._to = [], ("127.0.0.1", to.port)
-        super().__init__(tls=tls)
-        self.url = "http://127.0.0.1:%d" % self.port
+        super().__init__(tls)
+        # urllib3 1.26.5 checks no IP address
+        self.url = ("https://localhost:%d" if tls else "http://127.0.0.1:%d") % self.port
 
     def serve(self, number: int, sock) -> None:
         sock.settimeout(30)
@@ -596,12 +562,7 @@ class Proxy(Listener):
                 _relay(sock, onward)
 
 
-class TlsProxy(Proxy):
-    """A proxy that is spoken to by TLS, with the certificate of the TLS servers here."""
-
-    def __init__(self, to: LoopbackServer):
-        super().__init__(to, tls=True)
-        self.url = "https://localhost:%d" % self.port  # urllib3 1.26.5 checks no IP address
+TlsProxy = functools.partial(Proxy, tls=True)
 
 
 def _relay(client, server) -> None:
@@ -634,16 +595,9 @@ def certificate() -> tuple:
         "basicConstraints = critical, CA:TRUE\nsubjectKeyIdentifier = hash\n"
         "keyUsage = critical, digitalSignature, keyCertSign\n"
     )
-    make = ["openssl", "req", "-x509", "-config", wish, "-newkey", "rsa:2048", "-nodes"]
-    make += ["-days", "2", "-keyout", key, "-out", cert]
-    subprocess.run(make, check=True, capture_output=True)
+    make = "openssl req -x509 -newkey rsa:2048 -nodes -days 2 -config".split()
+    subprocess.run([*make, wish, "-keyout", key, "-out", cert], check=True, capture_output=True)
     return cert, key
-
-
-def tls_context():
-    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-    context.load_cert_chain(*certificate())
-    return context
 
 
 # Threads, and what must not be left of them
@@ -663,7 +617,7 @@ def together(number: int, work, timeout: float = 60) -> list:
     threads = [threading.Thread(target=run, args=(i,), daemon=True) for i in range(number)]
     for thread in threads:
         thread.start()
-    eventually(lambda: not any(thread.is_alive() for thread in threads), timeout)
+    eventually(lambda: not any(map(threading.Thread.is_alive, threads)), timeout)
     return results
 
 
@@ -679,10 +633,9 @@ def eventually(condition, timeout: float = 10, what: str = "it") -> bool:
 def left_over() -> set:
     """The living threads, without those of the servers in here, and the open descriptors."""
     found = {thread for thread in threading.enumerate() if not thread.name.startswith("loopback-")}
-    with contextlib.suppress(OSError):  # a system that does not tell
-        for name in os.listdir("/proc/self/fd"):
-            with contextlib.suppress(OSError):  # that of the listing itself is gone by now
-                found.add((name, os.readlink("/proc/self/fd/" + name)))
+    for path in pathlib.Path("/proc/self/fd").glob("*"):  # where the system tells
+        with contextlib.suppress(OSError):  # that of the listing itself is gone by now
+            found.add((path, os.readlink(path)))
     return found
 
 
@@ -746,68 +699,58 @@ BOM = b"\xef\xbb\xbf"
 
 # (bytes of the stream, the events: data alone, or (data, event, id, retry) as far as it is set)
 SSE_CASES = [
-    (b"",), (b"\n\n\r\r\r\n\r\n",), (BOM,), (BOM + b"\n\n",), (b": hi\n\n",), (b"foo: bar\n\n",),
+    (b"",), (b"\n\n\r\r\r\n\r\n",), (BOM + b"\n\n",), (b": hi\n\nfoo: bar\n\n",),
     # The ends of lines and of events
     (b"data: a\n\n", "a"), (b"data: a\r\n\r\n", "a"), (b"data: a\r\r", "a"),
     (b"data: a\n\rdata: b\n\n", "a", "b"), (b"data: a\r\r\ndata: b\n\n", "a", "b"),
     (b"data: a\r\n\ndata: b\n\n", "a", "b"), (b"data: a\r\n\rdata: b\n\n", "a", "b"),
-    (b"data: a\n\r\ndata: b\n\n", "a", "b"), (b"data: a\r\ndata: b\r\n\r\n", "a\nb"),
-    (b"data: a\ndata: b\r\ndata: c\r\n\n", "a\nb\nc"), (b"data: a\rdata: b\r\r", "a\nb"),
+    (b"data: a\n\r\ndata: b\n\n", "a", "b"),
+    (b"data: a\ndata: b\r\ndata: c\rdata: d\r\n\n", "a\nb\nc\nd"),
     (b"\n\n\ndata: a\n\n\n\n\ndata: b\n\n\n", "a", "b"),
-    (b"\r\rdata: a\r\r\r\rdata: b\r\r", "a", "b"),
     (b"data: a\x0bdata\x0c\x1c\x1d\x1e\x1f\n\n", "a\x0bdata\x0c\x1c\x1d\x1e\x1f"),
     (b"data: a\xc2\x85data: b\xe2\x80\xa8\xe2\x80\xa9\n\n", "a\x85data: b\u2028\u2029"),
     # The end of the stream: what has no blank line behind it is dropped
     (b"data: a",), (b"data: a\n",), (b"data: a\r",), (b"data: a\r\n",), (b"data: a\n\n: bye", "a"),
-    (b"data: a\n\ndata: b\n", "a"), (b"data: a\n\ndata: b\ndata: c", "a"), (b"data: a\r\n\r", "a"),
-    (b"data: a\n\ndata: \xe2\x82", "a"),
+    (b"data: a\n\ndata: b\ndata: c", "a"), (b"data: a\n\ndata: \xe2\x82", "a"),
     # The byte order mark: one, at the start of the stream
-    (BOM + b"data: a\n\n", "a"), (BOM + b"\ndata: a\n\n", "a"), (BOM + b": x\ndata: a\r\r", "a"),
-    (BOM + BOM + b"data: a\n\ndata: b\n\n", "b"), (b"data: " + BOM + b"a\n\n", "\ufeffa"),
-    (b"\n" + BOM + b"data: a\n\ndata: b\n\n", "b"), (BOM + b"data:" + BOM + b"\n\n", "\ufeff"),
-    (b"\xef\xbbdata: a\n\ndata: b\n\n", "b"), (b"\xef\xbb\ndata: a\n\n", "a"), (b"\xef\xbb",),
-    (b"\xff\xfedata: a\n\ndata: b\n\n", "b"),
+    (BOM + b"data: a\n\n", "a"), (BOM + b"\ndata: a\n\n", "a"),
+    (BOM + BOM + b"data: a\n\ndata: b\n\n", "b"), (BOM + b"data:" + BOM + b"\n\n", "\ufeff"),
+    (b"\n" + BOM + b"data: a\n\ndata: b\n\n", "b"), (b"\xef\xbbdata: a\n\ndata: b\n\n", "b"),
     # The colon and the space
-    (b"data:a\n\n", "a"), (b"data:  a\n\n", " a"), (b"data: a \n\n", "a "),
-    (b"data:\ta\n\n", "\ta"), (b"data:\xc2\xa0a\n\n", "\xa0a"),
+    (b"data:a\n\n", "a"), (b"data:  a \n\n", " a "), (b"data:\ta\n\n", "\ta"),
     (b"data : a\n data: a\n\tdata: a\ndata: b\n\n", "b"), (b"data: a\n \ndata: b\n\t\n\n", "a\nb"),
     # data
-    (b"data:\n\n", ""), (b"data: \n\n", ""), (b"data\n\n", ""), (b"data\ndata\n\n", "\n"),
-    (b"data: a\ndata\ndata: c\n\n", "a\n\nc"), (b"data:\ndata: b\n\n", "\nb"),
-    (b"data: a\ndata:\n\n", "a\n"), (b"data\n\ndata: a\n\ndata:\n\n", "", "a", ""),
-    (b"data: a\0b\n\n", "a\0b"), (b"data: {}\n\ndata: [DONE]\n\n", "{}", "[DONE]"),
+    (b"data:\n\n", ""), (b"data\n\n", ""), (b"data\ndata\n\n", "\n"),
+    (b"data: a\ndata\ndata: c\ndata:\n\n", "a\n\nc\n"),
+    (b"data: a\0b\n\ndata: [DONE]\n\n", "a\0b", "[DONE]"),
     # Names of fields, and comments
     (b"Data: a\nDATA: b\ndatas: a\nda-ta: b\ndat: a\nd: b\ndata_x\ndata: c\n\n", "c"),
-    (b"data\0: a\n\0data: b\ndat\xffa: a\ndata: c\n\n", "c"),
-    (b"foo: a\n\nbar\ndata: x\nbaz:\n\n", "x"),
     (b"<p>no\n</p>\n\n{\"data\": \"a\"}\n\ndata: a\n\n", "a"),
-    (b"data: a\n: hi\ndata: b\n\n", "a\nb"),
-    (b":\n:data: a\n: data: b\n::data: c\ndata: d\n:\n\n", "d"), (b": \xff\0\rdata: a\r\r", "a"),
+    (b":\n:data: a\n: data: b\n::data: c\ndata: d\n:\n\n", "d"),
     # event
     (b"event: add\ndata: a\n\n", ("a", "add")), (b"data: a\nevent:add\n\n", ("a", "add")),
     (b"event:  add \ndata: a\n\n", ("a", " add ")),
     (b"event: a\nevent: b\ndata: x\n\n", ("x", "b")), (b"event: a\nevent:\ndata: x\n\n", "x"),
-    (b"event: a\nevent\ndata: x\n\n", "x"), (b"event: a\ndata: x\n\ndata: y\n\n", ("x", "a"), "y"),
-    (b"event: a\n\ndata: x\n\n", "x"), (b"event: \ndata: x\n\n", "x"),
-    (b"event: a\ndata:\n\n", ("", "a")), (b"Event: a\ndata: x\n\n", "x"),
+    (b"event: a\nevent\ndata: x\n\n", "x"), (b"event: a\n\ndata: x\n\n", "x"),
+    (b"event: a\ndata:\n\n", ("", "a")),
     (b"event: \xc3\xa9\0\xff\ndata: x\n\n", ("x", "\xe9\0\ufffd")),
-    (b"event: a\r\ndata: x\r\n\r\ndata: y\r\n\r\n", ("x", "a"), "y"),
-    (b"event: a\ndata: x\ndata: y\n\ndata: z\n\n", ("x\ny", "a"), "z"),
-    (b"event: a\n: hi\ndata: x\n\n", ("x", "a")), (b"event: a\ndata: x\nevent: b\n\n", ("x", "b")),
+    (b"event: a\n: hi\ndata: x\ndata: y\n\ndata: z\n\n", ("x\ny", "a"), "z"),
+    (b"event: a\ndata: x\nevent: b\n\n", ("x", "b")),
     (b"event: a\nid: 7\ndata: x\n\ndata: y\n\n", ("x", "a", "7"), ("y", "message", "7")),
     # id, which persists
-    (b"id: 7\ndata: a\n\ndata: b\n\n", ("a", "message", "7"), ("b", "message", "7")),
-    (b"data: a\nid: 7\n\n", ("a", "message", "7")), (b"ID: 1\nId: 2\ndata: a\n\n", "a"),
-    (b"id: 1\nid:  2 \ndata: a\n\n", ("a", "message", " 2 ")), (b"id: 1\n\nid:\ndata: b\n\n", "b"),
-    (b"id: 1\n\ndata: a\n\n", ("a", "message", "1")), (b"id: 1\n\nid\ndata: b\n\n", "b"),
-    (b"id: 1\0\ndata: a\n\n", "a"), (b"id: 1\nid: 2\0\ndata: a\n\n", ("a", "message", "1")),
+    (b"data: a\nid: 7\n\ndata: b\n\n", ("a", "message", "7"), ("b", "message", "7")),
+    (b"id: 1\nid:  2 \ndata: a\n\n", ("a", "message", " 2 ")),
+    (b"id: 1\n\ndata: a\n\n", ("a", "message", "1")), (b"id: 1\n\nid:\ndata: b\n\n", "b"),
+    (b"id: 1\n\nid\ndata: b\n\n", "b"), (b"id: 1\nid: 2\0\ndata: a\n\n", ("a", "message", "1")),
     (b"id: \xe2\x82\xac\xff\ndata: a\n\n", ("a", "message", "\u20ac\ufffd")),
-    (b"id: 1\ndata: a\n\nid: 2\ndata: b\n", ("a", "message", "1")),
-    # retry
-    (b"retry\ndata: a\n\n", "a"), (b"data: a\nretry: 5\n\n", ("a", "message", "", 5)),
+    # retry; no digits but ASCII's count, whatever int() takes
+    (b"retry\ndata: a\n\n", "a"), (b"retry: 5\n\ndata: a\n\n", "a"),
     (b"retry: 5\nretry: 6\nretry: x\ndata: a\n\n", ("a", "message", "", 6)),
-    (b"retry: 5\ndata: a\n\ndata: b\n\n", ("a", "message", "", 5), "b"), (b"retry: 5\n\n",),
-    (b"retry: 5\n\ndata: a\n\n", "a"), (b"Retry: 5\ndata: a\n\n", "a"),
+    (b"data: a\nretry: 5\n\ndata: b\n\n", ("a", "message", "", 5), "b"),
+    (b"data: a\nretry:0123456789\n\n", ("a", "", "", 123456789)),
+    (b"Retry: 4\nID: 1\nEvent: e\nretry: 00\ndata: a\n\n", ("a", "", "", 0)),
+    *((b"data: a\nretry:" + value + b"\n\n", "a") for value in (
+        b"", b"  5", b"5 ", b"+5", b"1_000", b"1.0", b"ten", b"5\xd9\xa5", b"\xc2\xb2")),
     # UTF-8
     (b"data: \xc3\xa9\xe2\x82\xac\xf0\x9f\x98\x80\n\n", "\xe9\u20ac\U0001f600"),
     (b"data: a\xffb\x80c\x85\xc3\n\n", "a\ufffdb\ufffdc\ufffd\ufffd"),
@@ -817,28 +760,19 @@ SSE_CASES = [
     # The standard's own, and its tests
     (b": test stream\n\ndata: first event\nid: 1\n\ndata:second event\nid\n\ndata:  third event\n",
      ("first event", "message", "1"), "second event"),
-    (b"retry: 9\r\nevent: e\r\nid: i\r\n: c\r\nx: y\r\ndata: d\r\ndata: f\r\n\r\n",
-     ("d\nf", "e", "i", 9)),
     (b"data:\0\ndata:  2\rData:1\ndata\0:2\ndata:1\r\0data:4\nda-ta:3\rdata_5\ndata:3\rdata:\r\n"
      b" data:32\ndata:4\n\n", "\0\n 2\n1\n3\n\n4"),
 ]  # fmt: skip
-# (a retry field's value, the ms that it means); no digits but ASCII's count, whatever int() takes
-SSE_RETRIES = [(b"1000", 1000), (b" 007", 7), (b"0", 0), (b"123456789012345", 123456789012345)]
-SSE_RETRIES += [(value, None) for value in (
-    b"", b" ", b"  5", b"5 ", b"\t5", b"+5", b"-5", b"1_000", b"1,000", b"1.0", b"1e3", b"0x10",
-    b"ten", b"5\0", b"\xd9\xa5", b"5\xd9\xa5", b"\xef\xbc\x95", b"\xc2\xb2", b"\xff")]  # fmt: skip
 
 
 def sse_events(*items) -> list:
     """(event, data, id, retry) of each of (data, event, id, retry), or data alone."""
-    events = [(item if isinstance(item, tuple) else (item,)) for item in items]
+    events = [item if isinstance(item, tuple) else (item,) for item in items]
     full = [event + ("", "message", "", None)[len(event) :] for event in events]
-    return [(event, data, id, retry) for data, event, id, retry in full]
+    return [(event or "message", data, id, retry) for data, event, id, retry in full]
 
 
 SSE_TABLE = [(stream, sse_events(*items)) for stream, *items in SSE_CASES]
-SSE_TABLE += [(b"retry:" + value + b"\ndata:x\n\n", sse_events(("x", "message", "", ms)))
-              for value, ms in SSE_RETRIES]  # fmt: skip
 
 
 def sse_read(pieces, **limits) -> list:
@@ -848,12 +782,6 @@ def sse_read(pieces, **limits) -> list:
 
 def sse_cut(stream: bytes, size: int) -> list:
     return [stream[i : i + size] for i in range(0, len(stream), size)]
-
-
-def sse_cut_anywhere(stream: bytes, rng: random.Random) -> list:
-    """The stream in pieces of random length, some of them empty."""
-    edges = sorted(rng.randrange(len(stream) + 1) for _ in range(rng.randrange(12)))
-    return [stream[a:b] for a, b in zip([0] + edges, edges + [len(stream)])]
 
 
 def sse_model(stream: bytes) -> list:
@@ -880,14 +808,6 @@ def sse_model(stream: bytes) -> list:
     return events
 
 
-@pytest.mark.parametrize("stream, expected", SSE_TABLE, ids=lambda value: ascii(value)[:60])
-def test_a_stream_is_read_by_the_standard_wherever_it_is_cut(stream, expected):
-    """The model, against which random streams are held, reads the same."""
-    assert sse_model(stream) == expected == sse_read([stream]) == sse_read(sse_cut(stream, 1))
-    for i in range(len(stream) + 1):
-        assert sse_read([stream[:i], b"", stream[i:]]) == expected, "cut at %d" % i
-
-
 def sse_refilled(stream: bytes, size: int):
     """As with recv_into(): one buffer, filled again for each piece."""
     buffer = bytearray(size)
@@ -896,12 +816,15 @@ def sse_refilled(stream: bytes, size: int):
         yield memoryview(buffer)[: len(piece)]
 
 
-@pytest.mark.parametrize("size", [1, 2, 5, 16, 1000])
-def test_pieces_may_come_from_any_iterable_of_bytes(size):
-    for stream, expected in SSE_TABLE:
+@pytest.mark.parametrize("stream, expected", SSE_TABLE, ids=lambda value: ascii(value)[:60])
+def test_a_stream_is_read_by_the_standard_wherever_it_is_cut(stream, expected):
+    """The model, against which random streams are held, reads the same."""
+    assert sse_model(stream) == expected == sse_read([stream]) == sse_read({stream: 1})
+    for i in range(len(stream) + 1):
+        assert sse_read([stream[:i], b"", stream[i:]]) == expected, "cut at %d" % i
+    for size in (1, 5, 1000):
         assert sse_read(map(bytearray, sse_cut(stream, size))) == expected
         assert sse_read(sse_refilled(stream, size)) == expected
-    assert sse_read({b"data: a\n\n": 1}) == sse_events("a") and sse_read([]) == []
 
 
 class SseTooFar(Exception):
@@ -913,14 +836,11 @@ def sse_no_further(*pieces):
     raise SseTooFar
 
 
-SSE_ENDS = list(itertools.product((b"\n", b"\r\n", b"\r"), repeat=2))
-
-
-@pytest.mark.parametrize("ends", SSE_ENDS, ids=repr)
+@pytest.mark.parametrize("end", [b"\n", b"\r\n", b"\r"])
+@pytest.mark.parametrize("last", [b"\n", b"\r\n", b"\r"])
 @pytest.mark.parametrize("name", [b"", b"event: a"])
-def test_an_event_is_yielded_as_soon_as_its_blank_line_has_come(ends, name):
+def test_an_event_is_yielded_as_soon_as_its_blank_line_has_come(end, last, name):
     """A CR may be half of a CRLF, but the line that it ends has ended: nobody waits for the LF."""
-    end, last = ends
     last = last if end == b"\r" and last == b"\n" else last[:1]  # the CR of a CRLF is enough
     last += b"\n" if end + last == b"\r\n" else b""  # which is one end
     stream = b"id: 1" + end + (name and name + end) + b"data: a" + end + last
@@ -937,14 +857,11 @@ def test_all_events_of_a_piece_are_yielded_before_the_next_is_asked_for():
     piece = b"data: 1\n\ndata: 2\r\n\r\nevent: e\rdata: 3\r\rdata: 4\n\ndata: 5\n"
     events = openai_mini.iter_sse(sse_no_further(piece))
     assert [event.data for event in itertools.islice(events, 4)] == ["1", "2", "3", "4"]
-    for start in (b"", b"\xef", b"\xef\xbb", BOM):
-        assert next(openai_mini.iter_sse(sse_no_further(start, b"\ndata: a\n\n"))).data == "a"
 
 
 # Limits
 
-SSE_HEADS = [(b"data:", b"\n\n"), (b"data: ", b"\r\n\r\n"), (b"id: 1\rdata: ", b"\r\r"),
-             (b"event: e\ndata: ", b"\n\n")]  # fmt: skip
+SSE_HEADS = [(b"data:", b"\n\n"), (b"id: 1\rdata: ", b"\r\r"), (b"event: e\ndata: ", b"\r\n\r\n")]
 
 
 @pytest.mark.parametrize("limit", [20, 1000, 70000])
@@ -959,25 +876,24 @@ def test_an_event_of_exactly_the_limit_passes_and_one_over_it_does_not(limit):
                 pieces = sse_cut(b"data: 1\n\n" + head + text + ends, size)
                 events = openai_mini.iter_sse(pieces, max_event_bytes=limit)
                 assert next(events).data == "1"
-                with pytest.raises(openai_mini.APIResponseError, match=str(limit)):
+                with pytest.raises(APIResponseError, match=str(limit)):
                     next(events)
 
 
 SSE_ENDLESS = [  # what a stream that never ends its event begins with, and repeats
     (b"data: ", b"x" * 100), (b"", b"data\n"), (b"", b"data: " + b"x" * 100 + b"\r"),
-    (b"event: ", b"x" * 100), (b"data: 1\nid: ", b"x" * 100), (b"retry: ", b"9" * 100),
-    (b"", b"data" * 25), (b"data: 1\n\ndata: ", b"x" * 100), (b"foo: ", b"x" * 100),
+    (b"data: 1\nid: ", b"x" * 100), (b"data: 1\n\ndata: ", b"x" * 100), (b"foo: ", b"x" * 100),
 ]  # fmt: skip
 
 
 @pytest.mark.parametrize("start, again", SSE_ENDLESS, ids=lambda value: repr(value[:9]))
-@pytest.mark.parametrize("size", [1, 100, 5000])
+@pytest.mark.parametrize("size", [1, 5000])
 def test_an_event_over_the_limit_is_refused_and_not_read_to_its_end(start, again, size):
     limit = 10000
     stream = itertools.chain(start, itertools.islice(itertools.cycle(again), 20 * limit))
     pieces = iter(lambda: bytes(itertools.islice(stream, size)), b"")
-    events = openai_mini.iter_sse(sse_no_further(*[b""], *pieces), max_event_bytes=limit)
-    with pytest.raises(openai_mini.APIResponseError):
+    events = openai_mini.iter_sse(sse_no_further(b"", *pieces), max_event_bytes=limit)
+    with pytest.raises(APIResponseError):
         for event in events:
             assert event.data == "1"
     assert list(events) == []
@@ -995,13 +911,13 @@ def test_the_default_limit_is_16_mib():
     """Streams of images hold some MB of base64 in one event."""
     piece = b"x" * (1 << 16)
     assert len(sse_read([b"data: "] + [piece] * 255 + [b"\n\n"])[0][1]) == 255 << 16
-    with pytest.raises(openai_mini.APIResponseError, match=str(16 << 20)):
+    with pytest.raises(APIResponseError, match=str(16 << 20)):
         sse_read([b"data: "] + [piece] * 257)
 
 
 SSE_UNHELD = [  # what may come for ever without an event: each line is short, or a comment
     (b"data: a\n", b": " + b"x" * 97 + b"\n"), (b"", b"id: " + b"x" * 94 + b"\n\n"),
-    (b"", b"event: " + b"x" * 92 + b"\n"), (b"", b"\n" * 100),
+    (b"", b"event: " + b"x" * 92 + b"\n"), (b"", b"\n" * 100), (b"", b"foo" * 30 + b"\n\n"),
 ]  # fmt: skip
 
 
@@ -1012,7 +928,7 @@ def test_what_makes_no_event_takes_no_memory(start, again):
     tracemalloc.start()
     try:
         before = tracemalloc.get_traced_memory()[0]
-        with contextlib.suppress(openai_mini.APIResponseError):
+        with contextlib.suppress(APIResponseError):
             assert sse_read(pieces, max_event_bytes=1 << 13) == []
         assert tracemalloc.get_traced_memory()[1] - before < 50000
     finally:
@@ -1021,7 +937,7 @@ def test_what_makes_no_event_takes_no_memory(start, again):
 
 def test_a_retry_of_many_digits_is_read_or_ignored_but_is_no_foreign_error():
     """More than 64 bits hold; int() refuses over 4,300 digits, and may be told to refuse 641."""
-    for digits in (19, 20, 640, 5000):
+    for digits in (20, 640, 5000):
         [event] = sse_read([b"retry: " + b"9" * digits + b"\ndata: a\n\n"])
         assert event[:3] == ("message", "a", "")
         assert digits > 640 or event[3] == int("9" * digits)
@@ -1052,22 +968,24 @@ def test_the_time_is_linear_in_the_bytes(start, again, end, size):
 
 SSE_TOKENS = [
     b"data", b"data:", b"data: ", b"event", b"event: e", b"event: a.b\ndata: {}\n\n", b"id",
-    b"id: ", b"retry", b"retry: 1", b":", b"\x20", b"\r", b"\n", b"\r\n", b"\n\n", b"\r\r", BOM,
-    BOM[:1], BOM[1:], b"\0", b"x", b"1", b"+", b"\xc3\xa9", b"\xc3", b"\xe2\x80\xa8", b"\xf0\x9f",
-    b"\xff", b"\xc2\x85", b"\x0b", b"\t", b"\xd9\xa5", b"Data: ", b"foo: bar",
+    b"id: ", b"retry", b"retry: 1", b":", b" ", b"\r", b"\n", b"\r\n", b"\n\n", b"\r\r", BOM,
+    BOM[1:], b"\0", b"x", b"1", b"\xc3", b"\xe2\x80\xa8", b"\xf0\x9f", b"\xff", b"\xd9\xa5",
+    b"Data: ", b"foo: bar",
 ]  # fmt: skip
-sse_streams = st.lists(st.sampled_from(SSE_TOKENS) | st.binary(max_size=9), max_size=40)
+sse_pieces = st.lists(st.sampled_from(SSE_TOKENS) | st.binary(max_size=9), max_size=40)
 
 
-@hypothesis.given(sse_streams.map(b"".join), st.randoms(use_true_random=False), st.integers(0, 60))
+@hypothesis.given(sse_pieces, st.lists(st.integers(0, 99), max_size=9), st.integers(0, 60))
 @hypothesis.settings(max_examples=400)
-def test_any_stream_reads_as_the_model_reads_it_or_under_a_limit_as_far_as_that(stream, rng, limit):
-    expected, got, pieces = sse_model(stream), [], sse_cut_anywhere(stream, rng)
+def test_any_stream_reads_as_the_model_reads_it_or_under_a_limit_as_far_as_that(bits, cuts, limit):
+    stream, got, cuts = b"".join(bits), [], sorted(cuts)
+    pieces = [stream[a:b] for a, b in zip([0, *cuts], [*cuts, None])]
+    expected = sse_model(stream)
     assert sse_read([stream]) == expected == sse_read(sse_cut(stream, 1)) == sse_read(pieces)
     try:
         for event in openai_mini.iter_sse(pieces, max_event_bytes=limit):
             got.append((event.event, event.data, event.id, event.retry))
-    except openai_mini.APIResponseError:
+    except APIResponseError:
         assert got == expected[: len(got)]
     else:
         assert got == expected
@@ -1077,8 +995,7 @@ def test_any_stream_reads_as_the_model_reads_it_or_under_a_limit_as_far_as_that(
 # ------------------------------------------------------------------------------------------------
 # Errors
 #
-# Every error class and attribute, and each shape in which servers report errors. That no key is in
-# any of it stands below, in Safety.
+# That no key is in any of it stands below, in Safety.
 
 ERRORS_TREE = {  # base: classes, with their status where they have one
     "OpenAIError": "APIError CircuitOpenError QueueFullError QueueTimeoutError ToolLoopError "
@@ -1089,10 +1006,11 @@ ERRORS_TREE = {  # base: classes, with their status where they have one
                       "ConflictError UnprocessableEntityError RateLimitError InternalServerError",
 }  # fmt: skip
 ERROR_CLASSES = [(name, base) for base, names in ERRORS_TREE.items() for name in names.split()]
-STATUS_CLASSES = ERRORS_TREE["APIStatusError"].split()
-ERROR_STATUSES = dict(zip((400, 401, 403, 404, 409, 422, 429, 500), STATUS_CLASSES))
-ERROR_STATUSES.update((status, "APIStatusError") for status in (302, 402, 408, 413, 418))
-ERROR_STATUSES.update((status, "InternalServerError") for status in (501, 502, 503, 504, 529, 599))
+ERROR_STATUSES = {302: "APIStatusError", 408: "APIStatusError", 418: "APIStatusError"}
+ERROR_STATUSES.update({503: "InternalServerError", 529: "InternalServerError"})
+ERROR_STATUSES.update(
+    zip((400, 401, 403, 404, 409, 422, 429, 500), ERRORS_TREE["APIStatusError"].split())
+)
 
 
 def read_stream(client) -> list:
@@ -1103,10 +1021,10 @@ def read_stream(client) -> list:
 def error_of(server, client):
     """Has the server answer one attempt, of chat() if nothing else; returns the error."""
 
-    def raised(answer, call=lambda client: client.chat("hi"), **options):
+    def raised(answer, call=lambda client: client.chat("hi")):
         server.script(answer)
         with pytest.raises(OpenAIError) as caught:
-            call(client.with_options(**{"max_retries": 0, "max_retry_delay": 0, **options}))
+            call(client.with_options(max_retries=0))
         return caught.value
 
     return raised
@@ -1122,8 +1040,7 @@ def test_an_error_is_where_the_tree_has_it_has_every_attribute_and_pickles(name,
     for attribute in "code type param body request_id status_code response partial".split():
         assert getattr(error, attribute) is None
     assert error.is_rate_limit_error is (name == "RateLimitError")
-    error.code, error.retry_after = "c", 1.5
-    error.partial = openai_mini.Result(content="so far")
+    error.code, error.partial = "c", openai_mini.Result(content="so far")
     for again in (pickle.loads(pickle.dumps(error)), copy.copy(error), copy.deepcopy(error)):
         assert type(again) is cls and str(again) == str(error) == "what happened"
         assert again.__dict__ == error.__dict__ and again.partial.content == "so far"
@@ -1139,7 +1056,6 @@ def test_each_status_has_its_class_and_all_that_the_server_said(error_of, status
         assert type(error) is getattr(openai_mini, ERROR_STATUSES[status])
         assert error.message == str(error) and "too hot" in error.message
         assert error.message.startswith("POST /chat/completions: %d " % status)
-        assert re.search(r"after 1 attempt\b", error.message)
         assert error.is_auth_error is (status in (401, 403))
         assert error.is_rate_limit_error is (status == 429)
         assert error.is_transient_error is (status in (408, 409, 429) or status >= 500)
@@ -1151,7 +1067,6 @@ def test_each_status_has_its_class_and_all_that_the_server_said(error_of, status
 
 
 ERROR_SHAPES = [  # (body, what the message has of it, code, inner body where it is told)
-    ('{"error": {"message": "m1", "code": "c"}}', "m1", "c", {"message": "m1", "code": "c"}),
     ('{"error": {"message": "m1", "code": 17}}', "m1", 17, {"message": "m1", "code": 17}),
     ('{"error": "in words"}', "in words", None, "in words"),
     ('{"message": "in words", "code": "c"}', "in words", "c", {"message": "in words", "code": "c"}),
@@ -1159,7 +1074,7 @@ ERROR_SHAPES = [  # (body, what the message has of it, code, inner body where it
     ('{"detail": "in words"}', "in words", None, "in words"),
     ('{"detail": {"message": "deeper", "code": "c"}}', "deeper", "c"),
     ('{"detail": [{"loc": ["body", "n"], "msg": "too many"}]}', "body.n: too many"),
-    ('{"detail": ["a", "b"]}', "a; b"), ('{"error": {"code": "alone"}}', "alone", "alone"),
+    ('{"error": {"code": "alone"}}', "alone", "alone"),
     ('{"errors": [{"message": "first"}, {"message": "second"}]}', "first; second"),
     ('{"detail": ["1a", "2a", "3a", "4a", "5a", "6a"]}', "1a; 2a; 3a; 4a; 5a, after"),
     ('[{"error": {"message": "of google", "status": "X"}}]', "of google"),
@@ -1168,15 +1083,13 @@ ERROR_SHAPES = [  # (body, what the message has of it, code, inner body where it
     ('{"error": {}, "message": "beside"}', "beside"), ('"a string"', "a string", None, "a string"),
     ('{"fault": {"faultstring": "apigee"}}', "apigee"), ('{"error": [{"message": "of"}]}', ": of"),
     ('{"error": {"message": {"text": "inner"}}}', "inner"), ("17", "17"), ("null", ""), ("[]", ""),
-    ("{}", ""), ("", ""), ("plain words", "plain words", None, "plain words"),
+    ("", ""), ("plain words", "plain words", None, "plain words"), ("w" * 600, "w" * 497),
     ("<html><title lang=x>502 Sad &amp;</title><p>x</html>", "HTML page: 502 Sad &amp;, after"),
     ("<!DOCTYPE html>\n<p>no <b>title</b> here", "no title here"),
-    (" <HTML><TITLE>big</TITLE><p>x</HTML>", "an HTML page: big"),
     ('{"error": {"message": "cut', '"cut'), ('\ufeff{"error": {"message": "mark"}}', "mark"),
     ("a\x1b[31mb\x07c\u202ed\r\ne\x9bf", "a?[31mb?c?d e?f"),  # as a terminal may show it
     ('{"error": {"message": "a\\u001b[31mb\\u0007"}}', "a?[31mb?"),
-    ("<title>a\x1b[31mb\x07c</title>", "a?[31mb?c"),
-    ("w" * 500, "w" * 500 + ","), ("w" * 600, "w" * 497),
+    ("<title>a\x1b[31mb\x07c</title>", "a?[31mb?c"), ("w" * 500, "w" * 500 + ","),
 ]  # fmt: skip
 
 
@@ -1184,7 +1097,7 @@ ERROR_SHAPES = [  # (body, what the message has of it, code, inner body where it
 def test_each_shape_of_error_body_is_read(error_of, shape):
     body, said, *more = shape
     error = error_of(Answer(400, body=body.encode()))
-    assert type(error) is openai_mini.BadRequestError and error.code == (more or [None])[0]
+    assert type(error) is BadRequestError and error.code == (more or [None])[0]
     assert said in error.message and error.message.startswith("POST /chat/completions: 400 ")
     assert error.body == (more[1] if more[1:] else error.body)
     assert len(error.message) < 1000 and error.message.isprintable()
@@ -1203,15 +1116,14 @@ ABSURD_BODIES = {
 @pytest.mark.parametrize("body", ABSURD_BODIES)
 def test_an_absurd_error_body_makes_a_short_message(error_of, body):
     error = error_of(Answer(500, body=ABSURD_BODIES[body]))
-    assert type(error) is openai_mini.InternalServerError and error.status_code == 500
+    assert type(error) is InternalServerError and error.status_code == 500
     assert 20 < len(error.message) < 1000 and error.message.encode()
     pickle.loads(pickle.dumps(error))
 
 
 ERROR_CODES = {  # what an error under status 200 says: its status, and whether to try again
-    "invalid_request_error": (400, False), "context_length_exceeded": (400, False),
-    "invalid_api_key": (401, False), "authentication_error": (401, False),
-    "permission_error": (403, False), "model_not_found": (404, False), 404: (404, False),
+    "context_length_exceeded": (400, False), "invalid_api_key": (401, False), 404: (404, False),
+    "permission_error": (403, False), "model_not_found": (404, False),
     "rate_limit_exceeded": (429, True), "insufficient_quota": (429, False),
     "overloaded_error": (529, True), "503": (503, True), "server_error": (500, True),
     "nobody_knows": (500, False), "200": (500, False),
@@ -1229,7 +1141,10 @@ def test_an_error_under_status_200_is_the_one_that_its_code_says(error_of, code,
         "event": {"sse": [chunk({"content": "he"}), ("error", inner)]},
         "type": {"sse": [dict(inner, type="error")]},
     }[where]  # fmt: skip
-    error = error_of(Answer(**answer), *([] if where == "json" else [read_stream]))
+    headers = {"x-request-id": "req_7"}
+    error = error_of(Answer(**answer, headers=headers), *[read_stream] * (where != "json"))
+    error = pickle.loads(pickle.dumps(error))
+    assert error.request_id == error.response.request_id == "req_7"
     assert type(error) is getattr(openai_mini, ERROR_STATUSES[status])
     assert (error.status_code, error.code) == (status, code) and "so it is" in error.message
     assert error.body["message"] == "so it is" and error.is_transient_error is is_transient
@@ -1239,17 +1154,15 @@ def test_an_error_under_status_200_is_the_one_that_its_code_says(error_of, code,
 @pytest.mark.parametrize("data", ['{"error": "text"}', "text", '{"error": {"message": "text"}}'])
 def test_an_error_event_may_say_it_in_any_shape(error_of, data):
     error = error_of(Answer(sse=[chunk({"content": "he"}), ("error", data)]), read_stream)
-    assert isinstance(error, openai_mini.InternalServerError) and "text" in error.message
+    assert isinstance(error, InternalServerError) and "text" in error.message
 
 
 RETRY_AFTER = [  # (retry-after, seconds; None for none[, retry-after-ms])
-    ("7", 7), ("0", 0), (" 1.5 ", 1.5), ("00012", 12), ("99999999999999999999", 1e20), ("-5", None),
-    ("+5", None), ("1_0", None), ("1e3", None), ("inf", None), ("nan", None), ("0x10", None),
-    (".", None), ("", None), ("5, 6", 5), ("soon", None), ("\xb2", None), ("1.5.5", None),
-    ("9" * 5000, pytest.approx(1e64)), ("Mon, 99 Foo 2026 99:99:99 GMT", None), (None, None),
-    ("Mon, 01 Jan 99999 00:00:00 GMT", None), ("Sun, 06 Nov 1994 08:49:37 GMT", 0),
-    ("Sunday, 06-Nov-94 08:49:37 GMT", 0), ("Sun Nov  6 08:49:37 1994", 0),
-    ("9", 1.5, "1500"), ("9", 0.2505, "250.5"), ("9", 9, "soon"),
+    (" 1.5 ", 1.5), ("00012", 12), ("99999999999999999999", 1e20), ("-5", None), ("+5", None),
+    ("1_0", None), ("1e3", None), ("inf", None), ("nan", None), ("", None), ("5, 6", 5),
+    ("soon", None), ("\xb2", None), ("9" * 5000, pytest.approx(1e64)), (None, None),
+    ("Mon, 99 Foo 2026 99:99:99 GMT", None), ("Mon, 01 Jan 99999 00:00:00 GMT", None),
+    ("Sunday, 06-Nov-94 08:49:37 GMT", 0), ("9", 0.2505, "250.5"), ("9", 9, "soon"),
 ]  # fmt: skip
 
 
@@ -1279,7 +1192,7 @@ MESSAGES = [  # (status, body, what the message has of what to do next)
     (401, {"error": {"message": "no"}}, "API key"), (403, {}, "project="), (404, {}, "base_url="),
     (404, {"error": {"message": "x", "code": "model_not_found"}}, "list_models()"),
     (400, {"error": "The model `y` does not exist"}, "list_models()"), (302, {}, "base_url="),
-    (429, {}, "rate limit"), (429, {"error": {"code": "insufficient_quota"}}, "billing"),
+    (429, {}, "rate limit"),
     (429, {"error": {"type": "insufficient_quota"}}, "billing"),
     (500, {"error": "The model `y` does not exist"}, "does not exist"),
 ]  # fmt: skip
@@ -1295,20 +1208,11 @@ def test_a_message_says_what_to_do_next(error_of, status, body, words):
 
 def test_a_message_counts_the_attempts(server, client):
     server.script(*[Answer(500, json={"error": "x"})] * 3)
-    with pytest.raises(openai_mini.InternalServerError, match="after 3 attempts"):
+    with pytest.raises(InternalServerError, match="after 3 attempts"):
         client.chat("hi", max_retries=2)
     server.close()
-    with pytest.raises(openai_mini.APIConnectionError, match=r"^GET /models: .*after 1 attempt\b"):
+    with pytest.raises(APIConnectionError, match=r"^GET /models: .*after 1 attempt\b"):
         client.with_options(max_retries=0).list_models()
-
-
-def test_an_error_out_of_a_stream_pickles_with_its_partial_message(error_of):
-    headers = {"x-request-id": "req_7"}
-    answer = Answer(sse=chunks("he", finish=None), done=False, headers=headers)
-    error = error_of(answer, read_stream)
-    again = pickle.loads(pickle.dumps(error))
-    assert isinstance(again, StreamInterruptedError) and again.partial.content == "he"
-    assert again.request_id == again.response.request_id == "req_7"
 
 
 # ------------------------------------------------------------------------------------------------
@@ -1340,9 +1244,7 @@ def play(steps: str, breaker, clock=None) -> None:
 
 HALF_OPEN = "fail 5, open, wait 30, half_open, "
 BREAKER_CASES = [  # (steps, options)
-    ("closed, ok 1000, closed", {}), ("fail 4, closed, fail, open, refuse", {}),
-    ("closed, fail, open", {"failure_threshold": 1}),
-    ("ok 5, fail 4, closed, fail, open", {}), ("ok 6, fail 5, closed, fail, open", {}),
+    ("fail 4, closed, fail, open, refuse", {}), ("ok 5, fail 4, closed, fail, open", {}),
     ("ok 6, fail 5, closed, wait 66, ok, closed", {}),  # the rule is asked at failures only
     ("ok 27, fail 3, open", {"failure_rate": 0.1, "failure_threshold": 3}),  # 0.1 * 30 > 3
     ("ok 1000, fail 4, closed, fail, open", {"failure_rate": 0}),
@@ -1350,12 +1252,9 @@ BREAKER_CASES = [  # (steps, options)
     ("fail 4, give 100, closed, fail, open", {}), ("fail 4, wait 60, fail, open", {}),
     ("fail 4, wait 66, fail, closed, fail 3, closed, fail, open", {}),
     ("fail 4, wait 11, fail, closed", {"window": 10}),  # a tenth too long at most
-    ("ok 100, wait 66, fail 5, open", {}), ("fail 4, wait 1e6, fail, closed", {}),
     ("fail 5, open, wait 29.9, open, refuse, wait 0.1, half_open", {}),
     ("fail 5, wait 30, allow, half_open", {}), ("fail 5, half_open", {"reset_timeout": 0}),
     (HALF_OPEN + "allow, refuse, refuse, success, half_open, allow, refuse", {}),
-    (HALF_OPEN + "ok, closed", {"success_threshold": 1}),
-    (HALF_OPEN + "ok, half_open, ok, closed", {}),
     (HALF_OPEN + "fail, open, refuse, wait 29.9, open, wait 0.1, half_open", {}),
     (HALF_OPEN + "ok, fail, open, wait 30, half_open, ok, half_open, ok, closed", {}),
     (HALF_OPEN + "allow, refuse, release, half_open, allow, refuse", {}),
@@ -1365,14 +1264,13 @@ BREAKER_CASES = [  # (steps, options)
     ("allow, fail 5, wait 30, half_open, failure, half_open, ok 2, closed", {}),
     ("allow, " + HALF_OPEN + "ok 2, fail 4, failure, closed, fail, open", {}),
     ("allow, " + HALF_OPEN + "release, allow, refuse", {}),
-    (HALF_OPEN + "ok 2, fail 4, closed, fail, open", {}),
     ("fail 5, open, reset, closed, fail 4, closed, fail, open", {}),
     (HALF_OPEN + "allow, reset, closed, allow, allow, fail 4, closed, fail, open", {}),
     ("failure, failure, failure, failure, closed, failure, open", {}),  # without allow()
 ]  # fmt: skip
 
 
-@pytest.mark.parametrize("steps, options", BREAKER_CASES, ids=lambda value: str(value))
+@pytest.mark.parametrize("steps, options", BREAKER_CASES, ids=str)
 def test_a_breaker_has_the_state_of_the_contract(steps, options):
     clock = FakeClock()
     play(steps, breaker_of(clock, **options), clock)
@@ -1385,10 +1283,9 @@ def test_an_open_breaker_runs_nothing_and_says_when_it_will():
     with breaker as entered:
         assert entered is breaker and breaker.retry_after == 0.0
     play("fail 5, wait 10", breaker, clock)
-    assert breaker.retry_after == pytest.approx(20)
     with pytest.raises(CircuitOpenError, match=r"\b20 s") as caught:
         breaker.call(ran.append, 1)
-    assert caught.value.retry_after == pytest.approx(20)
+    assert breaker.retry_after == caught.value.retry_after == pytest.approx(20)
     with pytest.raises(CircuitOpenError), breaker:
         ran.append(2)
     clock.advance(25)
@@ -1409,7 +1306,6 @@ def test_a_breakers_memory_is_constant_over_any_number_of_outcomes():
         assert tracemalloc.get_traced_memory()[0] - before < 10000
     finally:
         tracemalloc.stop()
-    assert breaker.state == "closed"
 
 
 BAD_SETTINGS = {
@@ -1428,12 +1324,9 @@ def test_a_breaker_or_queue_that_cannot_work_is_refused(name):
 
 
 BREAKER_OUTCOMES = [  # (what the work raises, the state that this turns a half-open breaker to)
-    (openai_mini.APIConnectionError("x"), "open"), (openai_mini.APITimeoutError("x"), "open"),
-    (openai_mini.InternalServerError("x", status_code=500), "open"), (OSError("x"), "open"),
-    (openai_mini.APIResponseError("x"), "open"), (StreamInterruptedError("x"), "open"),
-    (openai_mini.RateLimitError("x", status_code=429), "closed"), (None, "closed"),
-    (openai_mini.APIStatusError("x", status_code=499), "closed"), (SystemExit(), "half_open"),
-    (ValidationError("x"), "half_open"), (KeyboardInterrupt(), "half_open"),
+    (OSError("x"), "open"), (APIResponseError("x"), "open"), (None, "closed"),
+    (InternalServerError("x", status_code=500), "open"), (ValidationError("x"), "half_open"),
+    (APIStatusError("x", status_code=499), "closed"), (KeyboardInterrupt(), "half_open"),
 ]  # fmt: skip
 
 
@@ -1453,15 +1346,13 @@ def breaker_half_open(success_threshold=1, **options):
 @pytest.mark.parametrize("error, state", BREAKER_OUTCOMES, ids=lambda value: type(value).__name__)
 def test_what_the_guarded_work_raises_counts_by_the_rule(error, state, way):
     breaker = breaker_half_open()
-    with pytest.raises(type(error)) if error else contextlib.nullcontext() as caught:
+    with pytest.raises(type(error)) if error else contextlib.nullcontext():
         if way == "call":
             breaker.call(raising, error)
         else:
             with breaker:
                 raising(error)
-    assert not error or caught.value is error
-    assert breaker.state == state
-    assert breaker.allow() is (state != "open")  # a probe has given its place back
+    assert breaker.state == state and breaker.allow() is (state != "open")  # the place is free
 
 
 def test_on_change_is_told_each_change_and_may_raise_or_ask_back(caplog):
@@ -1477,15 +1368,6 @@ def test_on_change_is_told_each_change_and_may_raise_or_ask_back(caplog):
     assert [new for _, new, *_ in told] == ["open", "half_open", "open", "half_open", "closed"]
     assert told[:2] == [("closed", "open", "open", False), ("open", "half_open", "half_open", True)]
     assert "a listener's trouble" in caplog.text and breaker.opened == 2
-
-
-def test_ctrl_c_in_on_change_takes_no_probe():
-    clock, errors = FakeClock(), {"half_open": KeyboardInterrupt()}
-    breaker = breaker_of(clock, on_change=lambda _, new: raising(errors.get(new)))
-    play("fail 5, wait 30", breaker, clock)
-    with pytest.raises(KeyboardInterrupt):
-        breaker.allow()
-    play("half_open, allow", breaker)
 
 
 def test_nothing_is_held_while_the_guarded_work_or_on_change_runs():
@@ -1555,30 +1437,6 @@ def test_a_breaker_and_a_queue_pickle_as_they_are_set_up():
     assert queue.submit(len, "abc").result(10) == 3
 
 
-# In the client
-
-
-def guarded(server, breaker=None, **options):
-    """A client whose calls are one attempt each, if nothing else is said."""
-    options = {"max_retries": 0, "initial_retry_delay": 0.001, "timeout": (5, 10), **options}
-    return OpenAIMini("sk-test", base_url=server.url, circuit_breaker=breaker, **options)
-
-
-def ctrl_c_while(wait, when) -> None:
-    """Call `wait()`; a Ctrl-C comes as soon as `when()` returns, and ends it."""
-
-    def press():
-        when()
-        signal.pthread_kill(main, signal.SIGINT)
-
-    main = threading.get_ident()
-    thread = threading.Thread(target=press, name="loopback-ctrl-c", daemon=True)
-    thread.start()
-    with pytest.raises(KeyboardInterrupt):
-        wait()
-    thread.join(10)
-
-
 def in_child(work) -> bool:
     """Whether `work()` is true in a child that is forked here, and ends there."""
     pid = os.fork()
@@ -1589,6 +1447,32 @@ def in_child(work) -> bool:
         finally:
             os._exit(code)
     return os.waitpid(pid, 0)[1] == 0
+
+
+def test_after_a_fork_the_probe_is_the_parents_and_both_sides_work():
+    breaker = breaker_half_open(2)
+    play("allow, refuse", breaker)
+    assert in_child(lambda: breaker.state == "half_open" and breaker.allow())
+    play("refuse, success, allow", breaker)
+
+
+# In the client
+
+
+def guarded(server, breaker=None, **options):
+    """A client whose calls are one attempt each, if nothing else is said."""
+    return client_for(server, **{"max_retries": 0, "circuit_breaker": breaker, **options})
+
+
+def ctrl_c_while(wait, when) -> None:
+    """Call `wait()`; a Ctrl-C comes as soon as `when()` returns, and ends it."""
+    main = threading.get_ident()
+    press = lambda: (when(), signal.pthread_kill(main, signal.SIGINT))  # noqa: E731
+    thread = threading.Thread(target=press, name="loopback-ctrl-c", daemon=True)
+    thread.start()
+    with pytest.raises(KeyboardInterrupt):
+        wait()
+    thread.join(10)
 
 
 def test_of_50_threads_at_a_half_open_breaker_exactly_one_reaches_the_server(server):
@@ -1611,18 +1495,15 @@ def test_of_50_threads_at_a_half_open_breaker_exactly_one_reaches_the_server(ser
 
 def test_an_open_circuit_keeps_all_its_clients_off_the_network(server):
     breaker = breaker_of()
-    server.default = Answer(500)
-    with guarded(server, breaker, max_retries=3) as client, guarded(server, breaker) as other:
-        for requests_made, state in ((4, "closed"), (5, "open")):  # the 2nd opens it, and says why
-            with pytest.raises(openai_mini.InternalServerError):
-                client.chat("hi")
-            assert len(server.requests) == requests_made and breaker.state == state
+    play("fail 4", breaker)
+    server.script(Answer(500))
+    with guarded(server, breaker) as client, guarded(server, breaker) as other:
+        client_error(lambda: client.chat("hi"), InternalServerError)
         for refused in (client, other):
             with pytest.raises(CircuitOpenError, match="POST /chat/completions") as caught:
                 refused.chat("hi")
-            assert caught.value.retry_after == pytest.approx(30) and len(server.requests) == 5
+            assert caught.value.retry_after == pytest.approx(30) and len(server.requests) == 1
             assert refused.stats()["circuit"] == {"state": "open", "opened": 1}
-    server.default = usual
     with guarded(server, False) as without:
         assert without.chat("hi").content == "hello"
         assert without.stats()["circuit"]["state"] is None
@@ -1630,10 +1511,9 @@ def test_an_open_circuit_keeps_all_its_clients_off_the_network(server):
 
 BREAKER_ANSWERS = {  # what one attempt gets, and the state that this turns a half-open breaker to
     "good": (Answer(json=CHAT), "closed"), "404": (Answer(404), "closed"),
-    "429": (Answer(429), "closed"), "500": (Answer(500), "open"), "503": (Answer(503), "open"),
-    "html": (Answer(body="<html>", content_type="text/html"), "open"), "refused": (None, "open"),
-    "cut": (Answer(json=CHAT, cut=5), "open"), "reset": (Answer(json=CHAT, reset=5), "open"),
-    "silent": (Answer(wait=threading.Event()), "open"), "no head": (Answer(raw=b""), "open"),
+    "429": (Answer(429), "closed"), "500": (Answer(500), "open"), "refused": (None, "open"),
+    "html": (Answer(body="<html>", content_type="text/html"), "open"),
+    "cut": (Answer(json=CHAT, cut=5), "open"), "silent": (Answer(wait=threading.Event()), "open"),
 }  # fmt: skip
 
 
@@ -1645,7 +1525,7 @@ def test_an_answer_counts_as_what_it_says_of_the_service(server, case):
     if answer is None:
         server.close()
     with guarded(server, breaker, timeout=(5, 0.05 if case == "silent" else 10)) as client:
-        with contextlib.suppress(openai_mini.APIError):
+        with contextlib.suppress(APIError):
             client.chat("hi")
     assert breaker.state == state
 
@@ -1671,9 +1551,7 @@ def test_a_probe_that_ctrl_c_interrupts_gives_its_place_back(server):
     server.script(Answer(wait=threading.Event()))
     with guarded(server, breaker) as client:
         ctrl_c_while(lambda: client.chat("hi"), server.wait_requests)
-        assert breaker.state == "half_open"
-        assert client.stats()["queue"] == {"running": 0, "waiting": 0}
-        assert client.chat("hi").content == "hello"
+        assert breaker.state == "half_open" and client.chat("hi").content == "hello"
 
 
 def test_a_stream_is_a_success_at_its_first_event_and_a_failure_if_it_breaks_off(server):
@@ -1686,16 +1564,8 @@ def test_a_stream_is_a_success_at_its_first_event_and_a_failure_if_it_breaks_off
         assert breaker.state == "closed" and client.stats()["queue"]["running"] == 0
         play("fail 4", breaker)
         server.script(Answer(sse=chunks("a", "b", finish=None), done=False))
-        with pytest.raises(StreamInterruptedError):
-            list(client.stream_chat("hi"))
+        client_error(lambda: list(client.stream_chat("hi")), StreamInterruptedError)
     assert breaker.state == "open"
-
-
-def test_after_a_fork_the_probe_is_the_parents_and_both_sides_work():
-    breaker = breaker_half_open(2)
-    play("allow, refuse", breaker)
-    assert in_child(lambda: breaker.state == "half_open" and breaker.allow())
-    play("refuse, success, allow", breaker)
 
 
 # ------------------------------------------------------------------------------------------------
@@ -1718,10 +1588,10 @@ def queue_waits(queue, number: int) -> bool:
     return eventually(lambda: queue.waiting == number, 10, "%d waiting" % number)
 
 
-def queue_looks_at_its_clock(queue) -> None:
-    """As it does each second for those who wait: here for one who comes behind all of them."""
-    with contextlib.suppress(QueueTimeoutError):
-        queue.slot(99, timeout=0).acquire()
+def queue_refuses(queue, timeout=0, priority=99):
+    """The error of one who comes behind all others. The queue looks at its clock meanwhile, as it
+    does each second for those who wait."""
+    return client_error(queue.slot(priority, timeout).acquire, QueueTimeoutError)
 
 
 class QueueCaller(threading.Thread):
@@ -1749,7 +1619,7 @@ class QueueCaller(threading.Thread):
 def test_slots_go_by_priority_then_by_arrival():
     queue, order, callers = queue_of(1), [], []
     with queue.slot():
-        for n, priority in enumerate([LOW, NORMAL, HIGH, LOW, NORMAL, HIGH]):
+        for n, priority in enumerate([LOW, NORMAL, HIGH] * 2):
             callers.append(QueueCaller(queue, "%d-%d" % (priority, n), order, priority))
             queue_waits(queue, n + 1)
         assert not order
@@ -1760,13 +1630,13 @@ def test_slots_go_by_priority_then_by_arrival():
 def test_callers_and_jobs_stand_in_the_same_order():
     queue, order = queue_of(1), []
     with queue.slot():
-        low = queue.submit(order.append, "low job", priority=LOW)
+        jobs = [queue.submit(order.append, "low job", priority=LOW)]
         caller = QueueCaller(queue, "caller", order)
         queue_waits(queue, 2)
-        normal = queue.submit(order.append, "normal job")
-        high = queue.submit(order.append, "high job", priority=HIGH)
+        for name, priority in (("normal job", NORMAL), ("high job", HIGH)):
+            jobs.append(queue.submit(order.append, name, priority=priority))
         assert queue.waiting == 4 and not order
-    assert [job.result(10) for job in (low, normal, high)] and caller.ends_well()
+    assert [job.result(10) for job in jobs] and caller.ends_well()
     assert order == ["high job", "caller", "normal job", "low job"]
 
 
@@ -1791,9 +1661,9 @@ def test_one_caller_too_many_is_refused_at_once_and_a_job_never(size):
 def test_a_wait_over_its_timeout_is_an_error_and_leaves_the_line(timeout):
     queue = queue_of(1)
     with queue.slot():
-        with pytest.raises(QueueTimeoutError, match=r"slot.*\b%s s" % timeout) as caught:
-            queue.slot(timeout=timeout).acquire()
-        assert (queue.running, queue.waiting) == (1, 0) and caught.value.retry_after is None
+        error = queue_refuses(queue, timeout)
+        assert "%s s" % timeout in str(error) and error.retry_after is None
+        assert (queue.running, queue.waiting) == (1, 0)
     with queue.slot(timeout=0):  # there is no wait where one is free
         assert queue.running == 1
     assert queue_is_empty(queue)
@@ -1805,61 +1675,45 @@ def test_no_more_than_per_minute_start_in_any_minute_and_jobs_wait_without_end()
     for _ in range(2):
         with queue.slot():
             clock.advance(10)
-    with pytest.raises(QueueTimeoutError, match=r"\b40 s") as caught:
-        queue.slot(timeout=0).acquire()
-    assert caught.value.retry_after == pytest.approx(40)
+    error = queue_refuses(queue)
+    assert "40 s" in str(error) and error.retry_after == pytest.approx(40)
     callers = [QueueCaller(queue, str(n), order) for n in range(2)]
     jobs = [queue.submit(order.append, "job", priority=LOW) for n in range(2)]
     queue_waits(queue, 4)
     for wait_s, started in [(39.9, 0), (0.2, 1), (9.8, 1), (0.2, 2), (49, 2), (11, 4)]:
         clock.advance(wait_s)
-        queue_looks_at_its_clock(queue)
+        queue_refuses(queue)
         eventually(lambda expected=started: len(order) == expected)
         assert queue.waiting == 4 - started
     assert all(caller.ends_well() for caller in callers) and [job.result(10) for job in jobs]
     assert order[2:] == ["job"] * 2 and queue_is_empty(queue)
 
 
-def test_nothing_starts_during_a_pause_and_all_does_after_it():
-    clock, order = FakeClock(), []
-    queue = queue_of(2, clock=clock)
-    with queue.slot():
-        queue.pause(100)
-        queue.pause(10)  # a shorter one does not end it
-        callers = [QueueCaller(queue, str(n), order) for n in range(3)]
-        future = queue.submit(order.append, "job")
-        queue_waits(queue, 4)
-        for passed_s in (0, 99):
-            clock.advance(passed_s)
-            with pytest.raises(QueueTimeoutError) as caught:
-                queue.slot(HIGH, timeout=0).acquire()
-            assert not order and caught.value.retry_after == pytest.approx(100 - passed_s)
-    clock.advance(1)
-    queue_looks_at_its_clock(queue)
-    assert all(caller.ends_well() for caller in callers)
-    assert future.result(10) is None and len(order) == 4 and queue_is_empty(queue)
+def test_nothing_starts_during_a_pause_and_all_does_after_it_in_order():
+    clock, order, keep = FakeClock(), [], threading.Event()
+    queue = queue_of(1, clock=clock)
+    queue.pause(100)
+    queue.pause(10)  # a shorter one does not end it
+    caller = QueueCaller(queue, "1st", order, keep=keep)
+    queue_waits(queue, 1)
+    jobs = [queue.submit(order.append, "job") for n in range(3)]
+    for passed_s in (0, 99):
+        clock.advance(passed_s)
+        assert queue_refuses(queue, 0, HIGH).retry_after == pytest.approx(100 - passed_s)
+        assert not order and queue.waiting == 4
+    clock.advance(1)  # it is over, and nobody has been woken yet
+    assert queue_refuses(queue, 0, NORMAL).retry_after is None
+    keep.set()
+    assert caller.ends_well() and not any(job.result(10) for job in jobs)
+    assert order == ["1st"] + ["job"] * 3 and queue_is_empty(queue)
 
 
 def test_the_next_in_line_watches_the_pause_when_the_first_gives_up():
     queue, order = queue_of(1), []
     queue.pause(0.5)
-    callers = [QueueCaller(queue, "1st", order, HIGH, 0.05), QueueCaller(queue, "2nd", order)]
-    assert [caller.ends_well() for caller in callers] == [False, True] and order == ["2nd"]
-    assert isinstance(callers[0].error, QueueTimeoutError)
-
-
-def test_who_comes_after_a_pause_does_not_overtake_who_has_waited():
-    """The pause is over, and nobody has been woken yet."""
-    clock, keep = FakeClock(), threading.Event()
-    queue = queue_of(1, clock=clock)
-    queue.pause(100)
-    first = QueueCaller(queue, keep=keep)
-    queue_waits(queue, 1)
-    clock.advance(101)
-    with pytest.raises(QueueTimeoutError):
-        queue.slot(timeout=0).acquire()
-    keep.set()
-    assert first.ends_well() and queue_is_empty(queue)
+    first, second = QueueCaller(queue, "", [], HIGH, 0.05), QueueCaller(queue, "2nd", order)
+    assert second.ends_well() and order == ["2nd"] and not first.ends_well()
+    assert isinstance(first.error, QueueTimeoutError)
 
 
 @pytest.mark.parametrize("paused_s", [0, 0.01])
@@ -1937,11 +1791,7 @@ def test_after_a_fork_both_sides_work_and_slots_are_the_parents():
 
 def test_jobs_run_in_daemon_threads_that_end_when_idle():
     queue, seen = queue_of(4), set()
-
-    def job(n):
-        seen.add(threading.current_thread())
-        return n
-
+    job = lambda n: seen.add(threading.current_thread()) or n  # noqa: E731
     for count in (100, 1):  # and begin again
         with nothing_left_over():
             assert [queue.submit(job, n).result(10) for n in range(count)] == list(range(count))
@@ -1962,8 +1812,6 @@ def test_a_job_that_is_cancelled_before_it_began_never_runs():
         futures = [queue.submit(ran.append, n) for n in range(1000)]
         assert futures[1].cancel() and queue.waiting == 999
         assert all(future.cancel() for future in futures) and queue.waiting == 0
-        with pytest.raises(CancelledError):
-            futures[1].result(10)
     assert not ran and queue_is_empty(queue)
 
 
@@ -1988,19 +1836,6 @@ def test_where_the_system_has_no_thread_left_a_job_is_refused(monkeypatch):
     assert queue.submit(len, "abc").result(10) == 3 and queue_is_empty(queue)
 
 
-def test_map_gives_results_in_the_order_of_the_inputs():
-    queue = queue_of(8)
-
-    def job(n, factor):
-        time.sleep(random.random() / 1000)
-        return n * factor
-
-    assert list(queue.map(job, range(200), factor=2)) == [2 * n for n in range(200)]
-    assert list(queue.map(job, [], factor=2)) == [] and queue_is_empty(queue)
-    with pytest.raises(ValidationError):
-        queue.map(len, 3)
-
-
 @pytest.mark.parametrize("size", [0, 1, 5])
 def test_map_reads_no_further_ahead_than_the_size_of_the_queue_and_keeps_nothing(size):
     queue, read = queue_of(2, size), []
@@ -2013,11 +1848,12 @@ def test_map_reads_no_further_ahead_than_the_size_of_the_queue_and_keeps_nothing
             read[:] = [None] * len(read)
             yield FakeClock(n)
 
-    results = queue.map(lambda clock: clock.now, inputs())
+    results = queue.map(lambda clock, more: clock.now + more, inputs(), more=1)
     for n in range(300):
-        assert next(results) == n and len(read) <= n + 1 + max(size, 1) and len(living) <= 20
+        assert next(results) == n + 1 and len(read) <= n + 1 + max(size, 1) and len(living) <= 20
     results.close()
     assert list(results) == [] and queue_is_empty(queue)
+    client_error(lambda: queue.map(len, 3), ValidationError)
 
 
 def test_map_reads_ahead_while_a_result_is_not_there():
@@ -2065,26 +1901,6 @@ def test_ctrl_c_while_waiting_for_a_result_loses_none():
     assert list(results) == [0, 1, 2]
 
 
-def test_the_interpreter_exits_at_once_and_in_silence_with_work_pending():
-    """And so it does where a Ctrl-C has ended a map that a variable still holds."""
-    code = """if True:
-        import openai_mini, signal, threading, time
-        queue = openai_mini.RequestQueue(2)
-        for _ in range(10): queue.submit(time.sleep, 600)
-        results = queue.map(time.sleep, iter(lambda: 600, 0))
-        threading.Thread(target=next, args=(results,), daemon=True).start()
-        while queue.running < 2: pass
-        slot, mine = queue.slot(), queue.map(time.sleep, iter(lambda: 600, 0))
-        main = threading.get_ident()
-        threading.Timer(0.05, lambda: signal.pthread_kill(main, signal.SIGINT)).start()
-        try: next(mine)
-        except KeyboardInterrupt: print("interrupted")
-    """
-    env = dict(os.environ, PYTHONPATH=os.path.dirname(os.path.abspath(openai_mini.__file__)))
-    done = subprocess.run([sys.executable, "-c", code], env=env, capture_output=True, timeout=30)
-    assert (done.returncode, done.stdout, done.stderr) == (0, b"interrupted\n", b"")
-
-
 # In the client
 
 
@@ -2097,7 +1913,7 @@ def test_the_server_never_sees_more_at_once_than_max_concurrent(server):
     def work(i):
         for n in range(4):
             if (i + n) % 3 == 0:
-                assert [chunk.content for chunk in client.stream_chat("x")][:2] == ["a", "b"]
+                assert stream_text(client.stream_chat("x")) == "ab"
             elif (i + n) % 3 == 1:
                 assert client.chat("x").content == "hello"
             else:
@@ -2112,18 +1928,16 @@ def test_the_server_never_sees_more_at_once_than_max_concurrent(server):
 
 @pytest.mark.parametrize("way", ["drop", "read"])
 def test_a_stream_out_of_a_job_keeps_its_slot_to_its_end(server, way):
-    go_on = threading.Event()
-    server.script(Answer(sse=chunks("a", "b"), wait=go_on, hold_after=1))
+    go_on = stream_held(server, "a", "b")
     with guarded(server, max_concurrent_requests=1) as client:
         stream = client.submit("stream_chat", "x").result(10)
         assert client.stats()["queue"]["running"] == 1
-        with pytest.raises(QueueTimeoutError):
-            client.chat("x", timeout=(5, 0.02))
+        client_error(lambda: client.chat("x", timeout=(5, 0.02)), QueueTimeoutError)
         gc.disable()  # for it takes no garbage collector
         try:
             if way == "read":
                 go_on.set()
-                assert "".join(chunk.content for chunk in stream) == "ab"
+                assert stream_text(stream) == "ab"
             del stream
             assert client.stats()["queue"]["running"] == 0
         finally:
@@ -2183,7 +1997,7 @@ def test_a_job_that_calls_the_client_does_not_deadlock(server):
     def job(text):
         first = client.chat(text)
         with client.stream_chat(first.content) as stream:
-            said = "".join(chunk.content for chunk in stream)
+            said = stream_text(stream)
         inner = client.submit("chat", said).result(10)
         return [first.content, said, inner.content] + [r.content for r in client.map("chat", "ab")]
 
@@ -2211,7 +2025,7 @@ def test_client_map_is_in_order_while_answers_are_not(server, options):
 
 def test_of_200_threads_against_a_server_that_fails_a_third_all_is_accounted_for():
     """Every call ends in its own result or in an error of ours, and nothing is left over."""
-    dice, counting, counts = random.Random(1), threading.Lock(), {"succeeded": 0, "failed": 0}
+    dice = random.Random(1)
     troubles = [
         Answer(500), Answer(503, headers={"retry-after": "0"}), Answer(400, body="no"),
         Answer(429, headers={"retry-after": "0"}), Answer(json=CHAT, cut=20), Answer(raw=b""),
@@ -2222,26 +2036,23 @@ def test_of_200_threads_against_a_server_that_fails_a_third_all_is_accounted_for
         return dice.choice(troubles) if dice.random() < 1 / 3 else chat_of_the_last_text(request)
 
     def work(i):
+        succeeded = 0
         for n in range(12):
-            text, outcome = "%d-%d" % (i, n), "succeeded"
-            try:
+            text = "%d-%d" % (i, n)
+            with contextlib.suppress(OpenAIError):
                 ask = client.chat if n % 5 else lambda text: client.submit("chat", text).result(60)
                 assert ask(text).content == text
-            except OpenAIError:
-                outcome = "failed"
-            with counting:
-                counts[outcome] += 1
+                succeeded += 1
+        return succeeded
 
     with nothing_left_over(), LoopbackServer() as server:
         server.default = answer
         breaker = openai_mini.CircuitBreaker(failure_rate=0.99)
         with guarded(server, breaker, queue_size=150, max_retries=1) as client:
-            assert together(200, work, timeout=120) == [None] * 200
+            succeeded = sum(together(200, work, timeout=120))
             stats = client.stats()
-        assert {name: stats[name] for name in counts} == counts
-        assert counts["succeeded"] > 1200 and counts["failed"] > 0
-        assert stats["requests"] == 2400 and stats["abandoned"] == 0
-        assert sum(stats["errors"].values()) == stats["failed"]
+        assert 1200 < succeeded == stats["succeeded"] < 2400 == stats["requests"]
+        assert sum(stats["errors"].values()) == stats["failed"] == 2400 - succeeded
         assert stats["queue"] == {"running": 0, "waiting": 0} and server.max_in_flight <= 10
 
 
@@ -2261,78 +2072,56 @@ def results_of(client, server, data, **how):
 
 def test_attributes_reach_every_depth_and_what_is_not_there_reads_none(server, client):
     result = client.chat("hi")
-    assert isinstance(result, dict) and result == CHAT
-    assert result.choices[0].message.content == "hello" == result["choices"][0]["message"].content
-    assert result.usage.total_tokens == 10 and type(result.choices[0].message) is openai_mini.Result
+    assert result == CHAT and isinstance(result.choices[0]["message"], dict)
+    assert result.choices[0].message.content == "hello" and result.usage.total_tokens == 10
     assert results_of(client, server, [[{"a": [{"b": 1}]}]])[0][0].a[0].b == 1
     result = results_of(client, server, {"a": {"b": None}})
     assert result.nothing is result.a.b is result.a.nothing is None is result.content
     assert result.choices is result.output_text is None and getattr(result, "x", 5) is None
     with pytest.raises(KeyError):
         result["nothing"]
-    assert not [n for n in ("_x", "__len_hint__", "_repr_html_", "__array__") if hasattr(result, n)]
+    assert not [n for n in ("_x", "__len_hint__", "_repr_html_") if hasattr(result, n)]
+    no, a, b = {"type": "x", "text": "no"}, *({"type": "output_text", "text": t} for t in "ab")
+    output = [{"type": "x"}, {"content": [no, a]}, {"content": [{"type": "output_text"}, b]}]
+    assert results_of(client, server, {"output": output}).output_text == "ab"
+    assert results_of(client, server, {"output": []}).output_text == ""
     result.b, result.a = 2, 1
     result.a += 1
     assert result == {"a": 2, "b": 2}
 
 
-RESULTS_KEYS = {  # key: the name by which it is reached
-    "plain": "plain", "self-harm": "self_harm", "self-harm/intent": "self_harm_intent",
-    "harassment/threatening": "harassment_threatening", "a.b c": "a_b_c", "class": "class",
-    "schema": "schema_", "from": "from_", "_hidden": "_hidden", "a\nb": "a_b",
-    "content": "content", "message": "message", "output_text": "output_text", "parsed": "parsed",
-    "data": "data", "id": "id", "\xe9t\xe9": "\xe9t\xe9",
+RESULTS_NAMES = {  # key: the name by which it is reached, where that is another
+    "self-harm": "self_harm", "self-harm/intent": "self_harm_intent", "a.b c": "a_b_c",
+    "schema": "schema_", "from": "from_", "a\nb": "a_b",
 }  # fmt: skip
 
 
-def test_a_key_is_reached_by_its_name(server, client):
-    for key, name in RESULTS_KEYS.items():
-        result = results_of(client, server, {"other": 1, key: "it"})
-        assert getattr(result, name) == "it" == result[key], key
+def test_a_key_is_reached_by_its_name_unless_it_is_that_of_a_method(server, client):
+    keys = [*RESULTS_NAMES, *"plain class _hidden content message output_text parsed data".split()]
+    result = results_of(client, server, {key: [key] for key in keys + ["\xe9t\xe9"]})
+    assert all(getattr(result, RESULTS_NAMES.get(key, key)) == [key] for key in result)
     result = results_of(client, server, {"a-b": 1, "a_b": 2, "c": 3, "c_": 4})
     assert (result.a_b, result.c, result.c_) == (2, 3, 4)  # an exact key wins over a similar one
-
-
-def test_methods_and_the_answers_own_names_win_over_keys(server, client):
-    names = "items keys values get pop update copy clear to_dict to_json model_dump "
-    names = (names + "model_dump_json request_id headers status_code _request_id").split()
-    headers = {"x-request-id": "req_1", "x-other": "y"}
+    names = "items get copy to_dict to_json model_dump request_id headers status_code _request_id"
+    names, headers = names.split(), {"x-request-id": "req_1", "x-other": "y"}
     result = results_of(client, server, dict.fromkeys(names, "the key"), headers=headers)
     assert all(result[n] == "the key" and getattr(result, n) is not result[n] for n in names)
     assert result.request_id == result._request_id == "req_1" and result.status_code == 200
     assert result.headers["X-Other"] == "y" and result.to_dict()["to_dict"] == "the key"
 
 
-def test_of_a_chat_the_first_choice_and_of_a_response_all_text_is_at_hand(server, client):
-    call = {"id": "c1", "type": "function", "function": {"name": "f", "arguments": "{}"}}
-    message = {"role": "assistant", "content": None, "tool_calls": [call]}
-    two = [{"index": 0, "message": message, "finish_reason": "tool_calls"}, CHAT["choices"][0]]
-    server.script(Answer(json=dict(CHAT, choices=two)))
-    result = client.chat("hi")
-    assert result.content is None and result.tool_calls == [call] and result.message == message
-    assert result.finish_reason == "tool_calls" and result.tool_calls[0].function.name == "f"
-    no, a, b = {"type": "x", "text": "no"}, *({"type": "output_text", "text": t} for t in "ab")
-    output = [{"type": "x"}, {"content": [no, a]}, {"content": [{"type": "output_text"}, b]}]
-    assert results_of(client, server, {"output": output}).output_text == "ab"
-    assert results_of(client, server, {"output": []}).output_text == ""
-
-
 def test_all_stays_as_it_was_sent_and_turns_into_plain_data_and_back(server, client):
-    text = '{"z": 1.0, "a": 12345678901234567890123, "m": -0.0, "e": 1e400, "t": true, "n": null,'
-    text += ' "f": 0.1, "x": {"b": [1, 1.0], "a": "\\u00e9\\ud83d\\ude00"}}'
-    result = results_of(client, server, text)
-    assert list(result) == list("zametnfx") and list(result.x) == ["b", "a"]
+    text = '{"z": 1.0, "a": 12345678901234567890123, "m": -0.0, "e": 1e400,'
+    result = results_of(client, server, text + ' "x": {"b": [1, 1.0], "a": "\\ud83d\\ude00"}}')
+    assert list(result) == list("zamex") and list(result.x) == ["b", "a"]
     assert repr([result["z"], result.m]) == "[1.0, -0.0]" and result.a == 12345678901234567890123
-    assert result.e == float("inf") and result.t is True and json.dumps(result.x.b) == "[1, 1.0]"
-    data = {"a": [{"b": {"c": "\xe9\u2028"}}], "n": None}
-    result = results_of(client, server, data)
-    for plain in (result.to_dict(), result.model_dump(mode="json"), {**result}):
-        assert plain == data and type(plain) is dict
-    assert type(result.to_dict()["a"][0]) is type(result.to_dict()["a"][0]["b"]) is dict
-    for text in (result.to_json(), result.model_dump_json(), result.model_dump_json(indent=2)):
-        assert json.loads(text) == data == json.loads(json.dumps(result)) and "\xe9" in text
-    assert result.model_dump(include={"n"}) == {"n": None} == result.to_dict(exclude={"a"})
+    assert result.e == float("inf") and json.dumps(result.x.b) == "[1, 1.0]"
+    assert result.model_dump(mode="json") == result and type(result.to_dict()["x"]) is dict
+    assert result.model_dump(include={"x"}) == {"x": result.x} == result.to_dict(exclude="zame")
+    for text in (result.to_json(), result.model_dump_json(), json.dumps(result)):
+        assert json.loads(text) == result
     assert "\n" in result.to_json() and "\n" not in result.model_dump_json()
+    assert "\U0001f600" in result.to_json()
 
 
 RESULTS_KINDS = [  # an answer, and a call that gives it as Result, Page, Transcript or Binary
@@ -2359,12 +2148,11 @@ def test_results_pickle_and_copy_with_their_kind_and_without_the_key(server, cli
 # JSON that is none, or more than JSON
 
 RESULTS_BROKEN = {  # what comes, and the words of the server that the error shows
-    "nothing": (b"", ""), "blank": (b" \r\n", ""), "cut": (b'{"choices": [', "choices"),
-    "HTML": (b"<html><title>Sign in</title>", "Sign in"),
-    "text": (b"upstream says no", "upstream says no"), "two values": (b"{}{}", "{}{}"),
+    "blank": (b" \r\n", ""), "cut": (b'{"choices": [', "choices"), "two": (b"{}{}", "{}{}"),
+    "HTML": (b"<html><title>Sign in</title>", "Sign in"), "text": (b"no such", "no such"),
     "deep": (b"[" * 100000, "[[["), "digits": (b'{"a": ' + b"9" * 10000 + b"}", ""),
     "deep objects": (b'{"a":' * 100000 + b"1" + b"}" * 100000, ""),
-    "an array": (b"[1]", "[1]"), "a string": (b'"xy"', "xy"), "null": (b"null", "null"),
+    "an array": (b"[1]", "[1]"), "null": (b"null", "null"),
     "UTF-16": ('{"a": 1}'.encode("utf-16"), ""), "bad UTF-8": (b'{"a": "\xff"}', ""),
 }  # fmt: skip
 
@@ -2376,23 +2164,19 @@ def test_an_answer_that_is_no_json_object_is_an_error_that_says_what_came(server
         assert results_of(client, server, body).a == int("9" * 10000)
         return
     server.script(Answer(body=body, content_type="application/json"))
-    error = client_error(lambda: client.chat("hi"), APIResponseError)
-    message = str(error)
+    message = str(client_error(lambda: client.chat("hi"), APIResponseError))
     assert message.startswith("POST /chat/completions: ") and words in message
-    assert len(message) < 500 and getattr(error.response, "status_code", 200) == 200
+    assert len(message) < 500 and len(server.requests) == 1
 
 
 def test_odd_json_is_taken_and_lone_surrogates_go_back(server, client):
-    for text, right in (
-        (b'{"a": 1, "a": 2}', {"a": 2}), (b'\xef\xbb\xbf{"a": 1}', {"a": 1}),
-        (b"null", None), (b"[]", []),
-    ):  # fmt: skip
-        assert results_of(client, server, text) == right
+    assert results_of(client, server, b'\xef\xbb\xbf{"a": 1, "a": 2}') == {"a": 2}
+    assert results_of(client, server, b"null") is None and results_of(client, server, b"[]") == []
     for text in ('"a\\ud800b"', '"a\ud800b"'):
         body = json.dumps(CHAT).replace('"hello"', text).encode("utf-8", "surrogatepass")
         server.script(Answer(body=body, content_type="application/json"))
         message = client.chat("hi").message
-        client.chat([message, {"role": "user", "content": "go on"}])
+        client.chat([message])
         sent = server.requests[-1].json["messages"][0]
         assert message.content == message.to_dict()["content"] == sent["content"] == "a\ud800b"
 
@@ -2400,13 +2184,11 @@ def test_odd_json_is_taken_and_lone_surrogates_go_back(server, client):
 # Pages
 
 
-def results_page(items, **more) -> Answer:
-    return Answer(json={"object": "list", "data": [{"id": name} for name in items], **more})
-
-
-def results_pages(*pages) -> list:
+def results_pages(*pages, **more) -> list:
     """Answers of a list: each page's items, all but the last with has_more."""
-    return [results_page(p, has_more=i < len(pages) - 1) for i, p in enumerate(pages)]
+    datas = [[{"id": name} for name in page] for page in pages]
+    mores = [more or {"has_more": i < len(pages) - 1} for i in range(len(pages))]
+    return [Answer(json={"data": data, **more}) for data, more in zip(datas, mores)]
 
 
 def results_ids(page) -> str:
@@ -2417,24 +2199,19 @@ def test_a_list_goes_over_all_items_of_all_pages_as_they_are_reached(server, cli
     server.script(*results_pages("ab", "c", "de"), *results_pages("ab", "c", "de")[1:])
     page = client.files.list(limit=2, purpose="x")
     items = iter(page)
-    for number, name in enumerate("abcde"):
-        assert len(server.requests) == (1, 1, 1, 2, 3)[number]
-        assert next(items).id == name
-    asked = {"limit": "2", "purpose": "x"}
-    queries = [request.query for request in server.requests]
-    assert queries == [asked, dict(asked, after="b"), dict(asked, after="c")]
+    for name, requests_made in zip("abcde", (1, 1, 2, 3, 3)):
+        assert next(items).id == name and len(server.requests) == requests_made
+    queries = [request.query for request in server.requests[1:]]
+    assert queries == [{"limit": "2", "purpose": "x", "after": id} for id in "bc"]
     assert results_ids(page.data) == "ab" and not list(items) and page.has_next_page()
     last = page.get_next_page().get_next_page()
     assert not last.has_next_page() and last.get_next_page() is None
 
 
 RESULTS_LISTS = {  # answers, the items, the requests made
-    "one page": (results_pages("ab"), "ab", 1),
-    "an empty one": (results_pages(""), "", 1),
-    "no has_more: until empty": ([results_page("a"), results_page("")], "a", 2),
-    "a page that repeats": ([results_page("a", has_more=True)] * 3, "a", 2),
+    "no has_more: until empty": (results_pages("a", "", x=1), "a", 2),
     "an empty page that has more": (results_pages("a", "", "b"), "a", 2),
-    "items without ids": ([Answer(json={"data": [{"id": "a"}, "b"], "has_more": True})], None, 1),
+    "items without ids": ([Answer(json={"data": [{}, "b"], "has_more": True})], None, 1),
     "null": ([Answer(json={"data": None, "has_more": True})], "", 1),
 }
 
@@ -2450,11 +2227,10 @@ def test_where_a_list_ends(server, client, case):
 
 def test_a_pickled_list_does_not_pass_its_first_page_off_as_all(server, client):
     server.script(results_pages("ab", "c")[0], *results_pages("x"))
-    more, whole = client.files.list(), client.files.list()
-    items = iter(pickle.loads(pickle.dumps(more)))
-    assert next(items).id + next(items).id == "ab"
+    more, whole = (pickle.loads(pickle.dumps(client.files.list())) for _ in range(2))
+    items = iter(more)
+    assert next(items).id + next(items).id == "ab" and results_ids(whole) == "x"
     client_error(lambda: next(items))
-    assert results_ids(pickle.loads(pickle.dumps(whole))) == "x"
 
 
 # Bytes and files
@@ -2482,19 +2258,15 @@ def test_a_file_appears_whole_or_all_stays_as_it_was(server, client, tmp_path):
         with pytest.raises(OSError):
             results_download(once, server, tmp_path / place)
     assert (tmp_path / "x").read_bytes() == NEW and os.listdir(tmp_path) == ["x"]
-    assert results_download(client, server, tmp_path / ("n" * 250)) == 3000  # a long name
+    let, long_name, asked = threading.Event(), tmp_path / ("n" * 250), len(server.requests)
+    server.script(Answer(pieces=[b"a" * 100, b"b" * 100], wait=let, hold_after=1))
+    future = client.submit("download_file", "file-1", long_name)
+    server.wait_requests(asked + 1)
+    assert not long_name.exists() and not let.set()  # while it comes
+    assert future.result(10) == 200 == long_name.stat().st_size and len(os.listdir(tmp_path)) == 2
     file = io.BytesIO(b"old")
     file.seek(3)
     assert results_download(client, server, file) == 3000 and file.getvalue() == b"old" + NEW
-
-
-def test_while_it_comes_a_file_is_not_there(server, client, tmp_path):
-    let = threading.Event()
-    server.script(Answer(pieces=[b"a" * 100, b"b" * 100], wait=let, hold_after=1))
-    future = client.submit("download_file", "file-1", str(tmp_path / "x"))
-    server.wait_requests(1)
-    assert not (tmp_path / "x").exists() and not let.set()
-    assert future.result(10) == 200 and os.listdir(tmp_path) == ["x"]
 
 
 @pytest.mark.skipif(os.name != "posix", reason="links and devices are those of POSIX")
@@ -2512,10 +2284,7 @@ def test_a_link_stays_a_link_and_a_device_a_device(server, client, tmp_path):
 
 # Images
 
-RESULTS_PICTURES = {
-    "png": b"\x89PNG\r\n\x1a\n", "jpg": b"\xff\xd8\xff\xe0", "webp": b"RIFF\0\0\0\0WEBPVP8 ",
-    "bin": b"whatever",
-}  # fmt: skip
+RESULTS_PICTURES = {"png": b"\x89PNG\r\n", "webp": b"RIFF\0\0\0\0WEBPVP8 ", "bin": b"whatever"}
 
 
 def test_images_are_saved_over_no_other_inline_or_by_url(server, client, tmp_path):
@@ -2527,23 +2296,22 @@ def test_images_are_saved_over_no_other_inline_or_by_url(server, client, tmp_pat
     paths = result.save(tmp_path)
     bodies = [pathlib.Path(path).read_bytes() for path in paths]
     assert bodies == [*RESULTS_PICTURES.values(), png, b"BM"]
-    assert [path.rsplit(".")[-1] for path in paths[:5]] == [*RESULTS_PICTURES, "png"]
+    assert [path.rsplit(".")[-1] for path in paths[:4]] == [*RESULTS_PICTURES, "png"]
     assert [request.target for request in server.requests[1:]] == ["/p?sig=1", "/p"]
     assert not [r for r in server.requests[1:] if "sk-test" in repr(r.headers)]
     paths += openai_mini.Result(data=result.data[:2]).save(str(tmp_path))
-    assert len(set(paths)) == 8 == len(os.listdir(tmp_path))
+    assert len(set(paths)) == 7 == len(os.listdir(tmp_path))
 
 
 @pytest.mark.parametrize(
     "image, kind",
-    [*(({"b64_json": text}, APIResponseError) for text in ("A", "\xe9", 7, None)),
-     ({"url": "http://127.0.0.1:1/x"}, APIConnectionError),
+    [({"b64_json": "A"}, APIResponseError), ({"b64_json": None}, APIResponseError),
+     ({"b64_json": 7}, APIResponseError), ({"url": "http://127.0.0.1:1/x"}, APIConnectionError),
      ({"url": "file:///etc/hosts"}, OpenAIError), ({"url": 7}, OpenAIError),
-     ({"url": "/gone"}, openai_mini.NotFoundError)], ids=str,
+     ({"url": "%s/gone"}, openai_mini.NotFoundError)], ids=str,
 )  # fmt: skip
 def test_an_image_that_cannot_be_had_is_an_error_and_no_file(server, client, tmp_path, image, kind):
-    if image.get("url") == "/gone":
-        image = {"url": server.origin + "/gone"}
+    image = json.loads(json.dumps(image).replace("%s", server.origin))
     server.script(Answer(json={"data": [image]}), Answer(404, body="gone"))
     client_error(lambda: client.generate_image("x").save(tmp_path), kind)
     assert os.listdir(tmp_path) == []
@@ -2901,8 +2669,8 @@ def test_each_chunk_reaches_the_caller_while_the_server_holds_back_the_rest(
 @STREAM_CODED
 @FRAMED
 def test_a_stream_may_come_in_pieces_of_any_size(server, client, framing, coding):
-    for drip in (1, 2, 7, 100, 5000):
-        texts = ["t\xe9xt %d " % number for number in range(40 if drip > 2 else 4)]
+    texts = ["t\xe9xt %d " % number for number in range(6)]
+    for drip in (1, 7, 100):
         server.script(Answer(sse=chunks(*texts), framing=framing, gzip=coding, drip=drip))
         assert stream_text(client.stream_chat("hi")) == "".join(texts)
 
@@ -2910,10 +2678,8 @@ def test_a_stream_may_come_in_pieces_of_any_size(server, client, framing, coding
 def test_stream_chat_waits_for_the_first_chunk_and_asks_for_a_stream(server, client):
     let = stream_held(server, "a", after=0)
     future = client.submit("stream_chat", "hi", temperature=0)
-    server.wait_requests(1)
-    assert not future.done() and not let.set()
-    with future.result(10) as stream:
-        assert stream_text(stream) == "a" and iter(stream) is stream
+    assert server.wait_requests(1) and not future.done() and not let.set()
+    assert stream_text(future.result(10)) == "a"
     assert server.requests[0].json["stream"] is True and server.requests[0].json["temperature"] == 0
 
 
@@ -2930,29 +2696,20 @@ def stream_wholeness():
     yield from [
         ("text and [DONE]", [a], True, True),
         ("text", [a], False, False),
-        ("nothing", [], False, False),
         ("a comment", [b": hi\n\n"], False, False),
-        ("a finish reason", [a, end], False, True),
         ("a finish reason, then usage", [a, end, {"choices": [], "usage": {}}], False, True),
-        ("usage only", [{"choices": [], "usage": {"total_tokens": 3}}], False, False),
         ("one of two ended", [a, stream_delta({"content": "b"}, None, 1), end], False, False),
         ("both ended", [a, stream_delta({}, "stop", 1), end], False, True),
         ("another kind and chat without an end", [{"a": 1}, a], False, False),
-        ("an error in null", [dict(a, error=None), end], False, True),
         ("half an event after the end", [a, end, b"data: {"], False, True),
         ("half an event", [a, b"data: {"], False, False),
         ("/things of a kind", [{"type": "thing.happened"}], False, True),
-        ("/things with words", [{"a": 1, "message": "m", "detail": "d"}], False, True),
-        ("/Responses with tools only", [
-            {"type": "response.created", "response": {"error": None}},
-            {"type": "response.completed", "response": {"output": [{"name": "f"}]}}], False, True),
     ]
     for last in LASTS.split():
         begun = {"type": last.rsplit(".", 1)[0] + ".delta"}
-        yield ("/" + last, [begun, {"type": last}], False, True)
-        yield ("/%s not there" % last, [begun, {"type": "thing"}], False, False)
-        yield ("/%s not there, but [DONE]" % last, [begun], True, True)
         yield ("/%s by name" % last, [("x.delta", begun), (last, {"type": last})], False, True)
+        yield ("/%s not there" % last, [begun, {"type": "thing"}], False, False)
+    yield ("/%s not there, but [DONE]" % last, [begun], True, True)
 
 
 @pytest.mark.parametrize("framing", ["chunked", "close"])
@@ -2992,6 +2749,10 @@ def test_cut_anywhere_a_stream_is_interrupted_unless_it_was_whole(server, stream
             assert cut < needed, (cut, error)
             assert (error.partial.content or "") == "".join(got)
         assert len(got) == sum(end - ends[2] + needed <= cut for end in ends), cut
+    if framing != "close":  # events of other kinds need the end of their transfer
+        server.script(Answer(sse=[{"a": 1}, {"a": 2}], done=False, framing=framing, cut=20))
+        others = stream_once.request("POST", "/things", stream=True)
+        client_error(lambda: list(others), StreamInterruptedError)
 
 
 @pytest.mark.parametrize("coding", [False, "gzip"])
@@ -3005,15 +2766,7 @@ def test_a_connection_lost_in_mid_stream_interrupts_it(server, client, framing, 
     stream = client.stream_chat("hi")
     error = client_error(lambda: stream_text(stream), StreamInterruptedError)
     assert error.partial.content == stream.content == "abc"
-    assert len(server.requests) == 1 and list(stream) == []
-    assert stream.stats["chunks"] == 1 and client.stats()["streams"]["interrupted"] == 1
-
-
-@pytest.mark.parametrize("framing", ["chunked", "length"])
-def test_events_of_other_kinds_need_the_end_of_their_transfer(server, stream_once, framing):
-    server.script(Answer(sse=[{"a": 1}, {"a": 2}], done=False, framing=framing, cut=20))
-    stream = stream_once.request("POST", "/things", stream=True)
-    client_error(lambda: list(stream), StreamInterruptedError)
+    assert len(server.requests) == 1 and list(stream) == [] and stream.stats["chunks"] == 1
 
 
 def test_after_the_finish_reason_no_silence_makes_it_half(server, client, monkeypatch):
@@ -3085,17 +2838,14 @@ def test_leaving_a_stream_frees_its_connection_and_slot_at_once(request, client,
     gc.disable()
     try:
         held = [client.stream_chat("hi")]  # a list: the call below takes the only reference
-        assert client.stats()["queue"]["running"] == 1
         future = client.submit("chat", "next")
-        eventually(lambda: client.stats()["queue"]["waiting"] == 1)
+        eventually(lambda: client.stats()["queue"] == {"running": 1, "waiting": 1})
         STREAM_LEAVING[way](held.pop())
         server.wait_closed(1, 5)
         assert future.result(10).content == "hello"  # who waited has the slot
     finally:
         gc.enable()
-    stats = client.stats()
-    assert stats["queue"]["running"] == 0
-    assert stats["streams"]["abandoned"] == stats["abandoned"] == 1 and not stats["failed"]
+    assert client.stats()["queue"]["running"] == 0
 
 
 @TLS_OR_NOT
@@ -3129,12 +2879,11 @@ def stream_endless(between: bytes):
         yield between
 
 
-@pytest.mark.parametrize(
-    "between, options, named",
-    [*((comment, {"timeout": (5, 0.4)}, "timeout=") for comment in
-       (b": ping\n\n", b":", b"event: ping\n\n", b"\n", None)),
-     (MORE, {"deadline": 0.4}, "deadline"), (b":\n", {"deadline": 0.4}, "deadline")],
-)  # fmt: skip
+@pytest.mark.parametrize("between, options, named", [
+    *((comment, {"timeout": (5, 0.4)}, "timeout=") for comment in
+      (b": ping\n\n", b":", b"event: ping\n\n", None)),
+    (MORE, {"deadline": 0.4}, "deadline"), (b":\n", {"deadline": 0.4}, "deadline"),
+])  # fmt: skip
 def test_comments_do_not_renew_the_time_of_a_silent_stream_and_nothing_the_deadline(
     server, client, between, options, named
 ):
@@ -3178,17 +2927,12 @@ def test_a_json_answer_to_a_streaming_call_is_one_chunk(server, client):
 
 STREAM_ODD = {  # what comes instead of a stream, or as a chunk; and what the error shows of it
     "HTML": (Answer(body="<title>Sign in</title>", content_type="text/html"), "Sign in"),
-    "text": (Answer(body="no such thing"), "no such thing"),
-    "bytes": (Answer(body=b"\0\1"), ""),
-    "broken JSON": (Answer(body="{", content_type="application/json"), "{"),
+    "text": (Answer(body="no such thing"), "no such thing"), "bytes": (Answer(body=b"\0\1"), ""),
     "an array": (Answer(json=[1]), "[1]"),
-    "an empty JSON": (Answer(body="", content_type="application/json"), ""),
     **{item[:14]: (Answer(sse=[item]), words) for item, words in [
-        ("hello", "hello"), ("<title>Gone</title>", "Gone"), ("17", "17"), ("[1]", "[1]"),
-        ("null", "null"), ('"text"', "text"), ('{"choices": [', ""), ("{} {}", ""),
-        ("[" * 100000, ""), ('{"choices": ' + '{"a":' * 100000, ""),
-        ('{"choices": 7}', "7"), ('{"choices": [5]}', "5"),
-        ('{"choices": ' + "7" * 10000 + "}", ""), ("\xed\xb3\xbf", "")]},
+        ("<title>Gone</title>", "Gone"), ("17", "17"), ("[1]", "[1]"), ("null", "null"),
+        ('{"choices": [', ""), ("[" * 100000, ""), ('{"choices": [5]}', "5"),
+        ('{"choices": ' + "7" * 10000 + "}", "")]},
 }  # fmt: skip
 
 
@@ -3237,60 +2981,51 @@ def test_its_times_and_counts_are_told(server, client):
     assert 0.1 <= stats["ttft_s"] < stats["duration_s"] and 0.01 < stats["avg_chunk_interval_s"] < 5
     assert stats["tokens_per_s"] == pytest.approx(7 / stats["duration_s"])
     assert stream.usage.completion_tokens == 7 and stream.tool_calls is None
-    assert other.stats["tokens_per_s"] is None and other.stats["avg_chunk_interval_s"] >= 0
-    assert other.response.request_id == "req_5" and other.response.status_code == 200
+    assert other.stats["tokens_per_s"] is None and other.response.status_code == 200
+    assert other.response.request_id == "req_5"
     told = client.stats()["streams"]
     assert (told["started"], told["completed"], told["chunks"]) == (2, 2, 6) and told["ttft_s"] > 0
 
 
-def test_of_a_responses_stream_usage_and_end_are_known(server, client):
+def test_of_a_responses_stream_usage_and_counts_are_known(server, client):
     usage = {"input_tokens": 2, "output_tokens": 5, "total_tokens": 7}
-    events = [{"type": "response.created"}, {"type": "response.output_text.delta", "delta": "he"}]
-    events += [{"type": "response.function_call_arguments.delta", "delta": "{}"}]
     last = {"type": "response.completed", "response": {"usage": usage, "error": None}}
-    limit = {"type": "error", "code": "rate_limit_exceeded", "message": "m"}
-    for end in (last, None, limit):
-        server.script(Answer(sse=[(e["type"], e) for e in events + [end] * bool(end)], done=False))
-    asked = {"model": "m", "input": "x", "stream": True, "timeout": 5}
-    with client.responses.create(**asked) as stream:
+    events = [{"type": "response.created"}, {"type": "response.output_text.delta", "delta": "he"},
+              {"type": "response.function_call_arguments.delta", "delta": "{}"}, last]  # fmt: skip
+    server.script(Answer(sse=[(event["type"], event) for event in events], done=False))
+    with client.responses.create(model="m", input="x", stream=True) as stream:
         assert [piece.content for piece in stream] == ["", "he", "", ""] and stream.usage == usage
     assert stream.stats["tokens_per_s"] > 0 and stream.stats["chunks"] == 4
     assert client.stats()["tokens"] == {"prompt": 2, "completion": 5, "total": 7}
-    for kind, code in ((StreamInterruptedError, None), (RateLimitError, "rate_limit_exceeded")):
-        error = client_error(lambda: list(client.responses.create(**asked)), kind)
-        assert error.partial.content == "he" and error.code == code
 
 
 def test_memory_stays_constant_over_100000_chunks_but_for_the_text(server, client):
     """Counted in blocks of the allocator: a list of the pieces would hold one for each."""
 
-    def many():
+    def hundreds():
         for start in range(0, 100000, 100):
-            texts = ("%06d " % number for number in range(start, start + 100))
-            yield stream_events(*(stream_delta({"content": text}) for text in texts))
-        yield stream_events(stream_delta({}, "stop"), "[DONE]")
+            yield stream_events(
+                *(stream_delta({"content": "%06d " % n}) for n in range(start, start + 100))
+            )
+        yield b"data: [DONE]\n\n"
 
-    server.script(Answer(pieces=many, **STREAM_HOW))
+    server.script(Answer(pieces=hundreds, **STREAM_HOW))
     stream = client.stream_chat("hi")
     for _ in range(5000):
         next(stream)
     gc.collect()
     before = sys.getallocatedblocks()
-    assert sum(1 for _ in stream) == 95001
+    assert sum(1 for _ in stream) == 95000
     gc.collect()
     assert sys.getallocatedblocks() - before < 5000
     assert stream.content == "".join("%06d " % n for n in range(100000))
 
 
-def test_an_event_without_an_end_stops_at_the_limit_and_one_of_several_mb_passes(
-    server, client, stream_once
-):
+def test_an_event_without_an_end_stops_at_the_limit(server, stream_once):
     blocks = itertools.chain([b"data: "], itertools.repeat(b"x" * (1 << 20)))
-    picture = {"type": "image_generation.completed", "b64_json": "A" * (4 << 20)}
-    server.script(Answer(pieces=lambda: blocks, **STREAM_HOW), Answer(sse=[picture], done=False))
+    server.script(Answer(pieces=lambda: blocks, **STREAM_HOW))
     error = client_error(lambda: stream_once.stream_chat("hi"), APIResponseError)
     assert str(openai_mini.MAX_EVENT_BYTES) in str(error) and server.wait_closed(1)
-    assert list(client.request("POST", "/images/generations", stream=True)) == [picture]
 
 
 # ------------------------------------------------------------------------------------------------
@@ -3298,7 +3033,6 @@ def test_an_event_without_an_end_stops_at_the_limit_and_one_of_several_mb_passes
 #
 # Faults of servers and networks: the right result or error, after the right number of attempts.
 # Each is tried over real sockets; nothing hangs, and no foreign exception leaves.
-
 
 BROKEN, WRONG, LATE = APIConnectionError, APIResponseError, APITimeoutError
 HINTS = b"HTTP/1.1 103 Early Hints\r\nlink: </style.css>; rel=preload\r\n\r\n"
@@ -3340,50 +3074,36 @@ def faults_status(status, **headers) -> Answer:
 
 CUT_AT = len(json.dumps(CHAT)) // 2
 GZIP = {"content-encoding": "gzip"}
-QUOTA = {"error": {"message": "no money left", "code": "insufficient_quota"}}
 ATTEMPTS = [  # id, how call and stream end, attempts with max_retries=2, the answer each time
     ("reset before the headers", BROKEN, 3, Answer(raw=b"", reset=0)),
-    ("reset in the headers", BROKEN, 3, faults_raw(b"cont", reset=99)),
     ("reset after the headers", BROKEN, 3, Answer(json=CHAT, reset=0)),
     ("reset in the body", BROKEN, 3, Answer(json=CHAT, reset=20)),
     ("empty reply", BROKEN, 3, Answer(raw=b"")),
-    ("end in the headers", (WRONG, BROKEN), None, faults_raw(b"cont")),
     ("no HTTP at all", BROKEN, 3, Answer(raw=b"220 smtp ready\r\n")),
     ("HTTP/1.0", "hello", 1, Answer(json=CHAT, framing="http10")),
     ("chunked", "hello", 1, Answer(json=CHAT, framing="chunked", drip=7)),
     ("Connection: close", "hello", 1, Answer(json=CHAT, framing="close")),
-    ("gzip", "hello", 1, Answer(json=CHAT, gzip=True)),
-    ("deflate", "hello", 1, Answer(json=CHAT, gzip="deflate")),
-    ("deflate, raw", "hello", 1, Answer(json=CHAT, gzip="rawdeflate", drip=9)),
+    ("deflate", "hello", 1, Answer(json=CHAT, gzip="deflate", drip=9)),
     ("gzip that is none", WRONG, 3, Answer(json=CHAT, headers=GZIP)),
     ("a coding unknown", WRONG, 1, Answer(json=CHAT, headers={"content-encoding": "br"})),
     ("cut, with a length", WRONG, 3, Answer(json=CHAT, cut=CUT_AT)),
     ("cut, chunked", WRONG, 3, Answer(json=CHAT, framing="chunked", cut=CUT_AT)),
-    ("cut, gzip", WRONG, 3, Answer(json=CHAT, gzip=True, framing="close", cut=60)),
     ("cut, gzip, chunked", WRONG, 3, Answer(json=CHAT, gzip=True, framing="chunked", cut=60)),
     ("cut, to the end", WRONG, 1, Answer(json=CHAT, framing="close", cut=CUT_AT)),
     ("chunks that are none", WRONG, 3, faults_raw(b"transfer-encoding: chunked\r\n\r\nzz\r\n")),
-    ("empty", WRONG, 1, Answer(body=b"", content_type="application/json")),
-    ("HTML", WRONG, 1, Answer(body="<title>Login</title>", content_type="text/html")),
-    ("a list", WRONG, 1, Answer(json=[])),
-    ("null", WRONG, 1, Answer(json=None)),
     ("204", WRONG, 1, Answer(204)),
     ("stream cut before its first event", WRONG, 3, Answer(sse=["x"], cut=3)),
-    ("stream of an unfinished chunk", WRONG, 1, Answer(sse=['{"choices":'], done=False)),
     ("304", APIStatusError, 1, Answer(304)),
-    *((str(status), kind, attempts, faults_status(status)) for kind, attempts, *statuses in [
-        (BadRequestError, 1, 400), (AuthenticationError, 1, 401),
-        (openai_mini.PermissionDeniedError, 1, 403), (openai_mini.NotFoundError, 1, 404),
-        (openai_mini.ConflictError, 3, 409), (openai_mini.UnprocessableEntityError, 1, 422),
-        (RateLimitError, 3, 429), (APIStatusError, 3, 408),
-        (APIStatusError, 1, 402, 413, 418, 425),
-        (InternalServerError, 3, 500, 502, 503, 504, 529, 599)] for status in statuses),
-    ("quota", RateLimitError, 1, Answer(429, json=QUOTA)),
+    *((str(status), APIStatusError, attempts, faults_status(status))
+      for attempts, *statuses in [(1, 400, 401, 402, 403, 404, 413, 418, 422, 425),
+                                  (3, 408, 409, 429, 500, 502, 503, 504, 529, 599)]
+      for status in statuses),
+    ("quota", RateLimitError, 1, Answer(429, json={"error": {"code": "insufficient_quota"}})),
     *(("%d, x-should-retry: %s" % (status, asked), APIStatusError, attempts,
-       faults_status(status, **{"x-should-retry": asked})) for status, asked, attempts in
-      [(400, "true", 3), (401, "true", 3), (429, "false", 1), (500, "FALSE", 1), (500, "?", 3)]),
+       faults_status(status, **{"x-should-retry": asked}))
+      for status, asked, attempts in [(400, "true", 3), (429, "FALSE", 1), (500, "?", 3)]),
     *(("400, " + str(how), BadRequestError, 1, Answer(400, json={"error": "why"}, **how))
-      for how in ({"cut": 5}, {"reset": 5}, {"gzip": True, "cut": 9})),
+      for how in ({"reset": 5}, {"gzip": True, "cut": 9})),
 ]  # fmt: skip
 
 
@@ -3392,23 +3112,20 @@ ATTEMPTS = [  # id, how call and stream end, attempts with max_retries=2, the an
 def test_a_fault_ends_in_the_right_way_after_the_right_attempts(
     server, faults_session, case, stream
 ):
-    """With max_retries=2, and with 0 after exactly one."""
-    name, expected, attempts, answer = case
-    kinds = (StreamInterruptedError,) if stream else ()
+    _, expected, attempts, answer = case
     server.default = answer
+    kinds = (expected, StreamInterruptedError) if stream else expected
     with faults_client(server, session=faults_session) as client:
-        for max_retries in (2, 0):
+        for max_retries, tries in ((2, attempts), (0, 1)):
             server.requests.clear()
             ending = faults_ending(client, stream, max_retries=max_retries)
-            tries = len(server.requests)
-            assert tries == (attempts if max_retries else 1) or not attempts and tries in (1, 3)
+            assert len(server.requests) == tries
+            assert len(set(client_sent(server, "idempotency-key"))) == 1
             if isinstance(expected, str):
                 assert ending == expected
-            else:
-                assert isinstance(ending, kinds + (expected if not attempts else (expected,)))
-                assert "%d attempt" % tries in str(ending)
-                assert answer.status < 300 or ending.status_code == answer.status
-            assert len(set(client_sent(server, "idempotency-key"))) == 1
+                continue
+            assert isinstance(ending, kinds) and "%d attempt" % tries in str(ending)
+            assert answer.status < 300 or ending.status_code == answer.status
         server.default = usual  # what was left of the last connection does no harm
         assert faults_ending(client, stream) == "hello"
         assert client.stats()["queue"] == {"running": 0, "waiting": 0}
@@ -3426,20 +3143,6 @@ def test_a_host_that_takes_no_connection_is_given_up_after_the_connect_timeout()
         client = faults_client(None, base_url=url, timeout=(0.1, 30), max_retries=2)
         error = faults_ending(client)
     assert isinstance(error, LATE) and "0.1 s" in str(error) and "3 attempts" in str(error)
-
-
-def test_what_the_caller_handles_meanwhile_is_no_cause(server):
-    """A call in an except block, and a stream read in one, fail for reasons of their own."""
-    server.script(Answer(sse=chunks("hel"), reset=250), Answer(raw=b"", reset=0))
-    with faults_client(server, max_retries=0) as client:
-        stream = client.stream_chat("hi")
-        with contextlib.suppress(TimeoutError):
-            try:
-                raise TimeoutError("another's")
-            finally:
-                client_error(lambda: list(stream), StreamInterruptedError)
-                error = faults_ending(client)
-    assert isinstance(error, BROKEN) and not isinstance(error, LATE)
 
 
 def test_a_pooled_connection_that_dies_is_replaced_but_not_in_the_answer(server, faults_session):
@@ -3469,9 +3172,8 @@ def test_headers_that_drip_do_not_renew_the_time(server):
     assert server.wait_requests(2) and server.wait_closed(2) and len(server.requests) == 2
 
 
-@pytest.mark.parametrize("framing", ["length", "chunked", "close"])
-def test_a_body_may_be_slow_but_not_beyond_the_deadline(server, framing, faults_session):
-    server.default = Answer(json=CHAT, drip=40, pause=0.03, framing=framing)
+def test_a_body_may_be_slow_but_not_beyond_the_deadline(server, faults_session):
+    server.default = Answer(json=CHAT, drip=40, pause=0.03, framing="chunked")
     with faults_client(server, session=faults_session, timeout=(5, 0.5)) as client:
         assert client.chat("hi").content == "hello"  # each piece renews the time
         error = faults_ending(client, deadline=0.15)
@@ -3489,18 +3191,13 @@ def test_a_server_that_never_answers_a_post_is_asked_twice_at_most(server, fault
         assert server.wait_requests(2) and len(server.requests) == 2
         with pytest.raises(LATE, match="4 attempts"):  # reading again costs nothing
             client.list_models(max_retries=3)
-        assert server.wait_closed(6) and client.stats()["queue"]["running"] == 0
+        error = faults_ending(client, timeout=None, deadline=0.05)  # no reason to ask again
+        assert isinstance(error, LATE) and "deadline" in str(error)
+        assert server.wait_closed(7) and len(server.requests) == 7
+        assert client.stats()["queue"]["running"] == 0
 
 
-def test_a_deadline_is_no_reason_to_ask_again(server):
-    server.default = Answer(json=CHAT, wait=threading.Event())
-    with faults_client(server, timeout=None) as client:
-        error = faults_ending(client, deadline=0.05)
-    assert isinstance(error, LATE) and "deadline" in str(error)
-    assert server.wait_requests(1) and len(server.requests) == 1
-
-
-@pytest.mark.parametrize("early", [HINTS, HINTS * 3, b"HTTP/1.1 100 Continue\r\n\r\n" + HINTS])
+@pytest.mark.parametrize("early", [HINTS, b"HTTP/1.1 100 Continue\r\n\r\n" + HINTS * 2])
 def test_early_hints_never_give_the_answer_of_another_call(server, faults_session, early):
     """http.client takes a 103 for the answer: with session= that attempt fails, and no mix-up."""
     server.default = lambda request: Answer(json=dict(CHAT, id=request.json["user"]))
@@ -3516,19 +3213,18 @@ def test_early_hints_never_give_the_answer_of_another_call(server, faults_sessio
 def test_ctrl_c_ends_at_once_and_leaves_nothing(server, amid):
     """Nothing of the server, and of slots, threads and sockets."""
     seen = threading.Event()
+    server.default = Answer(500, json={}, headers={"retry-after": "50"}, close=True)
     if amid == "a call":
         server.default = lambda request: (seen.set(), Answer(wait=threading.Event()))[1]
     elif amid == "a stream":
         stream_held(server, "hel", "lo")
-    else:
-        server.default = Answer(500, json={}, headers={"retry-after": "50"}, close=True)
 
     def strike():
         seen.wait(10)
         time.sleep(0.05)  # a signal just before a system call would not end that
         signal.pthread_kill(threading.main_thread().ident, signal.SIGINT)
 
-    thread = threading.Thread(target=strike, name="loopback-ctrl-c", daemon=True)
+    thread = loopback_thread(strike)
     on_event = lambda event: event["event"] == "retry" and seen.set()  # noqa: E731
     client = faults_client(server, on_event=on_event)
     with nothing_left_over():
@@ -3544,14 +3240,12 @@ def test_ctrl_c_ends_at_once_and_leaves_nothing(server, amid):
     assert stats["abandoned"] == 1 and stats["failed"] == 0 and len(server.requests) == 1
 
 
-
-
 def test_an_answer_that_ends_in_its_head_is_none(server):
     """Its body would seem to be empty, and whole."""
     server.default = Answer(raw=b"HTTP/1.1 200 OK\r\ncontent-type: audio/mpeg\r\nconte")
     with faults_client(server) as client:
-        error = client_error(lambda: client.text_to_speech("hi"), openai_mini.APIConnectionError)
-    assert error.is_transient_error
+        error = client_error(lambda: client.text_to_speech("hi"), APIConnectionError)
+    assert error.is_transient_error and len(server.requests) == 3
 # ------------------------------------------------------------------------------------------------
 # Answers: an answer is what holds one
 #
@@ -3578,11 +3272,12 @@ def text(words, finish=None, **more) -> dict:
     return one({"content": words}, finish, **more)
 
 
-def of_stream(client, *items, **how):
-    """The stream over these events, read to its end, and the text that it showed."""
-    client.server.script(Answer(sse=list(items), **how))
+def of_stream(client, *items):
+    """The stream over these events, read to its end."""
+    client.server.script(Answer(sse=list(items)))
     stream = client.stream_chat("hi")
-    return stream, stream_text(stream)
+    assert stream_text(stream) == stream.content
+    return stream
 
 
 @pytest.fixture
@@ -3603,16 +3298,13 @@ NO_ANSWERS = [  # id, what comes under 200, the error, attempts with max_retries
         InternalServerError, 2),
     ("detail", {"detail": W}, APIError, 1),  # openai-agents-python#2850
     ("message", {"message": W, "code": "TENANT"}, APIError, 1),
-    ("no choices", {"object": "chat.completion", "choices": [], "message": W}, APIError, 1),
     ("nothing", {"id": "x", "object": "chat.completion"}, APIError, 1),
-    ("nothing but a null", {"choices": [None]}, APIError, 1),
-    ("msg", {"code": 40001, "msg": W, "data": None}, APIError, 1),
+    ("msg", {"code": 40001, "msg": W, "choices": []}, APIError, 1),
     ("object: error", {"object": "error", "message": W, "code": 400}, BadRequestError, 1),
     ("a code nobody knows", {"error": {"message": W, "code": "inspection_failed"}}, APIError, 1),
     ("error_type: overloaded", {"error": W, "error_type": "overloaded"}, APIError, 2),
     ("a type of rate", {"error": {"message": W, "type": "rate_limit_error"}}, RateLimitError, 2),
     ("words of overload", {"error": {"message": W + ": overloaded"}}, APIError, 2),
-    ("errors", {"success": False, "errors": [{"code": 5007, "message": W}]}, APIError, 1),
     ("in the choice", one({"content": ""}, "error", error={"message": W, "code": 502},
                           message={"content": ""}), InternalServerError, 2),
     ("beside a choice", dict(CHAT, error={"message": W, "code": 429}), RateLimitError, 2),
@@ -3624,26 +3316,21 @@ NO_ANSWERS = [  # id, what comes under 200, the error, attempts with max_retries
 def test_what_holds_no_answer_is_an_error_with_the_servers_words(server, once, case, how):
     name, body, kind, attempts = case
     server.default = Answer(sse=[body]) if how == "stream" else Answer(json=body)
-    work = once.chat if how == "call" else lambda *a, **kw: list(once.stream_chat(*a, **kw))
-    error = client_error(lambda: work("hi", max_retries=1), kind)
+    asked = functools.partial(once.chat if how == "call" else once.stream_chat, "hi", max_retries=1)
+    error = client_error(lambda: list(asked()), kind)
+    assert str(error).startswith("POST /chat/completions: ") and len(server.requests) == attempts
     assert "nothing" in name or W in str(error)
-    assert str(error).startswith("POST /chat/completions: ")
-    assert len(server.requests) == attempts, error
     if how != "call":
         assert error.partial.role == "assistant" and error.partial.content in (None, "", "hello")
 
 
 INNER = {"code": 400, "message": W, "type": "invalid_request_error"}
-ERROR_LINE, BARE = json.dumps(INNER).encode(), json.dumps({"error": INNER}).encode()
+ERROR_LINE, BARE_ERROR = json.dumps(INNER).encode(), json.dumps({"error": INNER}).encode()
 ERROR_EVENTS = {  # how an error comes inside a stream: event, class; of servers as they are known
     "line, llama.cpp#16104": (b"error: " + ERROR_LINE + b"\n\n", BadRequestError),
-    "line without a space": (b"error:" + ERROR_LINE + b"\n\n", BadRequestError),
-    "bare JSON": (BARE + b"\n\n", BadRequestError),
-    "bare JSON at the end of the body": (BARE, BadRequestError),
-    "event: error": (("error", INNER), BadRequestError),
+    "bare JSON": (BARE_ERROR + b"\n\n", BadRequestError),
+    "bare JSON at the end of the body": (BARE_ERROR, BadRequestError),
     "event: error, words": (("error", W), APIError),
-    "type: error": (dict(INNER, type="error"), BadRequestError),
-    "in a choice": (one({}, "error", error=INNER), BadRequestError),
     "OpenAI": ({"error": {"message": W, "type": "server_error"}}, InternalServerError),
     "OpenRouter, documentation of errors": (
         dict(text("", "error"), error={"code": 502, "message": W}), InternalServerError),
@@ -3660,62 +3347,46 @@ ERROR_EVENTS = {  # how an error comes inside a stream: event, class; of servers
 def test_an_error_inside_a_stream_is_raised_with_what_had_come(server, once, case, first):
     event, kind = ERROR_EVENTS[case]
     done = "end of the body" not in case
-    items = [b": ping\n\n"] + [text("So ")] * (not first) + [event]
+    items = [event] if first else [b": ping\n\n", text("So "), event]
     server.script(Answer(sse=items, done=done, framing="chunked" if done else "close"))
     got = []
     error = client_error(lambda: got.extend(once.stream_chat("hi")), kind)
     assert W in str(error) and len(server.requests) == 1 and error.partial.role == "assistant"
-    assert (error.partial.content or "") == "So " * (not first)
-    assert [piece.content for piece in got][:1] == ["So "] * (not first)
+    assert [error.partial.content or ""] == ([piece.content for piece in got] or [""])
+    assert len(got) == (not first)
 
 
-@pytest.mark.parametrize("items", [[], [b"data:\n\n"], [{"choices": [], "usage": {}}], [{"a": 1}]])
-def test_a_whole_stream_of_a_chat_without_a_choice_is_an_error(once, items):
-    error = client_error(lambda: of_stream(once, *items), APIError)
-    assert error.partial.role == "assistant" and not error.partial.content
-
-
-def test_an_event_that_says_nothing_is_passed_over(once):
+def test_an_event_that_says_nothing_is_passed_over_and_is_no_answer(once):
     for empty in (b"data:\n\n", b"data: \n\n", b"event: ping\ndata:\n\n", b"data\n\n"):
         items = [empty, text("Good "), empty, empty, text("day", "stop"), empty]  # omnigent#1474
-        stream, shown = of_stream(once, *items)
-        assert shown == "Good day" == stream.content and stream.stats["chunks"] == 2
+        stream = of_stream(once, *items)
+        assert stream.content == "Good day" and stream.stats["chunks"] == 2
+    for nothing in ((), (empty,), ({"choices": [], "usage": {}},)):
+        error = client_error(lambda: of_stream(once, *nothing), APIError)
+        assert error.partial.role == "assistant" and not error.partial.content
 
 
-def broken_body(size) -> Answer:
-    """An event, and then a transfer chunk whose size is none; without a size, gzip that breaks."""
-    event = sse_bytes(text("came"))
-    if size:
-        head = b"HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\n"
-        head += b"transfer-encoding: chunked\r\n\r\n%x\r\n" % len(event)
-        return Answer(raw=head + event + b"\r\n" + size)
-    packer = zlib.compressobj(wbits=31)
-    pieces = [packer.compress(event) + packer.flush(zlib.Z_SYNC_FLUSH), b"\xff" * 40]
-    return Answer(pieces=pieces, pause=0.05, headers=GZIP, content_type="text/event-stream")
-
-
-@pytest.mark.parametrize("size", [b"zz\r\n", b"-5\r\n", b"1;\r\n", b"f" * 18 + b"\r\n", b""])
+@pytest.mark.parametrize("size", [b"zz", b"-5", b"f" * 18])
 def test_chunks_that_arrived_before_the_body_broke_reach_the_caller_first(server, once, size):
-    server.script(broken_body(size))
+    came = sse_bytes(text("came"))
+    head = b"content-type: text/event-stream\r\ntransfer-encoding: chunked\r\n\r\n%x\r\n%s\r\n"
+    server.script(faults_raw(head % (len(came), came) + size + b"\r\n"))
     got = []
     error = client_error(lambda: got.extend(once.stream_chat("hi")), APIError)
     assert [piece.content for piece in got] == ["came"] and error.partial.content == "came"
 
 
-@pytest.mark.parametrize("kind", ["text/plain", "application/octet-stream", "text/html", "", "x"])
+@pytest.mark.parametrize("kind", ["text/plain", "application/octet-stream", "text/html", ""])
 def test_an_answer_under_another_content_type_is_read_by_its_first_bytes(server, once, kind):
     events = b"\n: ping\n\n" + b"".join(map(sse_bytes, [text("hel"), text("lo", "stop"), "[DONE]"]))
     whole = b"\xef\xbb\xbf \n" + json.dumps(CHAT).encode()
-    for body in (events, events[1:], whole):
-        server.script(Answer(body=body, content_type=kind))
+    for body, of_kind in ((events, kind), (events[1:], kind), (whole, kind),
+                          (events[1:], "application/json"), (whole, "text/event-stream")):
+        server.script(Answer(body=body, content_type=of_kind))
         assert stream_text(once.stream_chat("hi")) == "hello"
-    for asked in (kind, "text/plain"):
-        server.script(Answer(body=whole, content_type=asked))
+    server.script(*[Answer(body=whole, content_type=kind or "text/plain")] * 2)
     assert once.chat("hi").content == "hello"
-    assert isinstance(once.request("POST", "/things"), str)  # which goes by the Content-Type
-    for wrong, body in (("application/json", events[1:]), ("text/event-stream", whole)):
-        server.script(Answer(body=body, content_type=wrong))
-        assert stream_text(once.stream_chat("hi")) == "hello"
+    assert not isinstance(once.request("POST", "/things"), dict)  # which goes by the Content-Type
 
 
 # By meaning
@@ -3730,10 +3401,6 @@ SUMMARY = {"type": "reasoning.summary", "format": "r-v1", "index": 0, "id": "rs_
 SEALED = {"type": "reasoning.encrypted", "format": "r-v1", "index": 0, "id": "rs_1", "data": "x-"}
 
 
-def detail(*details) -> dict:
-    return one({"content": "", "reasoning_details": list(details)})
-
-
 def parts(*pairs) -> dict:
     """A delta whose content is parts: (type, value) pairs, the value under the type's name."""
     return one({"content": [{"type": kind, kind: value} for kind, value in pairs]})
@@ -3744,85 +3411,64 @@ def thought(words) -> tuple:
 
 
 MEANINGS = [  # id, chunks, the text, and what else of the message is right
-    ("text, then parts", [text("Hello "), parts(("text", "there.")), END], "Hello there.", {}),
-    ("all kinds", [said(refusal=None, reasoning_content="Let "),
-        one({"content": None, "reasoning_content": 6}),
-        text("\xe9", "stop"), one({"content": "\ud83d", "annotations": [{"a": 1}], "flag": False}),
-        one({"annotations": [{"a": 2}], "count": 2, "function_call": {"name": "f"}}),
-        one({"function_call": {"arguments": "1"}, "audio": {"id": "a1", "data": "AA"}}),
-        one({"function_call": {"arguments": "2"}, "audio": {"data": "BB", "transcript": "h"}}),
-        one({"details": [{"index": 0, "text": "a"}]}),
+    # litellm#16272
+    ("text and parts", [text("O, "), parts(thought("Hm")), parts(("text", "good ")),
+        parts(("text", "day")), text("!"), END], "O, good day!",
+        parts(("text", "O, "), thought("Hm"), ("text", "good day!"))["choices"][0]["delta"]),
+    ("all kinds", [said(reasoning_content="Let ", flag=False),
+        one({"content": None, "reasoning_content": 6}), text("\xe9", "stop"),
+        one({"content": "\ud83d", "annotations": [{"a": 1}], "function_call": {"name": "f"}}),
+        one({"annotations": [{"a": 2}], "audio": {"id": "a1", "data": "AA"}}),
+        one({"function_call": {"arguments": "1"}, "details": [{"index": 0, "text": "a"}]}),
+        one({"function_call": {"arguments": "2"}, "audio": {"id": "a1", "data": "BB"}}),
         one({"details": [{"index": 1, "text": "c"}, {"index": 0, "text": "b"}]})],
-        "\xe9\ud83d", {"refusal": None, "reasoning_content": "Let 6", "flag": False, "count": 2,
+        "\xe9\ud83d", {"reasoning_content": "Let 6", "flag": False,
         "annotations": [{"a": 1}, {"a": 2}], "function_call": {"name": "f", "arguments": "12"},
-        "audio": {"id": "a1", "data": "AABB", "transcript": "h"},
+        "audio": {"id": "a1", "data": "AABB"},
         "details": [{"index": 0, "text": "ab"}, {"index": 1, "text": "c"}]}),
-    ("a message alone", [one(None, "stop", message=MSG)], "Hello there.", {}),
     ("a message of one piece", [text("Hello "), text("there."),
         one({}, "stop", message={"content": "there."})], "Hello there.", {}),
     ("a message that grows beside", [text("Hello", message={"content": "Hello"}),
         text(" there.", "stop", message=MSG)], "Hello there.", {}),
     ("a message that grows alone", [one({}, message={"content": "Hello"}),
         one({}, "stop", message=MSG)], "Hello there.", {}),
-    ("usage, then zeros", [dict(text("a"), **USAGE), dict(END, **ZERO)], "a", {}),
-    ("usage, then a greater one", [dict(text("a"), usage={"total_tokens": 9}), dict(END, **USAGE)],
+    ("usage, a greater one, zeros", [dict(text("a"), usage={"total_tokens": 9}),
+        dict(text(""), **USAGE), dict(END, **ZERO)], "a", {}),
+    ("no role, no calls", [said(role=None, tool_calls=[]), said("stop", role="", content="a")],
         "a", {}),
-    ("no role, no calls", [said(role=None, tool_calls=[], content="a"),
-        said(role="", tool_calls=None), END], "a", {}),
-    ("a role repeated", [said(content=t) for t in "ab"] + [END], "ab", {}),
-    ("details by type", [*map(detail, [dict(SUMMARY, summary="Weigh"), dict(SUMMARY, summary="ing"),
-        SEALED, SEALED]), END], "",  # ai-sdk-provider#519
+    # ai-sdk-provider#519
+    ("details by type", [*(one({"content": "", "reasoning_details": [detail]}) for detail in [
+        dict(SUMMARY, summary="Weigh"), dict(SUMMARY, summary="ing"), SEALED, SEALED]), END], "",
         {"reasoning_details": [dict(SUMMARY, summary="Weighing"), SEALED, SEALED]}),
     ("two choices for one", [{"choices": text("a")["choices"] + [
         {"index": 1, "delta": {"content": "b"}, "finish_reason": "stop"}]}, END], "a", {}),
 ]  # fmt: skip
 
 
-def test_the_same_forms_are_read_in_a_whole_answer(server, once):
-    content = parts(thought("Hm"), ("text", "Hi"), ("text", "!"))["choices"][0]["delta"]["content"]
-    for value, words in ((content, "Hi!"), (6, "6"), (None, None)):
-        message = {"role": None, "content": value, "tool_calls": []}
-        server.script(Answer(json={"choices": [{"index": 0, "message": message}]}))
-        result = once.chat("hi")
-        assert result.content == words and result.message.role == "assistant"
-        assert "tool_calls" not in result.message
-
-
 def sp(arguments=None, name=None, id=None, index=None, **more) -> dict:
     """A piece of a call, without what is None."""
-    pairs = {"arguments": arguments, "name": name}
-    function = {key: value for key, value in pairs.items() if value is not None}
-    pairs = {"id": id, "index": index, "function": function}
-    return dict({key: value for key, value in pairs.items() if value is not None}, **more)
+    given = lambda **pairs: {k: v for k, v in pairs.items() if v is not None}  # noqa: E731
+    return given(id=id, index=index, function=given(arguments=arguments, name=name), **more)
 
 
 PARIS, ROME = '{"city": "Paris"}', '{"city": "Rome"}'
+F1, G2 = ("f", "1", "a"), ("g", "2", "b")
 STREAMED_CALLS = {  # pieces, one list a chunk; name, arguments and id of each call (None: any)
-    "by index": ([[sp("", "f", "a", 0, type="function")], [sp('{"a"', index=0)],
-                  [sp(":1}", index=0)]], ("f", '{"a":1}', "a")),
     "interleaved": ([[sp("", "f", "a", 1)], [sp("", "g", "b", 2)],
-                     [sp("1", index=1), sp("2", index=2)]], ("f", "1", "a"), ("g", "2", "b")),
-    "another id in each piece": ([[sp("", "f", "a", 0)], [sp("1", id="b", index=0)]],
-                                 ("f", "1", "a")),
+                     [sp("1", index=1), sp("2", index=2)]], F1, G2),
+    "another id in each piece": ([[sp("", "f", "a", 0)], [sp("1", id="b", index=0)]], F1),
     "whole, once more": ([[sp(PARIS, "f", "a", 0)], [sp(PARIS, "f", "a", 0)]], ("f", PARIS, "a")),
-    "two, no index": ([[sp("", "f", "a")], [sp("1")], [sp("", "g", "b")], [sp("2")]],
-                      ("f", "1", "a"), ("g", "2", "b")),
-    "all repeated": ([[sp("1", "f", "a", 0)], [sp("2", "f", "a", 0)]], ("f", "12", "a")),
-    "one index, two ids": ([[sp("1", "f", "a", 0)], [sp("2", "g", "b", 0)]],
-                           ("f", "1", "a"), ("g", "2", "b")),
-    "empty texts later": ([[sp("1", "f", "a", 0, type="function")],
-                           [sp("2", "", "", 0, type="")]], ("f", "12", "a")),
+    "two, no index": ([[sp("", "f", "a")], [sp("1")], [sp("", "g", "b")], [sp("2")]], F1, G2),
+    "one index, two ids": ([[sp("1", "f", "a", 0)], [sp("2", "g", "b", 0)]], F1, G2),
+    "repeated, then empty": ([[sp("1", "f", "a", 0, type="function")], [sp("2", "f", "a", 0)],
+                              [sp("3", "", "", 0, type="")]], ("f", "123", "a")),
     "two functions, no ids": ([[sp("1", "f")], [sp("2", "g")]], ("f", "1", None), ("g", "2", None)),
-    # unsloth#9909, hermes-agent#62937: each call whole, of one function
-    "whole, all in one chunk": ([[sp(PARIS, "f"), sp(ROME, "f")]], ("f", PARIS, None),
-                                ("f", ROME, None)),
-    "whole, one a chunk": ([[sp(PARIS, "f")], [sp(ROME, "f")]], ("f", PARIS, None),
-                           ("f", ROME, None)),
-    "whole, index 0, id empty": ([[sp(PARIS, "f", "", 0)], [sp(ROME, "f", "", 0)]],
-                                 ("f", PARIS, None), ("f", ROME, None)),
-    "the same twice": ([[sp("{}", "f", index=0)], [sp("{}", "f", index=0)]], ("f", "{}", None),
-                       ("f", "{}", None)),
     "the name in each piece": ([[sp('{"city": ', "f")], [sp('"Paris"}', "f")]], ("f", PARIS, None)),
+    # unsloth#9909, hermes-agent#62937: each call whole, of one function
+    "whole, no index": ([[sp(PARIS, "f"), sp(ROME, "f")], [sp(PARIS, "f")]],
+                        ("f", PARIS, None), ("f", ROME, None), ("f", PARIS, None)),
+    "whole, index 0": ([[sp(PARIS, "f", "", 0)], [sp("{}", "f", index=0)], [sp("{}", "f", "", 0)]],
+                       ("f", PARIS, None), ("f", "{}", None), ("f", "{}", None)),
 }  # fmt: skip
 
 
@@ -3830,16 +3476,15 @@ STREAMED_CALLS = {  # pieces, one list a chunk; name, arguments and id of each c
 def test_there_are_as_many_calls_as_the_server_made_and_they_go_back(once, case):
     pieces, *right = STREAMED_CALLS[case]
     chunks_of_it = [one({"tool_calls": piece}) for piece in pieces]
-    stream, shown = of_stream(once, *chunks_of_it, one({}, "tool_calls"))
-    told = [(c.function.name, c.function.arguments, c.id) for c in stream.tool_calls]
+    stream = of_stream(once, *chunks_of_it, one({}, "tool_calls"))
+    calls = stream.tool_calls
+    told = [(c.function.name, c.function.arguments, c.id) for c in calls]
     assert [(*call[:2], id and call[2]) for call, (_, _, id) in zip(told, right)] == right
-    ids = [id for _, _, id in told]
-    assert len(told) == len(right) and all(ids) and len(set(ids)) == len(ids)
-    assert shown == "" == stream.content and stream.finish_reason == "tool_calls"
-    assert stream.tool_calls == stream.message.tool_calls  # with the same ids at each look
+    assert len(calls) == len(right) == len({c.id or None for c in calls} - {None})
+    assert stream.content == "" and stream.finish_reason == "tool_calls"
+    assert calls == stream.message.tool_calls  # with the same ids at each look
+    assert [set(c) for c in calls] == [{"id", "type", "function"}] * len(calls)
     assert_it_goes_back(once, stream.message)
-    sent = once.server.requests[-1].json["messages"][1]["tool_calls"]
-    assert [set(c) for c in sent] == [{"id", "type", "function"}] * len(sent)
 
 
 def assert_it_goes_back(once, message):
@@ -3852,8 +3497,8 @@ def assert_it_goes_back(once, message):
 
 DELTA = {"type": "response.output_text.delta", "output_index": 0, "content_index": 0}
 DONE = dict(DELTA, type="response.output_text.done")
-PART = {"type": "output_text", "text": "Lima."}
-ITEM = {"type": "message", "role": "assistant", "content": [PART]}
+ITEM, ITEM_1, ITEM_2 = ({"type": "message", "content": [{"type": "output_text", "text": words}]}
+                        for words in ("Lima.", "Li", "ma."))  # fmt: skip
 LI = dict(DELTA, delta="Li")
 OUT = {"type": "response.output_item.done", "output_index": 0, "item": ITEM}
 
@@ -3864,17 +3509,16 @@ def completed(*output, kind="completed") -> dict:
 
 @pytest.mark.parametrize(
     "items",
-    [[dict(DONE, text="Lima."), completed(ITEM)], [OUT, completed()], [completed(ITEM)],
+    [[dict(DONE, text="Lima."), completed(ITEM)], [OUT, completed()],
      [LI, dict(DELTA, delta="ma."), dict(DONE, text="Lima."), OUT, completed(ITEM)],
-     [LI, completed(ITEM)], [completed({"type": "reasoning"}, ITEM, kind="incomplete")],
-     [LI, completed({"content": "Li"}, {"content": "ma."})]],
-    ids=["text.done", "item.done", "completed", "all", "delta, then all", "incomplete", "two"],
+     [completed({"type": "reasoning"}, ITEM, kind="incomplete")],
+     [LI, completed(ITEM_1, ITEM_2)]],
+    ids=["text.done", "item.done", "all", "at the end alone", "two items"],
 )  # fmt: skip
 def test_the_text_of_a_responses_stream_is_told_once_wherever_it_stands(server, once, items):
     server.script(Answer(sse=[(i["type"], i) for i in items], done=False))  # codex-lb#504
-    with once.responses.create(model="m", input="x", stream=True) as stream:
-        shown = stream_text(stream)
-    assert stream.content == shown == "Lima." == stream.message.content
+    stream = once.responses.create(model="m", input="x", stream=True)
+    assert stream_text(stream) == "Lima." == stream.content == stream.message.content
     assert stream.usage == USAGE["usage"]
 
 
@@ -3883,108 +3527,105 @@ def test_the_text_of_a_responses_stream_is_told_once_wherever_it_stands(server, 
 T = sp("", "weather", "c1", 0, type="function")
 REST = [one({"tool_calls": [sp(piece, index=0)]}) for piece in (PARIS[:5], PARIS[5:])]
 WHOLE, TWO = sp(PARIS, "weather", "c1", type="function"), sp(ROME, "f", "c2", type="function")
+CALLED = {"tool_calls": [WHOLE]}
 FILTER = {"content_filter_results": {"hate": {"filtered": False, "severity": "safe"}}}
-SIGN = {"extra_content": {"google": {"thought_signature": "s="}}}
-BY_SERVER = [  # id, chunks, text, calls, finish reason, what else of the message
+SIGNED = dict(WHOLE, extra_content={"google": {"thought_signature": "s="}})
+HM, ENDED = {"reasoning_content": "Hm"}, dict(text("", "stop"), **USAGE)
+HM_DETAILS = {"reasoning": "Hm", "reasoning_details": [dict(SUMMARY, summary="Hm")]}
+BY_SERVER = [  # id, chunks, the text, and what else of the message is right
     # OpenAI's API reference, chat streaming
     ("OpenAI", [said(content=None, refusal=None, tool_calls=[T]), *REST, one({}, "tool_calls"),
-        dict(USAGE, choices=[])], "", [WHOLE], "tool_calls"),
+        dict(USAGE, choices=[])], "", CALLED),
     ("OpenAI, refusal", [said(refusal=None), one({"refusal": "I "}), one({"refusal": "can't"}),
-        END],
-        "", None, "stop", {"refusal": "I can't"}),
+        END], "", {"refusal": "I can't"}),
     # openai-python#1677, microsoft/autogen#6465: filters before, beside and behind, without a delta
     ("Azure", [{"choices": [], "prompt_filter_results": [dict(FILTER, prompt_index=0)]}, said(),
         text("Hi", **FILTER), {"choices": [dict(FILTER, index=0, content_filter_offsets={})]},
-        one({}, "content_filter"), dict(USAGE, choices=[])], "Hi", None, "content_filter"),
+        one({}, "content_filter"), dict(USAGE, choices=[])], "Hi", {}),
     # simonw/llm-mistral#39: content in parts; calls come whole
     ("Mistral", [said(), parts(thought("Hm.")), parts(("text", "Hi")),
-        dict(one({"tool_calls": [dict(WHOLE, index=0)]}, "tool_calls"), **USAGE)], "Hi", [WHOLE],
-        "tool_calls"),
+        dict(one({"tool_calls": [dict(WHOLE, index=0)]}, "tool_calls"), **USAGE)], "Hi", CALLED),
     # open-webui/computer#224, dayu-agent#45: no index, a signature, "stop"
-    ("Gemini", [said(tool_calls=[dict(WHOLE, **SIGN)]), dict(END, **USAGE)], "",
-        [dict(WHOLE, **SIGN)], "stop"),
+    ("Gemini", [said(tool_calls=[SIGNED]), dict(END, **USAGE)], "", {"tool_calls": [SIGNED]}),
     # OpenRouter's documentation of streaming; ai-sdk-provider#519
     ("OpenRouter", [b": OPENROUTER PROCESSING\n\n",
-        said(reasoning="Hm", reasoning_details=[dict(SUMMARY, summary="Hm")]),
-        said(content="Hi", reasoning=None), said("stop"), dict(said(), **USAGE)], "Hi", None,
-        "stop", {"reasoning": "Hm", "reasoning_details": [dict(SUMMARY, summary="Hm")]}),
+        said(**HM_DETAILS), said(content="Hi", reasoning=None), said("stop"),
+        dict(said(), **USAGE)], "Hi", HM_DETAILS),
     # ogx-ai/ogx#630: each call whole, in a chunk of its own; Portkey-AI/gateway#1338: x_groq
     ("Groq", [dict(said(content=None), x_groq={"id": "r"}), said(tool_calls=[dict(WHOLE, index=0)]),
         said(tool_calls=[dict(TWO, index=1)]), dict(one({}, "tool_calls"), x_groq=USAGE)],
-        "", [WHOLE, TWO], "tool_calls"),
+        "", {"tool_calls": [WHOLE, TWO]}),
     # DeepSeek's API reference: usage beside the finish reason; langchaingo#1171: comments
     ("DeepSeek", [b": keep-alive\n\n", said(content=None, reasoning_content=""),
-        said(content=None, reasoning_content="Hm"), text("Hi"), dict(text("", "stop"), **USAGE)],
-        "Hi", None, "stop", {"reasoning_content": "Hm"}),
+        said(content=None, reasoning_content="Hm"), text("Hi"), ENDED], "Hi", HM),
     # vllm-project/vllm#6540: usage in each chunk; serving_chat.py: reasoning_content
-    ("vLLM", [dict(said(), **ZERO), one({"reasoning_content": "Hm"}),
+    ("vLLM", [dict(said(), **ZERO), one(HM),
         one({"tool_calls": [dict(T, function={"name": "weather"})]}), *REST,
-        dict(text("", "tool_calls", stop_reason=None), **USAGE)], "", [WHOLE], "tool_calls",
-        {"reasoning_content": "Hm"}),
+        dict(text("", "tool_calls", stop_reason=None), **USAGE)], "", {**CALLED, **HM}),
     # llama.cpp, tools/server: timings beside the finish reason
     ("llama.cpp", [said(content=None), text("Hi"), dict(END, timings={"prompt_n": 1}, **USAGE)],
-        "Hi", None, "stop"),
+        "Hi", {}),
     # ollama/ollama#4357 and #7881: an empty finish reason, the role each time, calls without index
     ("Ollama", [said("", reasoning="Hm"), said("", tool_calls=[WHOLE]), said("tool_calls"),
-        dict(USAGE, choices=[])], "", [WHOLE], "tool_calls", {"reasoning": "Hm"}),
+        dict(USAGE, choices=[])], "", {**CALLED, "reasoning": "Hm"}),
     # huggingface/text-generation-inference#2461: arguments as an object
     ("TGI", [said(tool_calls=[sp({"city": "Paris"}, "weather", "c1", 0)]), said("tool_calls")],
-        "", [WHOLE], "tool_calls"),
+        "", CALLED),
     # OpenBitFun#792: at the end the whole message once more
     ("MiniMax", [said(reasoning_content="A gree"), one({"reasoning_content": "ting."}),
-        text("Hello there."), LAST], "Hello there.", None, "stop",
-        {"reasoning_content": "A greeting."}),
+        text("Hello there."), LAST], "Hello there.", {"reasoning_content": "A greeting."}),
     # earendil-works/pi#2017: usage in the choice
-    ("Moonshot", [said(reasoning_content="Hm"), text("Hi"), one({}, "stop", **USAGE)],
-        "Hi", None, "stop", {"reasoning_content": "Hm"}),
+    ("Moonshot", [said(**HM), text("Hi"), one({}, "stop", **USAGE)], "Hi", HM),
     # vercel/ai#4031: no index; cloudflare/ai#651: numbers
     ("Workers AI", [{"choices": [{"delta": {"content": t}}]} for t in ("It is ", 6, " or ", 0.5)] +
-        [dict(text("", "stop"), **USAGE)], "It is 6 or 0.5", None, "stop"),
+        [ENDED], "It is 6 or 0.5", {}),
     # BerriAI/litellm, types/llms/databricks.py: parts of reasoning, with summaries
     ("Databricks", [said(content=[{"type": "reasoning", "summary": [
         {"type": "summary_text", "text": "Hm", "signature": "s"}]}]), parts(("text", "Hi")),
-        dict(text("", "stop"), **USAGE)], "Hi", None, "stop"),
+        ENDED], "Hi", {}),
 ]  # fmt: skip
 
 
-BY_SERVER += [(*row[:3], None, "stop", row[3]) for row in MEANINGS]
-
-
-@pytest.mark.parametrize("case", BY_SERVER, ids=lambda case: case[0])
+@pytest.mark.parametrize("case", MEANINGS + BY_SERVER, ids=lambda case: case[0])
 def test_a_streamed_message_is_put_together_by_meaning_and_goes_back(once, case):
-    _, items, words, calls, finish, *more = case
-    stream, shown = of_stream(once, *items)
-    assert shown == stream.content == words and stream.finish_reason == finish
-    assert stream.tool_calls == calls and stream.message.role == "assistant"
-    assert calls or "tool_calls" not in stream.message
+    _, items, words, more = case
+    stream = of_stream(once, *items)
+    assert stream.content == words and stream.tool_calls == more.get("tool_calls")
+    assert stream.finish_reason == re.findall(r"'finish_reason': '(\w+)'", repr(items))[-1]
+    assert stream.message.role == "assistant" and {**stream.message, **more} == stream.message
+    assert more.get("tool_calls") or "tool_calls" not in stream.message
     assert not repr(items).count(repr(USAGE)[1:-1]) or stream.usage == USAGE["usage"]
-    assert not more or {key: stream.message[key] for key in more[0]} == more[0]
     assert_it_goes_back(once, stream.message)
 
 
 # No false alarm
 
 NO_FILTER = {"error": {"code": "content_filter_error", "message": "the filter did not run"}}
-FINE = [  # what stands in the choice of an answer, or beside its choices; the text
-    ({"message": {"tool_calls": [WHOLE]}}, None), ({"message": {"content": ""}}, ""),
-    ({"message": {"content": None, "refusal": "no"}}, None), ({"error": None}, "ok"),
-    ({"message": {"role": "assistant"}, "finish_reason": "content_filter"}, None),
-    ({"content_filter_results": NO_FILTER}, "ok"),
-    *((dict(beside, beside=1), "ok") for beside in (
+IN_PARTS = parts(thought("Hm"), ("text", "Hi"), ("text", "!"))["choices"][0]["delta"]
+OK_CHOICE = {"index": 0, "message": {"role": "assistant", "content": "ok"}, "finish_reason": "stop"}
+FINE = [  # an answer and its text
+    *(({"choices": [{**OK_CHOICE, **more}]}, words) for more, words in [
+        ({"message": {"tool_calls": [WHOLE]}}, None), ({"message": {"content": ""}}, ""),
+        ({"message": {"content": None, "refusal": "no"}}, None), ({"error": None}, "ok"),
+        ({"message": {"role": None, "tool_calls": [], **IN_PARTS}}, "Hi!"),
+        ({"message": {"content": 6}}, "6"),
+        ({"message": {"role": "assistant"}, "finish_reason": "content_filter"}, None),
+        ({"content_filter_results": NO_FILTER}, "ok")]),
+    *((dict(beside, choices=[OK_CHOICE]), "ok") for beside in [
         {"error": ""}, {"error": {"code": None, "message": ""}}, {"detail": "cached", "code": 0},
-        {"base_resp": {"status_code": 0, "status_msg": "unknown field"}})),  # lobehub#4054
+        {"base_resp": {"status_code": 0, "status_msg": "unknown field"}}]),  # lobehub#4054
 ]  # fmt: skip
 
 
-@pytest.mark.parametrize("more, words", FINE, ids=str)
-def test_an_answer_that_holds_one_is_no_error(server, once, more, words):
-    fine = {"index": 0, "message": {"role": "assistant", "content": "ok"}, "finish_reason": "stop"}
-    body = dict(more, choices=[fine]) if "beside" in more else {"choices": [{**fine, **more}]}
+@pytest.mark.parametrize("body, words", FINE, ids=str)
+def test_an_answer_that_holds_one_is_no_error(server, once, body, words):
     server.script(Answer(json=body), Answer(json=body))
-    assert once.chat("hi").content == words
+    result = once.chat("hi")
+    assert result.content == words and result.message.role == "assistant"
+    assert result.message.get("tool_calls") != []
     assert stream_text(once.stream_chat("hi")) == (words or "")
     chunk_of_it = json.loads(json.dumps(body).replace('"message": {', '"delta": {'))
-    assert of_stream(once, chunk_of_it)[1] == (words or "")
+    assert of_stream(once, chunk_of_it).content == (words or "")
 
 
 def test_other_paths_are_judged_by_an_error_alone(server, once):
@@ -4002,21 +3643,22 @@ def test_other_paths_are_judged_by_an_error_alone(server, once):
 def test_text_that_looks_like_an_error_and_lines_that_are_none_are_no_errors(once):
     odd = 'error: {"message": "x"}\n{"error": 1}\ndata: [DONE]'
     lines = [b": error: no\n\n", b"retry: 9\n\n", b"errors: 0\n\n", b"{}\n\n", b"id: error\n\n"]
-    assert of_stream(once, *lines, text(odd), *lines, END, *lines)[1] == odd
+    assert of_stream(once, *lines, text(odd), *lines, END, *lines).content == odd
 
 
 # Any JSON, to any call
 
 ODD = st.sampled_from([None, True, 0, 1.5, "", "x", [], {}, [None], [[]], [{}], {"a": [1]}, 10**30])
-KEYS = "choices message content tool_calls name index id type usage error code detail text output"
-NAMES = st.sampled_from(KEYS.split())
+KEYS = st.sampled_from(
+    "choices message content tool_calls name index id type usage error code text output".split()
+)
 
 
 def near(value):
     """JSON like `value`, with odd values anywhere in it."""
     if isinstance(value, dict):
         same = st.fixed_dictionaries({key: near(inner) for key, inner in value.items()})
-        same = st.builds(lambda a, b: {**a, **b}, same, st.dictionaries(NAMES, ODD, max_size=1))
+        same = st.builds(lambda a, b: {**a, **b}, same, st.dictionaries(KEYS, ODD, max_size=1))
     else:
         same = st.tuples(*map(near, value)).map(list) if isinstance(value, list) else st.just(value)
     return st.one_of(same, same, same, ODD)
@@ -4029,14 +3671,13 @@ ANY = st.one_of(ODD, *map(near, [
 ]))  # fmt: skip
 
 
-def weather(city: str) -> str:
-    """The weather."""
+def any_weather(city: str) -> str:
     return "rain in " + city
 
 
 def of_chat(result) -> list:
     assert result.choices and result.message is not None
-    assert result.content is None or isinstance(result.content, str)
+    assert isinstance(result.content, (str, type(None)))
     return [result.tool_calls, result.finish_reason, result.parsed, str(result)]
 
 
@@ -4046,19 +3687,17 @@ def of_any_stream(stream, is_chat) -> list:
     return [stream.message, stream.tool_calls, stream.choices, stream.stats, stream.usage]
 
 
-ANY_CALL = [  # what is done, and what is asked of the answer; the first and the last two stream
+ANY_CALL = [  # what is done, and what is asked of the answer; the first two stream
     lambda c, to: of_any_stream(c.stream_chat("hi"), True),
     lambda c, to: of_any_stream(c.responses.create(model="m", input="x", stream=True), False),
     lambda c, to: of_chat(c.chat("hi")),
     lambda c, to: of_chat(c.chat("hi", schema={"type": "object"})),
-    lambda c, to: of_chat(c.run_tools("hi", [weather], max_rounds=1)),
+    lambda c, to: of_chat(c.run_tools("hi", [any_weather], max_rounds=1)),
     lambda c, to: [[float(number) for number in vector] for vector in c.embedding("x")],
     lambda c, to: c.moderation("x"), lambda c, to: c.generate_image("x").save(to),
     lambda c, to: str(c.transcribe_audio(b"ID3")), lambda c, to: c.list_models(),
     lambda c, to: [c.responses.create(model="m", input="x"), c.completions.create(model="m")],
     lambda c, to: list(c.files.list()),
-    lambda c, to: of_any_stream(c.stream_chat("hi"), True),
-    lambda c, to: of_any_stream(c.responses.create(model="m", input="x", stream=True), False),
 ]  # fmt: skip
 
 
@@ -4067,12 +3706,12 @@ def test_any_json_under_200_is_an_answer_that_holds_one_or_an_error_of_ours(tmp_
         client = client_for(server, max_retries=0, circuit_breaker=False)
 
         @hypothesis.settings(max_examples=250)
-        @hypothesis.given(st.lists(ANY, min_size=1, max_size=3), st.sampled_from(range(-2, 12)))
-        def any_answer(datas, number):  # those below 0 are of events
+        @hypothesis.given(st.lists(ANY, min_size=1, max_size=3), st.sampled_from(range(-12, 2)))
+        def any_answer(datas, number):  # those from 0 on are of events
             server.requests.clear()
-            server.default = Answer(sse=datas) if number < 0 else Answer(json=datas[0])
+            server.default = Answer(sse=datas) if number >= 0 else Answer(json=datas[0])
             try:
-                answer = ANY_CALL[number % len(ANY_CALL)](client, tmp_path)
+                answer = ANY_CALL[number](client, tmp_path)
                 assert answer is not None and json.dumps(answer)
             except OpenAIError as error:
                 assert str(error) and pickle.loads(pickle.dumps(error)).args == error.args
@@ -4086,14 +3725,10 @@ def test_any_json_under_200_is_an_answer_that_holds_one_or_an_error_of_ours(tmp_
 # Files go out from disk as they are read, under one harmless name, the same on every attempt.
 
 FULL = bool(os.environ.get("OPENAI_MINI_FULL"))  # read before the fixture hides it
-UPLOADED = {"id": "file-1", "object": "file"}
 PNG, JPG = b"\x89PNG\r\n\x1a\n-the rest of an image-", b"\xff\xd8\xff\xe0-the rest of a photo-"
 MP3 = b"ID3\x04-the rest of a song-"
 
-
-def new_client(server, **options):
-    options = {"api_key": "sk-test", "initial_retry_delay": 0.001, "timeout": (5, 10), **options}
-    return OpenAIMini(base_url=server.url, **options)
+new_client = client_for
 
 
 def chat_saying(content, finish="stop", **message) -> Answer:
@@ -4124,55 +3759,48 @@ def line_of(request) -> str:
 @pytest.fixture
 def uploads(server):
     """The server, which answers as to an upload."""
-    server.default = Answer(json=UPLOADED)
+    server.default = Answer(json={"id": "file-1", "object": "file"})
     return server
 
 
-FILE_NAMES = [  # what the caller gives, the name that arrives (None: any that is harmless)
-    ("data.jsonl", "data.jsonl"), ("my file.txt", "my file.txt"), ('a"b.txt', "a%22b.txt"),
-    ("a\nX-Evil: 1\n\nb.txt", "a%0AX-Evil: 1%0A%0Ab.txt"),
-    ('x"\r\nA: b-c\r\n\r\n', "x%22%0D%0AA: b-c%0D%0A%0D%0A"), ("größe-日本.txt", "größe-日本.txt"),
-    ("../../etc/passwd", "passwd"), ("C:\\temp\\a.txt", "a.txt"), ("/abs/olute.txt", "olute.txt"),
-    ("folder/", None), ("..", None), ("", None), ("\ud800.txt", None), ("nul\0.txt", None),
-    ("a;b=c.txt", "a;b=c.txt"), ("%22.txt", "%22.txt"), ("\x7f\x1b[31m.txt", None),
+FILE_NAMES = [  # what the caller gives, the name that arrives (None: any)
+    ("my file.txt", "my file.txt"), ('a"b.txt', "a%22b.txt"), ("größe-日本.txt", "größe-日本.txt"),
+    ('x"\r\nA: b-c\r\n\r\n', "x%22%0D%0AA: b-c%0D%0A%0D%0A"), ("a;b=c.txt", "a;b=c.txt"),
+    ("%22.txt", "%22.txt"), *((name, None) for name in ("", "\ud800.txt", "nul\0.txt", "\x1b[31m")),
 ]  # fmt: skip
 
 
-@pytest.mark.parametrize("name, arrives", FILE_NAMES, ids=lambda value: ascii(value)[:30])
+@pytest.mark.parametrize("name, arrives", FILE_NAMES, ids=ascii)
 def test_a_file_name_arrives_as_one_name_however_it_is_given(uploads, client, name, arrives):
     named = io.BytesIO(b"{}")
     named.name = name
     client.upload_file(b"{}", file_name=name)
     client.upload_file((name, b"{}"))
-    client.upload_file(named)
     client.request("POST", "/files", files={"file": (name, b"{}")}, data={"purpose": "x"})
-    for number, request in enumerate(uploads.requests):
+    client.upload_file(named)
+    for request in uploads.requests:
         head, part = request.part_heads[-1], part_of(request)
         assert head.count(b"\r\n") == 1 and head.count(b'"') == 4, "one disposition, one type"
-        assert part.body == b"{}"
-        if number < 3:  # what request() is given goes out as the caller wrote it
-            assert not set("/\\") & set(part.filename) and part.filename.strip(".")
-        if number < 2 and arrives is not None:
-            assert part.filename == arrives
+        assert part.body == b"{}" and part.filename
+        assert request is uploads.requests[3] or part.filename == (arrives or part.filename)
 
 
 def test_a_file_and_its_type_are_found_however_it_is_given(uploads, client, tmp_path):
-    path, named, kind = tmp_path / 'it"s.mp3', "it%22s.mp3", "audio/mpeg"
+    path, named = tmp_path / 'it"s.mp3', ("it%22s.mp3", "audio/mpeg")
     path.write_bytes(MP3)
     standing = io.BytesIO(b"skipped" + MP3)
     standing.seek(7)
     with open(str(path), "rb") as opened:
-        for given, *expected in (
-            (path, named, kind), (str(path), named, kind), ((None, path), named, kind),
-            (opened, named, kind), (("my.bin", path, "audio/x-own"), "my.bin", "audio/x-own"),
-            (("my.mp3", standing), "my.mp3", kind), (MP3, "file.mp3", kind),
+        for given, expected in (
+            (path, named), (str(path), named), ((None, path), named), (opened, named),
+            (("my.bin", path, "audio/x-own"), ("my.bin", "audio/x-own")),
+            (standing, ("file.mp3", "audio/mpeg")),
         ):  # fmt: skip
             client.transcribe_audio(given, language="en", timestamp_granularities=["word"])
-            part = part_of(uploads.requests[-1])
-            assert [part.filename, part.content_type, part.body] == [*expected, MP3]
-    fields = {p.name: p.body for p in uploads.requests[-1].parts if not p.filename}
-    sent = {"language": b"en", "model": b"gpt-transcribe", "timestamp_granularities[]": b"word"}
-    assert fields == sent
+            assert part_of(uploads.requests[-1])[1:] == (*expected, MP3)
+    assert {p.name: p.body for p in uploads.requests[-1].parts if not p.filename} == {
+        "language": b"en", "model": b"gpt-transcribe", "timestamp_granularities[]": b"word",
+    }  # fmt: skip
     client.translate_audio(MP3)
     assert line_of(uploads.requests[-1]) == "POST /audio/translations"
     assert part_of(uploads.requests[-1], "model").body == b"whisper-1"
@@ -4187,10 +3815,9 @@ def test_fields_and_content_types_cannot_forge_a_header(uploads, client):
 
 
 def test_what_cannot_be_uploaded_is_named_and_nothing_is_sent(uploads, client, tmp_path):
-    empty, text = tmp_path / "empty.txt", tmp_path / "text.txt"
+    empty, text, at_its_end = tmp_path / "empty.txt", tmp_path / "text.txt", io.BytesIO(b"words")
     empty.write_bytes(b"")
     text.write_text("words")
-    at_its_end = io.BytesIO(b"words")
     at_its_end.read()
     with nothing_left_over(), open(str(text)) as opened:
         for given, kind, words in (
@@ -4207,22 +3834,16 @@ def test_what_cannot_be_uploaded_is_named_and_nothing_is_sent(uploads, client, t
     assert not uploads.requests
 
 
-@pytest.mark.parametrize("own_session", [False, True])
-def test_the_bytes_are_the_same_on_every_attempt(uploads, tmp_path, own_session):
-    """Of a path, bytes, a file from where it stands, and a pipe; over a caller's session too."""
-    session = requests.Session() if own_session else None
-    client = new_client(uploads, circuit_breaker=False, session=session)
+def test_the_bytes_are_the_same_on_every_attempt(uploads, faults_session, tmp_path):
+    client = client_for(uploads, circuit_breaker=False, session=faults_session)
     content, path, told = os.urandom(400_000), tmp_path / "a.bin", []
     path.write_bytes(content)
     read_end, write_end = os.pipe()
-    write = lambda: open(write_end, "wb").write(content)  # noqa: E731
-    threading.Thread(target=write, name="loopback-pipe", daemon=True).start()
+    loopback_thread(lambda: open(write_end, "wb").write(content)).start()
     with client, open(str(path), "rb") as standing, open(read_end, "rb") as pipe:
         standing.seek(1000)
-        for given, expected in (
-            (path, content), (bytearray(content), content), (memoryview(content), content),
-            (standing, content[1000:]), (io.BytesIO(content), content), (pipe, content),
-        ):  # fmt: skip
+        for given in (path, bytearray(content), memoryview(content), standing, pipe):
+            expected = content[1000:] if given is standing else content
             uploads.requests.clear(), told.clear()
             uploads.script(Answer(503, json={}), Answer(raw=b"", reset=0))
             uploads.script(Answer(429, json={}, headers={"retry-after": "0"}))
@@ -4241,10 +3862,9 @@ def test_a_file_of_the_callers_stays_open_and_ours_are_closed(uploads, client, t
         assert not file.closed
     with warnings.catch_warnings(record=True) as warned, nothing_left_over():
         warnings.simplefilter("always", ResourceWarning)
-        for status in (200, 400):
-            uploads.script(Answer(status, json=UPLOADED))
-            with contextlib.suppress(openai_mini.BadRequestError):
-                client.upload_file(path)
+        uploads.script(Answer(json={}), Answer(400))
+        client.upload_file(path)
+        client_error(lambda: client.upload_file(path), BadRequestError)
         gc.collect()
         assert not [one for one in warned if "a.bin" in str(one.message)]
 
@@ -4269,11 +3889,13 @@ def test_of_a_file_that_changes_while_it_is_sent_the_old_length_goes_out_or_noth
 
 @pytest.mark.parametrize("method", ["download_file", "text_to_speech"])
 @pytest.mark.parametrize("framing", ["length", "chunked", "close"])
-def test_a_download_is_written_as_it_arrives_and_counted(server, client, tmp_path, framing, method):
-    content, path, told = os.urandom(300_000), tmp_path / "out.bin", []
-    server.default = Answer(body=content, framing=framing, drip=70_000)
-    get = lambda **more: getattr(client, method)("file-1", **more)  # noqa: E731
+def test_a_download_is_written_as_it_arrives_and_counted(
+    server, client, tmp_path, monkeypatch, framing, method
+):
+    get = functools.partial(getattr(client, method), "file-1")
+    content, path, into, told = os.urandom(300_000), tmp_path / "out.bin", io.BytesIO(), []
     tell = lambda *done: told.append(done)  # noqa: E731
+    server.default = Answer(body=content, framing=framing, drip=70_000)
     assert get(to=path, progress=tell) == len(content) and path.read_bytes() == content
     total = len(content) if framing == "length" else None
     assert told[-1] == (len(content), total) and len(told) > 2 and told == sorted(told)
@@ -4284,33 +3906,31 @@ def test_a_download_is_written_as_it_arrives_and_counted(server, client, tmp_pat
     assert isinstance(whole, bytes) and whole == whole.content == whole.read() == content
     assert told[-1] == (len(content), total)
     server.script(Answer(body=b"x" * 10_000, cut=5000), Answer(body=b"y" * 10_000))
-    into = io.BytesIO()
-    with contextlib.suppress(openai_mini.APIError):
+    with contextlib.suppress(APIError):
         get(to=into)
     assert into.getvalue() in (b"x" * 5000, b"y" * 10_000), "it is not begun again"
     with pytest.raises(OSError):
         get(to=tmp_path / "no folder" / "out.bin")
-
-
-def test_an_answer_in_memory_is_limited_with_progress_too(server, client, monkeypatch):
     monkeypatch.setattr(openai_mini, "MAX_BODY_BYTES", 1000)
-    server.default = Answer(body=b"x" * 5000)
-    with pytest.raises(openai_mini.APIResponseError, match="1000"):
-        client.download_file("f", progress=lambda done, total: None)
+    with pytest.raises(APIResponseError, match="1000"):
+        get(progress=tell)
 
 
 # Memory: of a process of its own, which says how much its peak grew
 
 MEMORY_SCRIPT = """
-import resource, sys, openai_mini
-client = openai_mini.OpenAIMini("sk", base_url=sys.argv[1])
-work = lambda size: {work}
-for _ in range(3):  # what is imported and allocated once
-    work(1 << 20)
-peak = lambda: resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-before = peak()
-work({size})
-print(peak() - before)
+    import resource, sys, openai_mini
+    client = openai_mini.OpenAIMini("sk", base_url=sys.argv[1])
+    path, way, size = sys.argv[2], sys.argv[3], int(sys.argv[4])
+    def peak():
+        return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    for size in (1 << 20, 1 << 20, 1 << 20, size):  # what is imported and allocated once
+        before = peak()
+        if way == "up":
+            open(path, "wb").truncate(size), client.upload_file(path)
+        else:
+            client.download_file("f", path, extra_query={"size": size})
+    print(peak() - before)
 """
 
 
@@ -4319,17 +3939,12 @@ def test_a_file_of_any_size_needs_less_than_2_mib(uploads, tmp_path, way):
     """Of a GiB with OPENAI_MINI_FULL=1; of an eighth of that else."""
     block, size, path = os.urandom(1 << 17), (1 << 30) // (1 if FULL else 8), str(tmp_path / "x")
     uploads.keep_bodies = False
-    work = "(open({0!r}, 'wb').truncate(size), client.upload_file({0!r}))"
     if way == "down":
-        work = "client.download_file('f', {0!r}, extra_query={{'size': size}})"
         uploads.default = lambda request: Answer(
             pieces=lambda: itertools.repeat(block, int(request.query["size"]) // len(block)),
             headers={"content-length": request.query["size"]})  # fmt: skip
-    script = MEMORY_SCRIPT.format(work=work.format(path), size=size)
-    command = [sys.executable, "-c", script, uploads.url]
-    folder = os.path.dirname(os.path.abspath(openai_mini.__file__))
-    out = subprocess.run(command, check=True, stdout=subprocess.PIPE, timeout=300, cwd=folder)
-    assert int(out.stdout) // (1024 if sys.platform == "darwin" else 1) < 2048
+    done = run_python(MEMORY_SCRIPT, uploads.url, path, way, str(size), timeout=300)
+    assert int(done.stdout) // (1024 if sys.platform == "darwin" else 1) < 2048, done.stderr
     assert os.path.getsize(path) == size and (way == "down" or uploads.requests[-1].length > size)
 
 
@@ -6132,19 +5747,15 @@ def test_a_job_that_has_had_its_answer_keeps_no_slot_from_others():
         assert first.result(5)
 
 
-def test_a_fallback_has_what_is_left_of_the_deadline(server, other_server):
-    go, other = threading.Event(), client_for(other_server)
-    server.script(Answer(500, wait=go))
-    with client_for(server, deadline=0.1, max_retries=0, fallback=other) as client:
-        client_error(lambda: client.chat("hi"), APITimeoutError)
-    go.set()
-    assert not other_server.requests
-
-
-def test_a_fallback_does_not_keep_its_answer_in_the_cache_of_the_first(server, other_server):
-    server.script(Answer(503))
-    kept: dict = {}
-    with client_for(server, cache=kept, max_retries=0, fallback=client_for(other_server)) as client:
+def test_a_fallback_has_what_is_left_of_the_deadline_and_its_answer_is_not_kept(
+    server, other_server
+):
+    kept, go, other = {}, threading.Event(), client_for(other_server)
+    server.script(Answer(500, wait=go), Answer(503))
+    with client_for(server, cache=kept, max_retries=0, fallback=other) as client:
+        client_error(lambda: client.chat("hi", deadline=0.1), APITimeoutError)
+        go.set()
+        assert not other_server.requests
         assert client.chat("hi").content == "hello" and not kept
 
 
@@ -6153,11 +5764,6 @@ def test_a_choice_that_starts_late_is_waited_for(server, client):
     server.script(Answer(sse=[chunk({"content": "A"}), chunk({}, "stop")], done=False))
     stream = client.stream_chat("hi", n=2)
     assert client_error(lambda: list(stream), StreamInterruptedError).partial.content == "A"
-
-
-def test_a_bare_error_ahead_of_the_events_is_the_error_that_it_says(server, client):
-    server.script(Answer(sse=[b'{"error": {"message": "no", "code": 400}}\n\n']))
-    client_error(lambda: client.stream_chat("hi"), BadRequestError)
 
 
 def test_an_error_in_a_parsed_streaming_response_is_a_failure(server):
@@ -6214,16 +5820,16 @@ def packed(body: bytes, wbits: int) -> bytes:
     return packer.compress(body) + packer.flush()
 
 
-CODED = [("deflate", packed(b"a" * size, -15), b"a" * size)
-         for size in ((1 << 20) + more for more in (0, 7, 70, 105, 140, 259, 5000))]  # fmt: skip
-CODED += [
+CODED = [
+    *(("deflate", packed(b"a" * size, -15), b"a" * size)
+      for size in ((1 << 20) + more for more in (0, 7, 259, 5000))),
     # Zeros behind a member are no member.
     ("gzip", packed(b"one", 31) + b"\0" * 7 + packed(b"two", 31) + b"\0" * 600, b"onetwo"),
     ("gzip", b"", b""),
-]
+]  # fmt: skip
 
 
-@pytest.mark.parametrize("coding, sent, body", CODED, ids=lambda value: len(value))
+@pytest.mark.parametrize("coding, sent, body", CODED, ids=len)
 def test_a_coded_body_is_read_to_its_end(server, client, coding, sent, body):
     headers = {"content-encoding": coding}
     server.script(Answer(body=sent, content_type="audio/mpeg", headers=headers))
@@ -6599,39 +6205,33 @@ def words_of(error: BaseException) -> str:
             lines += [str(getattr(response, "text", ""))]
     if isinstance(error, OpenAIError):
         lines.append(pickle.dumps(error).decode("latin-1"))
-        lines += [repr(error.body), str(error.code), str(error.type), str(error.param)]
     return "\n".join(lines)
 
 
-RAW_HEAD = b"HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n"
+HTML, RAW_KEY = "text/html", KEY.encode()
+CHUNKED = b"HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n"
 ECHOES = [
-    Answer(401, json={"error": {"message": "Incorrect API key provided: %s." % KEY, "code": KEY}}),
-    Answer(401, json={"error": "no %s" % KEY}),
-    Answer(500, json={"detail": [{"msg": KEY}]}),
-    Answer(400, json={KEY: KEY}),
-    Answer(400, body="<title>%s</title>" % KEY, content_type="text/html"),
-    Answer(400, body="key=" + KEY),
-    Answer(400, json={"error": {"message": "no", "key": {"a": [KEY]}}}),
-    Answer(403, json={}, headers={"x-echo": "Bearer " + KEY}),
-    Answer(403, json={"error": {"message": "m", "type": KEY, "param": KEY}}),
-    Answer(307, headers={"location": "https://elsewhere.invalid/?key=" + KEY}),
-    Answer(200, body="<html>Bearer %s</html>" % KEY, content_type="text/html"),
-    Answer(200, body='{"key": "%s"' % KEY, content_type="application/json"),
-    Answer(200, json=[KEY]),
-    Answer(200, json={"error": {"message": KEY}}),
-    Answer(200, json=KEY),
-    Answer(200, json={}, headers={"content-encoding": KEY}),
-    Answer(200, sse=[{"error": {"message": "bad " + KEY}}]),
-    Answer(200, sse=["no JSON: " + KEY]),
-    Answer(200, sse=chunks("hel") + [("error", {"message": KEY})]),
-    Answer(200, sse=['["%s"]' % KEY]),
-    Answer(raw=b"HTTP/1.1 %s\r\n\r\n" % KEY.encode()),
-    Answer(raw=KEY.encode() + b"\r\n\r\n"),
-    Answer(raw=RAW_HEAD + KEY.encode() + b"\r\n"),
-    Answer(raw=b"HTTP/1.1 400 No\r\nx: \r\n bad " + KEY.encode() + b"\r\n\r\n"),
-    Answer(200, json=CHAT, headers={"content-length": KEY}, close=True),
-    Answer(raw=b"", reset=0),
-]
+    *(Answer(status, json=body) for status, body in [
+        (401, {"error": {"message": "Incorrect API key provided: %s." % KEY, "code": KEY}}),
+        (401, {"error": "no %s" % KEY}), (500, {"detail": [{"msg": KEY}]}), (400, {KEY: KEY}),
+        (400, {"error": {"message": "no", "key": {"a": [KEY]}}}), (200, [KEY]), (200, KEY),
+        (403, {"error": {"message": "m", "type": KEY, "param": KEY}}),
+        (200, {"error": {"message": KEY}})]),
+    *(Answer(status, json={}, headers=headers) for status, headers in [
+        (403, {"x-echo": "Bearer " + KEY}), (200, {"content-encoding": KEY}),
+        (307, {"location": "https://elsewhere.invalid/?key=" + KEY})]),
+    *(Answer(status, body=body, content_type=kind) for status, body, kind in [
+        (400, "<title>%s</title>" % KEY, HTML), (400, "key=" + KEY, None),
+        (200, "<html>Bearer %s</html>" % KEY, HTML), (200, '{"key": "' + KEY, "application/json")]),
+    *(Answer(sse=events) for events in [
+        [{"error": {"message": "bad " + KEY}}], ["no JSON: " + KEY], ['["%s"]' % KEY],
+        chunks("hel") + [("error", {"message": KEY})]]),
+    *(Answer(raw=raw) for raw in [
+        b"HTTP/1.1 %s\r\n\r\n" % RAW_KEY, RAW_KEY + b"\r\n\r\n",
+        CHUNKED + RAW_KEY + b"\r\n",
+        b"HTTP/1.1 400 No\r\nx: \r\n bad %s\r\n\r\n" % RAW_KEY]),
+    Answer(json=CHAT, headers={"content-length": KEY}, close=True), Answer(raw=b"", reset=0),
+]  # fmt: skip
 
 
 @pytest.mark.parametrize("number", range(len(ECHOES)))
@@ -6646,6 +6246,8 @@ def test_a_key_that_the_server_echoes_is_nowhere_to_be_read(
         for ask in (
             lambda: client.chat("hi"), lambda: list(client.stream_chat("hi")), client.list_models,
             lambda: client.request("POST", "/x", json={}), client.health,
+            lambda: client.models.with_streaming_response.retrieve("m").__enter__().parse(),
+            lambda: [client.models.with_streaming_response.retrieve("m").__enter__().json()],
         ):  # fmt: skip
             try:
                 answer = ask()
@@ -6673,33 +6275,30 @@ def test_the_key_is_nowhere_when_the_server_is_out_of_reach(server, tls_server, 
 
 
 @pytest.mark.parametrize(
-    "bad", ["\r\nX-Evil: 1", "\nx", "\x00", "ключ", "\u2019", "\x7f", " x\ny"], ids=ascii
+    "bad", ["\r\nX-Evil: 1", "\nx", "a\rX", "\0", "ключ", "\x7f", " x\ny"], ids=ascii
 )
-def test_a_key_that_no_header_holds_is_refused_without_printing_it(server, bad):
-    key = KEY + bad + "tail-S3cr3t"
-    for options, how in (
-        ({"api_key": key}, {}), ({"admin_api_key": key}, {}), ({"api_key": lambda: key}, {}),
-        ({"default_headers": {"Authorization": "Bearer " + key}}, {}),
-        ({}, {"extra_headers": {"api-key": key}}),
+def test_what_no_header_holds_forges_none_and_is_refused_without_printing_a_key(
+    server, faults_session, bad
+):
+    def ask(extra=None, method="POST", **options):
+        client = client_for(server, session=faults_session, **options)
+        return client.request(method, "/models", json={}, extra_headers=extra or {})
+
+    key, value = KEY + bad + "tail-S3cr3t", "a" + bad + "b"
+    for options in (
+        {"api_key": key}, {"admin_api_key": key}, {"api_key": lambda: key},
+        {"default_headers": {"Authorization": "Bearer " + key}}, {"extra": {"api-key": key}},
+        {"organization": value}, {"project": value}, {"default_headers": {"x-mine": value}},
+        {"default_headers": {value: "x"}}, {"extra": {"x-mine": value}}, {"method": "GET" + value},
     ):  # fmt: skip
-        error = client_error(lambda: client_for(server, **options).chat("hi", **how))
-        assert isinstance(error, ValidationError) and "S3cr3t" not in words_of(error)
+        error = client_error(lambda: ask(**options), ValidationError)
+        assert "S3cr3t" not in words_of(error)
     assert not server.requests
-
-
-def test_a_key_in_what_is_no_json_is_not_told_by_a_streamed_response(server):
-    server.default = Answer(body="Bearer %s is odd" % KEY, content_type="text/x")
-    with safe_client(server, max_retries=0) as client:
-        for read in ("parse", "json"):
-            with client.models.with_streaming_response.retrieve("m") as answer:
-                error = client_error(getattr(answer, read), APIResponseError)
-            assert "GET /models/m" in str(error) and "is odd" in str(error)
-            assert KEY not in words_of(error)
 
 
 SECRET_HEADERS = """Authorization api-key x-functions-key X-Access-Key X-Amz-Signature Cookie
     X-Team-Token Helicone-Auth Ocp-Apim-Subscription-Key""".split()
-OPEN_HEADERS = """X-Max-Tokens Helicone-Token-Limit-Exception-Handler Idempotency-Key X-Author
+OPEN_HEADERS = """X-Max-Tokens Helicone-Token-Limit-Exception-Handler X-Author
     idempotency-key""".split()
 
 
@@ -6707,7 +6306,7 @@ OPEN_HEADERS = """X-Max-Tokens Helicone-Token-Limit-Exception-Handler Idempotenc
 def test_what_is_secret_in_a_header_is_told_as_little_as_the_key(server, header):
     server.script(Answer(400, json={"error": {"message": "bad value-of-ours, bob"}}))
     with client_for(server, default_headers={header: "value-of-ours", "X-By": "bob"}) as client:
-        error = client_error(lambda: client.chat("hi"), openai_mini.BadRequestError)
+        error = client_error(lambda: client.chat("hi"), BadRequestError)
     assert ("value-of-ours" in str(error)) == (header in OPEN_HEADERS) and "bob" in str(error)
 
 
@@ -6715,7 +6314,7 @@ def test_what_is_secret_in_a_header_is_told_as_little_as_the_key(server, header)
 def test_a_key_as_short_as_a_word_is_not_taken_out_of_what_the_model_said(server, key):
     server.script(Answer(sse=chunks("run ollama in a box", finish=None), done=False))
     with client_for(server, api_key=key) as client, client.stream_chat("hi") as stream:
-        error = client_error(lambda: list(stream), openai_mini.StreamInterruptedError)
+        error = client_error(lambda: list(stream), StreamInterruptedError)
     assert error.partial.content == "run ollama in a box"
 
 
@@ -6756,13 +6355,15 @@ def test_nothing_goes_to_another_origin_by_a_redirect_which_says_where_it_leads(
 
 
 @pytest.mark.parametrize("status", [301, 302, 307, 308])
-@pytest.mark.parametrize("base", ["{origin}", "http://LocalHost:{port}"], ids=["path", "capitals"])
-def test_a_redirect_within_the_origin_keeps_method_and_body(server, faults_session, status, base):
+@pytest.mark.parametrize("base, to", [("127.0.0.1", ""), ("LocalHost", "http://localhost:%d")])
+def test_a_redirect_within_the_origin_keeps_method_and_body(
+    server, faults_session, status, base, to
+):
     """Also where the host is written in other letters than those of base_url."""
-    base = base.format(origin=server.origin, port=server.port)
-    to = "http://localhost:%d" % server.port if "Local" in base else ""
+    to = to and to % server.port
     server.script(Answer(status, headers={"location": to + "/v2/chat/completions?a=b"}))
-    with safe_client(server, session=faults_session, base_url=base + "/v1") as client:
+    base = server.url.replace("127.0.0.1", base)
+    with safe_client(server, session=faults_session, base_url=base) as client:
         assert client.chat("hi").content == "hello"
     first, second = server.requests
     assert (second.method, second.target) == ("POST", "/v2/chat/completions?a=b")
@@ -6786,7 +6387,10 @@ def test_an_absolute_url_of_another_origin_is_refused(server, client, path):
     assert len(server.requests) == 1
 
 
-def test_netrc_does_not_replace_the_key(server, faults_session, tmp_path, monkeypatch):
+def test_netrc_does_not_replace_the_key_and_cookies_do_not_come_back(
+    server, faults_session, tmp_path, monkeypatch
+):
+    server.default = Answer(json=CHAT, headers={"set-cookie": "a=b; Path=/"})
     (tmp_path / "netrc").write_text("machine 127.0.0.1 login a password b\n")
     monkeypatch.setenv("NETRC", str(tmp_path / "netrc"))
     with safe_client(server, session=faults_session) as client:
@@ -6794,63 +6398,39 @@ def test_netrc_does_not_replace_the_key(server, faults_session, tmp_path, monkey
         client.with_options(api_version="2024", api_key="azure").chat("hi")
     assert client_sent(server)[0] == "Bearer " + KEY and "Basic" not in str(client_sent(server)[1])
     assert client_sent(server, "api-key") == [None, "azure"]
-
-
-def test_cookies_of_a_server_do_not_come_back(server, client):
-    server.default = Answer(json=CHAT, headers={"set-cookie": "a=b; Path=/"})
-    client.chat("1"), client.chat("2")
-    assert client_sent(server, "cookie") == [None, None]
+    assert faults_session or client_sent(server, "cookie") == [None, None]
 
 
 # Injection
 
 
-@pytest.mark.parametrize("value", ["a\r\nX-Evil: 1", "a\nX: 1", "a\rX", "\0", "日本"], ids=ascii)
-def test_no_header_can_be_forged(server, faults_session, value):
-    def ask(extra=None, method="POST", **options):
-        client = client_for(server, session=faults_session, **options)
-        return client.request(method, "/models", json={}, extra_headers=extra or {})
-
-    for options in (
-        {"organization": value}, {"project": value}, {"default_headers": {"x-mine": value}},
-        {"default_headers": {value: "x"}}, {"extra": {"x-mine": value}},
-        {"method": "GET\r\n" + value},
-    ):  # fmt: skip
-        client_error(lambda: ask(**options), ValidationError)
-    assert not server.requests
-
-
 @pytest.mark.parametrize(
     "path", ["/models\r\nX: 1", "/mod els", "/models\nHTTP/1.1", "/ä", "/a\0b"], ids=ascii
 )
-def test_a_path_of_request_forges_nothing(server, faults_session, path):
-    with client_for(server, session=faults_session) as client:
-        with contextlib.suppress(OpenAIError):
-            client.request("GET", path)
-    for request in server.requests:
+def test_a_path_or_query_of_request_forges_nothing(server, faults_session, path):
+    params = {"c": "x\r\nX-Evil: 1 #", "d": ["ä", "&"]}
+    options = {"session": faults_session, "default_query": {"a": "1&b=2"}}
+    with client_for(server, **options) as client, contextlib.suppress(OpenAIError):
+        client.request("GET", "/models", params=params)
+        client.request("GET", path)
+    first, *others = server.requests
+    assert first.query == {"a": "1&b=2", "c": params["c"], "d[]": params["d"]}
+    for request in others:
         assert "x" not in request.headers and request.version == "HTTP/1.1"
         assert request.target.isprintable() and ascii(request.target)[1:-1] == request.target
-
-
-def test_query_values_are_encoded(server):
-    with client_for(server, default_query={"a": "1&b=2"}) as client:
-        client.request("GET", "/models", params={"c": "x\r\nX-Evil: 1 #", "d": ["ä", "&"]})
-    query = server.requests[0].query
-    assert query == {"a": "1&b=2", "c": "x\r\nX-Evil: 1 #", "d[]": ["ä", "&"]}
 
 
 def test_control_characters_of_a_server_are_in_no_message(server, capfd):
     evil = "\x1b[31m\x07\x9b2J\u202e\r\n\0"
     with client_for(server, max_retries=0, debug=True) as client:
         for status in (400, 200):
-            said = {"error": {"message": "a" + evil + "b", "code": evil}}
-            server.script(Answer(status, json=said))
-            server.script(Answer(status, body="a" + evil, content_type="text/html"))
-            for _ in range(2):
-                error = client_error(lambda: client.chat("hi"), openai_mini.APIError)
-                assert str(error).isprintable(), ascii(str(error))
+            server.script(Answer(status, json={"error": {"message": "a" + evil, "code": evil}}))
+            server.script(Answer(status, body="a" + evil, content_type=HTML))
+            errors = ending(client), ending(client)
+            assert all(isinstance(error, APIError) for error in errors)
+            assert "".join(map(str, errors)).isprintable(), ascii(errors)
     told = "".join(capfd.readouterr())
-    assert not [char for char in told if not char.isprintable() and char != "\n"], ascii(told)
+    assert told.replace("\n", "").isprintable(), ascii(told)
 
 
 # TLS and the way there
@@ -6860,20 +6440,9 @@ def test_a_certificate_of_another_host_is_refused(tls_server, monkeypatch):
     here = socket.getaddrinfo("127.0.0.1", tls_server.port, 0, socket.SOCK_STREAM)
     monkeypatch.setattr(socket, "getaddrinfo", lambda *args, **kwargs: here)
     url = "https://elsewhere.invalid:%d/v1" % tls_server.port
-    client = safe_client(tls_server, base_url=url, verify=tls_server.cert_path)
-    error = client_error(lambda: client.chat("hi"), APIConnectionError)
+    error = ending(safe_client(tls_server, base_url=url, verify=tls_server.cert_path))
+    assert isinstance(error, APIConnectionError)
     assert "certificate" in str(error) and "1 attempt" in str(error)
-
-
-@pytest.mark.parametrize("name", ["CURL_CA_BUNDLE", "REQUESTS_CA_BUNDLE", "SSL_CERT_FILE"])
-@pytest.mark.parametrize("value", ["", "0", "False", "/dev/null"])
-def test_no_environment_variable_turns_verification_off(
-    tls_server, faults_session, monkeypatch, name, value
-):
-    monkeypatch.setenv(name, value)
-    monkeypatch.setenv("PYTHONHTTPSVERIFY", "0")
-    client_error(lambda: safe_client(tls_server, session=faults_session).chat("hi"))
-    assert not tls_server.requests
 
 
 def test_the_proxies_of_the_environment_are_used(server, tls_server, faults_session, monkeypatch):
@@ -6882,10 +6451,9 @@ def test_the_proxies_of_the_environment_are_used(server, tls_server, faults_sess
             monkeypatch.setenv(name, plain.url.replace("//", "//us%40er:pa%3Ass@"))
         monkeypatch.setenv("https_proxy", tunnel.url)
         client = safe_client(server, base_url="http://far.invalid/v1", session=faults_session)
-        assert client.chat("hi").content == "hello"
-        assert "".join(piece.content for piece in client.stream_chat("hi")) == "hello"
+        assert ending(client) == streamed(client) == "hello"
         given = {"session": faults_session, "verify": tls_server.cert_path}
-        assert safe_client(tls_server, **given).chat("hi").content == "hello"
+        assert ending(safe_client(tls_server, **given)) == "hello"
         assert plain.asked[0].target == "http://far.invalid/v1/chat/completions"
         assert plain.asked[0].headers["proxy-authorization"] == "Basic dXNAZXI6cGE6c3M="
         assert tunnel.asked[0].method == "CONNECT" and KEY not in repr(tunnel.asked[0].headers)
@@ -6901,109 +6469,95 @@ def test_a_proxy_spoken_to_by_tls_is_verified_as_the_server_is(
     server, tls_server, monkeypatch, faults_session, secure
 ):
     target = tls_server if secure else server
-    checks = secure or not faults_session  # requests checks no proxy that is asked for http:
     given = {"base_url": target.url.replace("127.0.0.1", "localhost"), "max_retries": 0}
     with TlsProxy(target) as proxy:
         monkeypatch.setenv("https_proxy" if secure else "http_proxy", proxy.url)
-        if checks:
-            client = safe_client(target, session=faults_session, **given)
-            error = client_error(lambda: client.chat("hi"), APIConnectionError)
-            assert "certificate" in str(error)
+        if secure or not faults_session:  # requests checks no proxy that is asked for http:
+            error = ending(safe_client(target, session=faults_session, **given))
+            assert isinstance(error, APIConnectionError) and "certificate" in str(error)
         assert not proxy.asked
         given.update(session=faults_session and requests.Session(), verify=tls_server.cert_path)
         with safe_client(target, **given) as client:
-            assert client.chat("hi").content == "hello"
-            assert "".join(piece.content for piece in client.stream_chat("hi")) == "hello"
+            assert ending(client) == streamed(client) == "hello"
     assert {request.method for request in proxy.asked} == {"CONNECT" if secure else "POST"}
     assert len(target.requests) == 2
 
 
-class SilentProxy(Listener):
-    def serve(self, number, sock):
-        while sock.recv(1 << 16):
-            pass
-
-
 def test_a_proxy_that_does_not_answer_is_waited_for_as_a_connection_is(tls_server, monkeypatch):
-    with SilentProxy() as proxy:
-        monkeypatch.setenv("https_proxy", "http://localhost:%d" % proxy.port)
-        with client_for(tls_server, timeout=(0.2, 30), max_retries=0) as client:
-            error = client_error(lambda: client.chat("hi"), APITimeoutError)
-    assert "0.2 s" in str(error)
+    with LoopbackServer() as proxy:
+        proxy.default = Answer(wait=threading.Event())
+        monkeypatch.setenv("https_proxy", proxy.origin)
+        error = ending(client_for(tls_server, timeout=(0.2, 30), max_retries=0))
+    assert isinstance(error, APITimeoutError) and "0.2 s" in str(error)
 
 
-class CountingAdapter(requests.adapters.HTTPAdapter):
-    sent = 0
+def test_a_session_keeps_its_adapters_hooks_proxies_verify_and_its_auth_where_no_key_is_given(
+    server, tls_server
+):
+    heard, sent = [], []
 
-    def send(self, *args, **kwargs):
-        self.sent += 1
-        return super().send(*args, **kwargs)
+    class Adapter(requests.adapters.HTTPAdapter):
+        def send(self, request, **how):
+            sent.append(request)
+            request.url = request.url.replace("mine://somewhere", server.origin)
+            return super().send(request, **how)
 
-
-def test_a_session_keeps_its_adapters_hooks_proxies_and_verify(server, tls_server):
-    heard, adapter = [], CountingAdapter()
     with requests.Session() as session, Proxy(server) as proxy:
-        session.mount("http://", adapter)
-        session.hooks["response"].append(
-            lambda answer, **kw: heard.append((answer.status_code, answer.text[:1]))
-        )
+        for scheme in ("http://", "mine://"):
+            session.mount(scheme, Adapter())
+        session.hooks["response"].append(lambda answer, **how: heard.append(answer.text[:1]))
         session.proxies["http"] = proxy.url
         session.headers.update({"x-mine": "1", "authorization": "Bearer other"})
         session.cookies.set("a", "b")
         session.params["p"] = "q"
         session.verify, session.auth = tls_server.cert_path, ("user", "password")
         client = safe_client(server, session=session)
-        assert client.chat("hi").content == "hello"
-        assert "".join(piece.content for piece in client.stream_chat("hi")) == "hello"
-        assert safe_client(tls_server, session=session).chat("hi").content == "hello"
+        assert ending(client) == streamed(client) == "hello" and len(sent) == 2
+        assert ending(safe_client(tls_server, session=session)) == "hello"
+        for url in (server.url, "mine://somewhere/v1"):
+            assert ending(OpenAIMini(base_url=url, session=session)) == "hello"
     first = server.requests[0]
-    assert adapter.sent == 2 and len(proxy.asked) == 2 and heard[0] == (200, "{")
+    assert len(sent) == len(proxy.asked) == 4 and heard[0] == "{"
     assert first.headers["x-mine"] == "1" and first.headers["cookie"] == "a=b"
-    assert first.headers["authorization"] == "Bearer " + KEY and first.query == {"p": "q"}
+    assert first.query == {"p": "q"}
+    assert client_sent(server) == ["Bearer " + KEY] * 2 + ["Basic dXNlcjpwYXNzd29yZA=="] * 2
 
 
 # Exhaustion
 
 
-def gzip_bomb(block: bytes, mib: int):
-    """gzip that grows a thousandfold: `block` filled up to 1 MiB, as often as asked for."""
-    packer = zlib.compressobj(9, zlib.DEFLATED, 31)
-    yield packer.compress(b"") + packer.flush(zlib.Z_FULL_FLUSH)
+def gzip_bomb(block: bytes) -> list:
+    """1 MiB of gzip that is a GiB, 1 MiB in each piece: `block`, again and again."""
+    packer = zlib.compressobj(9, wbits=31)
+    start = packer.compress(b"") + packer.flush(zlib.Z_FULL_FLUSH)
     piece = packer.compress((block * (1 << 20))[: 1 << 20]) + packer.flush(zlib.Z_FULL_FLUSH)
-    yield from itertools.repeat(piece, mib)
+    return [start] + [piece] * 1024
 
 
-@pytest.mark.parametrize("status, kind, limit, block", [
-    (200, "application/json", "BODY", b"["), (500, "text/html", "ERROR", b"<"),
+@pytest.mark.parametrize("status, kind, name, block", [
+    (200, "application/json", "BODY", b"["), (500, HTML, "ERROR", b"<"),
     (200, "text/event-stream", "EVENT", b"x"), (200, "text/event-stream", "EVENT", b"data:\n"),
 ])  # fmt: skip
 def test_a_gzip_bomb_stops_at_a_limit_that_has_a_name(
-    server, monkeypatch, status, kind, limit, block
+    server, monkeypatch, status, kind, name, block
 ):
-    """1 MiB on the wire is 1 GiB; the limits are lowered so that this is quick."""
-    limit_bytes = (1 if limit == "EVENT" else 4) << 20
-    monkeypatch.setattr(openai_mini, "MAX_%s_BYTES" % limit, limit_bytes)
-    bomb, headers = list(gzip_bomb(block, 1024)), {"content-encoding": "gzip"}
-    how = {"framing": "close", "content_type": kind, "headers": headers}
+    """The limits are lowered so that this is quick."""
+    monkeypatch.setattr(openai_mini, "MAX_%s_BYTES" % name, (1 if name == "EVENT" else 4) << 20)
+    how = {"content_type": kind, "headers": {"content-encoding": "gzip"}, "framing": "close"}
+    bomb = gzip_bomb(block)
     server.default = Answer(status, pieces=lambda: iter(bomb), **how)
     with safe_client(server, max_retries=0) as client:
-        post = functools.partial(client.request, "POST", "/x")
-        stream = lambda: list(client.stream_chat("hi"))  # noqa: E731
         tracemalloc.start()
         try:
-            error = client_error(stream if "event" in kind else post, openai_mini.APIError)
+            work = functools.partial(client.request, "POST", "/x")
+            error = client_error(work if name != "EVENT" else lambda: streamed(client), APIError)
             assert tracemalloc.get_traced_memory()[1] < 32 << 20
         finally:
             tracemalloc.stop()
-    assert len(str(error)) < 800 and sum(map(len, bomb)) < 5 << 20
-    if status == 200:
-        assert isinstance(error, APIResponseError) and "bytes" in str(error)
-    else:
-        assert error.status_code == status
+    assert len(str(error)) < 800 and (error.status_code == 500) == (status == 500)
+    assert status == 500 or isinstance(error, APIResponseError) and "bytes" in str(error)
 
 
-JSON_HEAD = b"HTTP/1.1 200 OK\r\ncontent-type: application/json\r\n"
-CHUNKED = JSON_HEAD + b"transfer-encoding: chunked\r\n\r\n"
 ENDLESS = {
     "size": [CHUNKED] + [b"0" * 900] * 2000,
     "extension": [CHUNKED + b"5;ext="] + [b"x" * 900] * 2000,
@@ -7018,34 +6572,23 @@ ENDLESS = {
 @pytest.mark.parametrize("part", ENDLESS)
 def test_an_answer_whose_head_or_framing_has_no_end_stops(server, part):
     server.default = Answer(raw=ENDLESS[part])
-    with safe_client(server, max_retries=0) as client:
-        assert len(str(client_error(lambda: client.chat("hi"), openai_mini.APIError))) < 800
+    error = ending(safe_client(server, max_retries=0))
+    assert isinstance(error, APIError) and len(str(error)) < 800
 
 
 PAGES = {
-    "html": {"body": "<html><title>Down</title>" + "<p>x</p>" * (10 << 17)},
-    "message": {"json": {"error": {"message": "m" * (10 << 20)}}},
-    "detail": {"json": {"detail": [{"msg": "x" * 100, "loc": ["a"] * 1000}] * 500}},
-    "list": {"json": ["x"] * (1 << 20)},
-    "code": {"json": {"error": {"code": "c" * (10 << 20)}}},
-    "blanks": {"body": " " * (10 << 20)},
-    "bytes": {"body": b"\xff" * (10 << 20)},
-    **{"%s..." % name: {"body": name * (2 << 20)} for name in ("<", "<title", "<title>")},
-    "noise": {"body": "<>a &\n\n<&<a" * (1 << 20)},
-    "blanks and an angle": {"body": " " * (10 << 20) + "<"},
-}
+    "html": "<html><title>Down</title>" + "<p>x</p>" * (10 << 17), "blank": " " * (10 << 20) + "<",
+    **{"%s..." % name: name * (2 << 20) for name in ("<", "<title", "<title>", "<>a &\n\n<&<a")},
+}  # fmt: skip
 
 
 @pytest.mark.parametrize("page", PAGES)
 def test_error_pages_of_10_mib_give_short_messages_in_time_linear_to_their_size(server, page):
     """What took the square of the time would not end today."""
-    server.default = Answer(502, **dict({"content_type": "text/html"}, **PAGES[page]))
-    with safe_client(server, max_retries=0) as client:
-        error = client_error(lambda: client.chat("hi"), openai_mini.InternalServerError)
-    assert len(str(error)) < 800 and ("Down" in str(error) or page != "html")
-
-
-# The surroundings
+    server.default = Answer(502, body=PAGES[page], content_type=HTML)
+    error = ending(safe_client(server, max_retries=0))
+    assert isinstance(error, InternalServerError) and len(str(error)) < 800
+    assert "Down" in str(error) or page != "html"
 
 
 def run_python(script: str, *argv: str, timeout: float = 60, env=None, **options):
@@ -7057,29 +6600,6 @@ def run_python(script: str, *argv: str, timeout: float = 60, env=None, **options
         [sys.executable, "-c", textwrap.dedent(script), *argv], env=environment, timeout=timeout,
         stdout=subprocess.PIPE, stderr=subprocess.PIPE, encoding="utf-8", **options,
     )  # fmt: skip
-
-
-READING = """
-    import os, sys
-    here, opened = os.getcwd(), []
-    sys.path[:] = [path for path in sys.path if path not in ("", here)]
-    def hook(event, args):
-        if event in ("open", "os.listdir", "os.scandir") and isinstance(args[0], (str, bytes)):
-            opened.append(os.path.abspath(os.fsdecode(args[0])))
-    sys.addaudithook(hook)
-    import openai_mini
-    with openai_mini.OpenAIMini("sk", base_url=sys.argv[1]) as client:
-        client.chat("hi"), list(client.stream_chat("hi")), client.upload_file(b"ID3")
-    print([path for path in opened if path.startswith(here)])
-"""
-
-
-def test_nothing_is_read_from_the_working_directory(server, tmp_path):
-    """An audit hook sees each file that is opened, also by a relative path."""
-    for name in (".env", ".netrc", "setup.cfg", "cacert.pem", "requests.py", "json.py"):
-        (tmp_path / name).write_text("raise SystemExit('read')")
-    done = run_python(READING, server.url, cwd=str(tmp_path))
-    assert done.stdout.strip() == "[]", done.stderr
 
 
 # ------------------------------------------------------------------------------------------------
@@ -7103,29 +6623,24 @@ def streamed(client) -> str:
 def patient_client(server, **options):
     """A client that would ask four times, with a breaker that opens at the first failure."""
     breaker = openai_mini.CircuitBreaker(failure_threshold=1)
-    return client_for(server, **{"circuit_breaker": breaker, "max_retries": 3, **options})
+    return client_for(server, circuit_breaker=breaker, **options)
 
 
 def assert_is_of_this_side(error, client, *names) -> None:
     """Told at once, by the name of what to change, and no failure of the service."""
-    said = str(error)
-    assert isinstance(error, OpenAIError) and any(name in said for name in names), repr(error)
-    assert "attempts" not in said and client.stats()["retries"] == 0
+    assert isinstance(error, OpenAIError) and any(name in str(error) for name in names), error
+    assert "attempts" not in str(error) and client.stats()["retries"] == 0
     assert client.stats()["circuit"]["state"] == "closed"
 
 
 # Connections
 
 
-@pytest.mark.parametrize(
-    "idle_s, wall_s, shared",
-    [(30, 30, True), (61, 61, False), (3600, 3600, False), (0, -3600, True)],
-)
+@pytest.mark.parametrize("idle_s, wall_s, connections", [(30, 30, 3), (61, 61, 4), (0, -3600, 3)])
 @pytest.mark.parametrize("ask", [ending, streamed])
 def test_a_connection_that_lay_idle_over_a_minute_is_not_used_again(
-    server, client, monkeypatch, idle_s, wall_s, shared, ask
+    server, client, monkeypatch, idle_s, wall_s, connections, ask
 ):
-    """However many there are; a system's clock that is set back changes nothing."""
     gate, monotonic, wall = threading.Barrier(3), time.monotonic, time.time
     server.default = lambda request: (gate.wait(10), usual(request))[1]
     assert together(3, lambda i: ask(client)) == ["hello"] * 3
@@ -7133,8 +6648,7 @@ def test_a_connection_that_lay_idle_over_a_minute_is_not_used_again(
     assert ask(client) == "hello" and server.connections == 3
     monkeypatch.setattr(time, "monotonic", lambda: monotonic() + idle_s)
     monkeypatch.setattr(time, "time", lambda: wall() + wall_s)
-    assert [ask(client), ask(client)] == ["hello"] * 2
-    assert server.connections == (3 if shared else 4)
+    assert ask(client) == ask(client) == "hello" and server.connections == connections
     assert server.requests[-1].connection == server.requests[-2].connection
 
 
@@ -7142,71 +6656,57 @@ def test_a_connection_that_lay_idle_over_a_minute_is_not_used_again(
 def test_a_pool_is_as_large_as_the_queue_that_feeds_it(server, caplog, how):
     gate = threading.Barrier(30)
     server.default = lambda request: (gate.wait(10), usual(request))[1]
-    queue = openai_mini.RequestQueue(30)
-    options = {"max_concurrent_requests": 30} if how[0] == "m" else {"use_request_queue": queue}
+    queue = {"use_request_queue": openai_mini.RequestQueue(30)}
+    options = {"max_concurrent_requests": 30} if how[0] == "m" else queue
     with client_for(server, **({} if how == "copy" else options)) as client:
-        client = client.with_options(**options) if how == "copy" else client
+        client = client.with_options(**options)
         for _ in range(3):
             assert together(30, lambda i: ending(client)) == ["hello"] * 30
     assert server.connections == 30 and not caplog.records
 
 
-class Refusing(Listener):
+class Refusing(LoopbackServer):
     """Answers once the head of a request has come, and closes with the rest of it unread."""
 
-    def __init__(self, status: int, tls: bool):
-        self.status, self.tls, self.heads = status, tls, 0
-        self._context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-        self._context.load_cert_chain(*certificate())
-        super().__init__()
-        self.url = "%s://127.0.0.1:%d/v1" % ("https" if tls else "http", self.port)
-
     def serve(self, number, sock):
-        if self.tls:
-            sock = self._context.wrap_socket(sock, server_side=True)
-        head = b""
-        while b"\r\n\r\n" not in head:
-            head += sock.recv(4096)
-        self.heads += 1
-        error = {"message": "the file is over 10 MB", "code": "too_large"}
-        sock.sendall(Answer(self.status, json={"error": error}, close=True).wire()[0][0])
+        with sock.makefile("rb", 0) as reader:
+            _read_head(reader)
+        sock.sendall(self.default.wire()[0][0])
         with contextlib.suppress(OSError, ValueError):
-            if self.tls:
-                sock.settimeout(0.2)
-                sock.unwrap()
-        with contextlib.suppress(OSError):
-            socket.socket.shutdown(sock, socket.SHUT_WR)
+            sock.settimeout(0.2)
+            sock.unwrap() if self.tls else sock.shutdown(socket.SHUT_WR)
         self._closing.wait(0.3)
-        sock.close()
 
 
 @pytest.mark.parametrize("status", [413, 401])
 @pytest.mark.parametrize("tls", [False, True], ids=["plain", "TLS"])
 @pytest.mark.parametrize("what", ["upload", "chat"])
 def test_a_body_refused_before_its_end_gives_the_answer_that_was_sent(status, tls, what):
-    with Refusing(status, tls) as server:
+    with Refusing(tls=tls) as server:
+        server.default = Answer(status, json={"error": "the file is over 10 MB"}, close=True)
         with client_for(server, verify=certificate()[0]) as client:
             work = {"upload": lambda: client.upload_file(("a.bin", bytes(20_000_000))),
-                    "chat": lambda: client.chat("x" * 20_000_000)}[what]
-            error = client_error(work, openai_mini.APIStatusError)
+                    "chat": lambda: client.chat("x" * 20_000_000)}[what]  # fmt: skip
+            error = client_error(work, APIStatusError)
     assert error.status_code == status and "over 10 MB" in str(error)
-    assert "1 attempt" in str(error) and server.heads == 1
+    assert "1 attempt" in str(error) and server.connections == 1
 
 
 # Answers' heads
 
 
 @pytest.mark.parametrize(
-    "coding", ["UTF-8", "utf-8", "none", "identity, identity", "", "x-gzip", "X-GZIP", "gzip, none"]
+    "coding", ["UTF-8", "none", "identity, identity", "", "x-gzip", "X-GZIP", "gzip, none"]
 )
 def test_a_coding_that_is_none_is_passed_over_and_x_gzip_is_gzip(server, client, coding):
-    pack = (lambda body: packed(body, 31)) if "gzip" in coding.lower() else bytes
-    headers = {"content-encoding": coding}
     error, events = {"error": {"message": "no such thing"}}, [*chunks("hel", "lo"), "[DONE]"]
-    for status, content in ((200, CHAT), (404, error)):
-        server.script(Answer(status, body=pack(json.dumps(content).encode()), headers=headers))
-    server.script(Answer(body=pack(b"".join(map(sse_bytes, events))), headers=dict(
-        headers, **{"content-type": "text/event-stream"})))
+    for status, body, kind in (
+        (200, json.dumps(CHAT).encode(), JSON), (404, json.dumps(error).encode(), JSON),
+        (200, b"".join(map(sse_bytes, events)), EVENTS),
+    ):  # fmt: skip
+        body = packed(body, 31) if "gzip" in coding.lower() else body
+        headers = {"content-encoding": coding, "content-type": kind}
+        server.script(Answer(status, body=body, headers=headers))
     assert ending(client) == "hello" and "no such thing" in str(ending(client))
     assert streamed(client) == "hello"
 
@@ -7229,11 +6729,10 @@ def test_of_several_content_types_the_one_that_fits_is_taken(server, client, kin
 
 
 @pytest.mark.parametrize("name, value", [("retry-after", "7"), ("retry-after-ms", "7000")])
-@pytest.mark.parametrize("comes", [["%s", "%s"], ["%s, %s"]], ids=["twice", "in one line"])
-def test_a_wait_that_is_told_twice_is_known(server, name, value, comes):
-    pairs = [(name, one.replace("%s", value)) for one in comes]
-    server.default = Answer(429, json={"error": {"message": "slow"}}, headers=pairs)
-    assert ending(client_for(server, max_retries=0)).retry_after == 7
+def test_a_wait_that_is_told_twice_is_known(server, name, value):
+    for pairs in ([(name, value)] * 2, [(name, "%s, %s" % (value, value))]):
+        server.script(Answer(429, json={}, headers=pairs))
+        assert ending(client_for(server, max_retries=0)).retry_after == 7
 
 
 BODY = json.dumps(CHAT).encode()
@@ -7243,9 +6742,8 @@ STREAM = b"".join(sse_bytes(item) for item in chunks("hel", "lo"))  # its end is
 @pytest.mark.parametrize("end", ["0\r\n", "0\r\n\r\n", "0;x=y\r\n", "000\r\n", "0\r\nX-A: b\r\n"])
 @pytest.mark.parametrize("ask, body, kind", [(ending, BODY, JSON), (streamed, STREAM, EVENTS)])
 def test_a_last_chunk_needs_no_empty_line_behind_it(server, faults_session, end, ask, body, kind):
-    head = "HTTP/1.1 200 OK\r\ncontent-type: %s\r\ntransfer-encoding: chunked\r\n\r\n%x\r\n"
-    head = (head % (kind, len(body))).encode()
-    server.default = Answer(raw=head + body + b"\r\n" + end.encode())
+    head = "content-type: %s\r\ntransfer-encoding: chunked\r\n\r\n%x\r\n" % (kind, len(body))
+    server.default = faults_raw(head.encode() + body + b"\r\n" + end.encode())
     with client_for(server, session=faults_session) as client:
         assert ask(client) == "hello" and len(server.requests) == 1
 
@@ -7253,9 +6751,8 @@ def test_a_last_chunk_needs_no_empty_line_behind_it(server, faults_session, end,
 @pytest.mark.parametrize("headers", [90, 120, 300, "70 KB"])
 @pytest.mark.parametrize("status", [200, 500])
 def test_many_headers_are_read_or_told_after_one_attempt(server, faults_session, headers, status):
-    pairs = [("x-edge-%d" % n, "1") for n in range(headers if headers != "70 KB" else 0)]
-    pairs = pairs or [("x-trace", "a" * 70_000)]
-    server.default = Answer(status, json=CHAT if status == 200 else {}, headers=pairs, close=True)
+    many = [("x-edge", "1")] * headers if headers != "70 KB" else [("x-trace", "a" * 70_000)]
+    server.default = Answer(status, json=CHAT if status == 200 else {}, headers=many, close=True)
     with client_for(server, session=faults_session) as client:
         got = ending(client)
     too_many = "header" in str(got)  # for this side: what cannot be read is not asked for again
@@ -7269,7 +6766,7 @@ def test_many_headers_are_read_or_told_after_one_attempt(server, faults_session,
 
 OWN, FOLDER, USUAL = "the server's own", "a folder with that", requests.certs.where()
 TRUST = [  # variables, verify=, what comes of it
-    ({}, None, "certificate"), ({}, False, "hello"), ({}, OWN, "hello"), ({}, FOLDER, "hello"),
+    ({}, None, "certificate"), ({}, False, "hello"), ({}, FOLDER, "hello"),
     ({"SSL_CERT_FILE": OWN}, None, "hello"), ({"SSL_CERT_DIR": FOLDER}, None, "hello"),
     ({"REQUESTS_CA_BUNDLE": FOLDER}, None, "hello"), ({"CURL_CA_BUNDLE": OWN}, None, "hello"),
     ({"REQUESTS_CA_BUNDLE": OWN}, USUAL, "certificate"),
@@ -7283,14 +6780,12 @@ TRUST = [  # variables, verify=, what comes of it
 def test_verify_wins_over_a_variable_of_requests_and_that_over_openssls(
     tls_server, faults_session, monkeypatch, tmp_path, variables, verify, right
 ):
-    if faults_session and "SSL_CERT" in str(variables) and right == "hello":
+    if "SSL_CERT" in str(variables) and right == "hello":
         faults_session = None  # a session does not know them
     command = ["openssl", "x509", "-hash", "-noout", "-in", tls_server.cert_path]
-    name = subprocess.run(command, stdout=subprocess.PIPE, check=True).stdout.decode().strip()
-    shutil.copy(tls_server.cert_path, str(tmp_path / (name + ".0")))
+    name = subprocess.check_output(command).decode().strip() + ".0"
+    shutil.copy(tls_server.cert_path, str(tmp_path / name))
     places = {OWN: tls_server.cert_path, FOLDER: str(tmp_path)}
-    for name in ("SSL_CERT_FILE", "SSL_CERT_DIR"):
-        monkeypatch.delenv(name, raising=False)
     for name, value in variables.items():
         monkeypatch.setenv(name, places.get(value, value))
     given = {"session": faults_session, "verify": places.get(verify, verify)}
@@ -7304,35 +6799,36 @@ def test_verify_wins_over_a_variable_of_requests_and_that_over_openssls(
 
 
 @pytest.mark.parametrize("how", ["SSL_CERT_FILE", "REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE", "verify"])
-@pytest.mark.parametrize("content", [b"no certificate", b"", None, b"-----BEGIN CERTI"])
-def test_a_bundle_that_is_no_pem_is_named_at_once(
-    tls_server, faults_session, monkeypatch, tmp_path, how, content
+@pytest.mark.parametrize("bundle", [b"no certificate", b"", None, b"-----BEGIN CERTI",
+                                    "", "0", "False", "/dev/null"])  # fmt: skip
+def test_a_bundle_that_is_no_pem_is_named_at_once_and_turns_no_verification_off(
+    tls_server, faults_session, monkeypatch, tmp_path, how, bundle
 ):
-    path = tmp_path / "bundle.pem"
-    if content is not None:
-        path.write_bytes(content)
-    if how != "verify":
-        monkeypatch.setenv(how, str(path))
+    """Bytes are a file's, a str is the setting itself."""
+    path = bundle if isinstance(bundle, str) else str(tmp_path / "bundle.pem")
+    if isinstance(bundle, bytes):
+        (tmp_path / "bundle.pem").write_bytes(bundle)
+    monkeypatch.setenv("PYTHONHTTPSVERIFY", "0")
+    monkeypatch.setenv(how, path)
     given = {"session": None if how == "SSL_CERT_FILE" else faults_session}
     given["verify"] = path if how == "verify" else None
     with patient_client(tls_server, **given) as client:
-        assert_is_of_this_side(ending(client), client, "bundle.pem")
-    assert not tls_server.requests
+        error = ending(client)
+        if path:
+            assert_is_of_this_side(error, client, path)
+    assert isinstance(error, OpenAIError) and not tls_server.requests
 
 
-@pytest.mark.parametrize("verify", [["ca.pem"], 3.5, object(), {"a": 1}], ids=str)
-def test_verify_may_be_a_context_and_nothing_unknown(tls_server, faults_session, verify):
-    def work(verify, **options):  # urllib3 1.26 takes no context for an address of numbers
+def test_verify_may_be_a_context_and_nothing_unknown(tls_server, faults_session):
+    def told(verify, session=None):  # urllib3 1.26 takes no context for an address of numbers
         url = tls_server.url.replace("127.0.0.1", "localhost")
-        return client_for(tls_server, base_url=url, verify=verify, **options).chat("hi").content
+        return client_for(None, base_url=url, verify=verify, session=session).chat("hi").content
 
     trusting = ssl.create_default_context(cafile=tls_server.cert_path)
-    assert work(trusting) == "hello"
-    client_error(lambda: work(ssl.create_default_context()), APIConnectionError)
-    error = client_error(lambda: work(verify, session=faults_session), ValidationError)
-    assert "verify" in str(error)
-    if faults_session:
-        client_error(lambda: work(trusting, session=faults_session), ValidationError)
+    assert told(trusting) == "hello"
+    client_error(lambda: told(ssl.create_default_context()), APIConnectionError)
+    for verify in (["ca.pem"], 3.5, object(), {"a": 1}, *[trusting][: bool(faults_session)]):
+        assert "verify" in str(client_error(lambda: told(verify, faults_session), ValidationError))
 
 
 WITHOUT_SSL = """
@@ -7375,32 +6871,28 @@ def test_a_proxy_that_is_no_url_is_understood_or_told_without_its_password(
     url = "%s://far.invalid/v1" % ("https" if target.tls else "http")
     with Proxy(target) as proxy:
         monkeypatch.setenv(name, value.replace("AT", "127.0.0.1:%d" % proxy.port))
-        given = {"base_url": url, "session": faults_session, "verify": False}
-        with patient_client(target, **given) as client:
-            got = ending(client)
-            if got != "hello":
-                told = words_of(got) if not faults_session else str(got)
-                assert not re.search("mallory|hunter|two", told), told
-                assert_is_of_this_side(got, client, "proxy", "PROXY")
-                assert faults_session or name.lower() in str(got).lower()
-        assert got == "hello" or value.strip() != "http://AT" or faults_session
+        client = patient_client(None, base_url=url, session=faults_session, verify=False)
+        got = ending(client)
+    if got != "hello":
+        told = words_of(got) if not faults_session else str(got)
+        assert not re.search("mallory|hunter|two", told), told
+        assert_is_of_this_side(got, client, "proxy", "PROXY")
+        assert faults_session or value.strip() != "http://AT" and name.lower() in told.lower()
 
 
 @pytest.mark.parametrize("status, attempts", [(407, 1), (502, 3), (503, 3)])
-@pytest.mark.parametrize("tunnel", [False, True], ids=["http:", "https:"])
+@pytest.mark.parametrize("scheme", ["http", "https"])
 def test_a_password_that_a_proxy_wants_is_asked_for_once_and_a_proxy_that_is_down_again(
-    faults_session, monkeypatch, status, attempts, tunnel
+    server, faults_session, monkeypatch, status, attempts, scheme
 ):
-    with LoopbackServer() as proxy:
-        headers = {"proxy-authenticate": "Basic"}
-        proxy.default = Answer(status, body="<p>", headers=headers, close=True)
-        name, scheme = ("HTTPS_PROXY", "https") if tunnel else ("HTTP_PROXY", "http")
-        monkeypatch.setenv(name, proxy.origin.replace("//", "//mallory:hunter2@"))
-        given = {"base_url": scheme + "://127.0.0.1:9/v1", "max_retries": 2}
-        error = ending(client_for(proxy, session=faults_session, **given))
-    assert len(proxy.requests) == attempts and "%d attempt" % attempts in str(error)
-    assert isinstance(error, openai_mini.APIError) and "hunter2" not in str(error)
-    assert "proxy" in str(error).lower() or status != 407 and not tunnel
+    headers = {"proxy-authenticate": "Basic"}
+    server.default = Answer(status, body="<p>", headers=headers, close=True)
+    monkeypatch.setenv(scheme + "_proxy", server.origin.replace("//", "//mallory:hunter2@"))
+    given = {"base_url": scheme + "://127.0.0.1:9/v1", "max_retries": 2}
+    error = ending(client_for(server, session=faults_session, **given))
+    assert len(server.requests) == attempts and "%d attempt" % attempts in str(error)
+    assert isinstance(error, APIError) and "hunter2" not in str(error)
+    assert "proxy" in str(error).lower() or status != 407 and scheme == "http"
 
 
 class PlainHttp(Listener):
@@ -7415,37 +6907,22 @@ class PlainHttp(Listener):
 def test_an_error_of_a_connection_names_host_and_port_and_the_setting_to_change(
     server, tls_server, faults_session, monkeypatch, wrong
 ):
-    plain, setting = PlainHttp(), "base_url="
-    target = {"http": tls_server, "https": plain}.get(wrong, server)
-    place = "127.0.0.1:%d" % target.port
-    url = "%s://%s/v1" % ("https" if wrong == "https" else "http", place)
-    if wrong in ("nobody", "proxy"):
-        server.close()
-    if wrong == "no host":
-        url, place = "http://nowhere.invalid:81/v1", "nowhere.invalid"
-    elif wrong == "proxy":
-        monkeypatch.setenv("HTTP_PROXY", server.origin)
-        url, setting = "http://far.invalid/v1", "proxy"
-    with plain, client_for(server, base_url=url, session=faults_session, max_retries=2) as client:
-        error = ending(client)
+    with PlainHttp() as plain:
+        target = {"http": tls_server, "https": plain}.get(wrong, server)
+        place = "127.0.0.1:%d" % target.port
+        if target is server:
+            server.close()
+        url = "%s://%s/v1" % ("https" if wrong == "https" else "http", place)
+        if wrong == "no host":
+            url, place = "http://nowhere.invalid:81/v1", "nowhere.invalid"
+        elif wrong == "proxy":
+            monkeypatch.setenv("HTTP_PROXY", server.origin)
+            url = "http://far.invalid/v1"
+        error = ending(client_for(None, base_url=url, session=faults_session, max_retries=2))
     assert isinstance(error, APIConnectionError), repr(error)
-    assert place in str(error) and setting in str(error).lower() and "3 attempts" in str(error)
-    if wrong == "nobody":
-        assert isinstance(error.__cause__, ConnectionRefusedError)
-
-
-def test_a_session_keeps_its_auth_where_no_key_is_given_and_the_schemes_that_it_mounts(server):
-    class Mounted(requests.adapters.HTTPAdapter):
-        def send(self, request, **how):
-            request.url = request.url.replace("mine://somewhere", server.origin)
-            return super().send(request, **how)
-
-    with requests.Session() as session:
-        session.auth = ("user", "password")
-        session.mount("mine://", Mounted())
-        for url in (server.url, "mine://somewhere/v1"):
-            assert OpenAIMini(base_url=url, session=session).chat("hi").content == "hello"
-    assert client_sent(server) == ["Basic dXNlcjpwYXNzd29yZA=="] * 2
+    assert ("proxy" if wrong == "proxy" else "base_url=") in str(error).lower()
+    assert place in str(error) and "3 attempts" in str(error)
+    assert wrong != "nobody" or isinstance(error.__cause__, ConnectionRefusedError)
 
 
 # This program
@@ -7467,7 +6944,7 @@ def test_headers_as_bytes_go_out_as_they_are(server, faults_session):
         for bad in ({"X-A": b"a\r\nX-Evil: 1"}, {b"X-A\n": "a"}):
             client_error(lambda: client.chat("hi", extra_headers=bad), ValidationError)
     (asked,) = server.requests
-    sent = [asked.headers[name] for name in ("x-a", "x-b", "x-c", "x-d", "x-e")]
+    sent = [asked.headers["x-" + letter] for letter in "abcde"]
     assert sent == ["v", "w", "größe", "x", "\xe2\x82\xac"]
 
 
@@ -7485,25 +6962,21 @@ IN_A_HANDLER = """
     work, is_first = sys.argv[2], sys.argv[3] == "first"
     if not is_first:
         eval(work), client.list_models()
-    calls, errors, depth = [], [], []
+    calls, errors, amid = [], [], []
 
     def handler(*_):
-        if not depth:
-            depth.append(1)
+        if not amid:
+            amid.append(1)
             try:
                 calls.append(client.list_models())
             except openai_mini.OpenAIError as error:
-                if not is_first:  # amid an import it may be told that it cannot
-                    errors.append("in the handler: %s" % error)
-            depth.clear()
+                errors.extend([] if is_first else [error])  # amid an import it may be told so
+            amid.clear()
 
     signal.signal(signal.SIGALRM, handler)
     signal.setitimer(signal.ITIMER_REAL, 0.003, 0.003)
     while not errors:
-        try:
-            eval(work)
-        except openai_mini.OpenAIError as error:
-            errors.append(str(error))
+        eval(work)
         if is_first or len(calls) > 40:
             break
     signal.setitimer(signal.ITIMER_REAL, 0)
@@ -7543,20 +7016,17 @@ UNDER_GEVENT = """
 
 def test_under_gevent_fifty_calls_run_at_once_and_a_wait_blocks_nobody_else(server):
     pytest.importorskip("gevent")
-    gate, asked = threading.Barrier(50), []
+    gate, slow = threading.Barrier(50), itertools.cycle([True, False])
 
     def answer(request):
-        text = request.json["messages"][0]["content"]
-        if text == "together":
+        if b"together" in request.body:
             gate.wait(20)
-        asked.append(text)
-        slow = text == "slow" and asked.count("slow") % 2
-        return Answer(429, headers={"retry-after-ms": "300"}) if slow else usual(request)
+        is_slow = b"slow" in request.body and next(slow)
+        return Answer(429, headers={"retry-after-ms": "300"}) if is_slow else usual(request)
 
     server.default = answer
     done = run_python(UNDER_GEVENT, server.url)
-    lines = ["50 [1, 2]", "hello True", "hello True", "hello"]
-    assert done.stdout.splitlines() == lines and not done.stderr, done
+    assert done.stdout == "50 [1, 2]\nhello True\nhello True\nhello\n" and not done.stderr, done
 
 
 # Ends
@@ -7577,7 +7047,6 @@ OPENED = """
 """
 LEFT = {
     "in a variable": "stream = opened()",
-    "in a cycle": "window.stream = opened()",
     "in a callback": "window.stream = opened(); window.close = lambda: window.stream.close()",
     "in a traceback": """
     try:
@@ -7587,8 +7056,6 @@ LEFT = {
         kept = [error, stream]
         kept.append(kept)""",
     "a streaming response": "window.answer = client.models.with_streaming_response.list()",
-    "a raw answer": "window.answer = client.chat.completions.with_streaming_response.create("
-    "model='m', messages=[{'role': 'user', 'content': 'x'}], stream=True).__enter__()",
     "a map": "window.results = client.map('chat', ['x'] * 200); next(window.results)",
     "jobs at work": "window.jobs = [client.submit('stream_chat', 'x') for _ in range(30)]",
     "a thread that reads": "threading.Thread(target=lambda: list(opened()), daemon=True).start()",
@@ -7600,9 +7067,12 @@ LEFT = {
 
 @pytest.fixture
 def endless(server):
-    """Streams begin and do not end; all else is answered."""
-    held = Answer(sse=chunks("a", "b"), wait=threading.Event(), hold_after=1)
-    server.default = lambda request: held if b'"stream":true' in request.body else usual(request)
+    """Streams begin and do not end, what says `wait` waits; all else is answered."""
+    stream = Answer(sse=chunks("a", "b"), wait=threading.Event(), hold_after=1)
+    held = Answer(wait=threading.Event())
+    server.default = lambda request: (
+        stream if b'"stream":true' in request.body else held if b"wait" in request.body
+        else usual(request))  # fmt: skip
     return server
 
 
@@ -7620,7 +7090,7 @@ STOPPED = """
     signal.signal(signal.SIGALRM, stop)
     try:
         signal.setitimer(signal.ITIMER_REAL, float(sys.argv[2]), 1)
-        %s
+        exec(sys.argv[4])
         signal.pause()
     except KeyboardInterrupt:
         signal.setitimer(signal.ITIMER_REAL, 0)
@@ -7640,17 +7110,12 @@ AT_WORK = {
 @pytest.mark.parametrize("work", AT_WORK)
 @pytest.mark.parametrize("when", ["cold 0.001", "cold 0.03", "cold 0.1", "warm 0.001", "warm 0.05"])
 def test_a_program_may_end_at_any_moment(endless, work, when):
-    """In mid-call, mid-stream, mid-map, and with threads at work; also in its first imports, where
-    an interrupt may become another exception of the standard library's."""
-    held = Answer(json=CHAT, wait=threading.Event())
-    others = endless.default
-    endless.default = lambda request: held if b"wait" in request.body else others(request)
-    script = OPENED + textwrap.dedent(STOPPED % AT_WORK[work]).replace("\n", "\n    ")
+    """In its first imports an interrupt may become another exception of the standard library's."""
     state, after_s = when.split()
-    done = run_python(script, endless.url, after_s, state, timeout=20)
-    assert done.returncode == 7 and "openai_mini" not in done.stderr or (
-        state == "cold" and done.returncode == 1
-    ), done
+    argv = endless.url, after_s, state, AT_WORK[work]
+    done = run_python(OPENED + STOPPED, *argv, timeout=20)
+    is_amid_imports = state == "cold" and done.returncode == 1
+    assert is_amid_imports or done.returncode == 7 and "openai_mini" not in done.stderr, done
 
 
 # A line that loses things
@@ -7658,8 +7123,8 @@ def test_a_program_may_end_at_any_moment(endless, work, when):
 
 class Line(Listener):
     """Passes bytes on to a server, piece by piece; `fate(is_answer, count)`, asked before each with
-    the bytes that have gone that way, says what becomes of it: "hole" (nothing gets through any
-    more), "cut" (reset), seconds to hold it back, or None."""
+    the bytes that have gone that way, is "hole" (nothing gets through any more), "cut" (reset), or
+    seconds to hold it back."""
 
     def __init__(self, to, fate):
         self._to, self._fate = ("127.0.0.1", to.port), fate
@@ -7676,59 +7141,50 @@ class Line(Listener):
                     fate = self._fate(source is onward, counts[source])
                     if fate == "cut":
                         linger = struct.pack("ii", 1, 0)
-                        sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, linger)
-                        return
-                    if fate == "hole":
-                        selector.unregister(source)
-                        self._closing.wait(1)  # a line that is dead says nothing, not even an end
-                        return
+                        return sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, linger)
+                    if fate == "hole":  # a line that is dead says nothing, not even an end
+                        return self._closing.wait(1)
                     piece = source.recv(1 << 14)
                     if not piece:
                         return
-                    time.sleep(fate or 0)
+                    time.sleep(fate)
                     counts[source] += len(piece)
                     (onward if source is sock else sock).sendall(piece)
 
 
-FATES = {  # what: (fate, the work, what comes out, requests at the server)
-    "5 % held back": (None, "chats", "hello", 20),
-    "hole in an answer": (("hole", True, 20), "chat", APITimeoutError, 2),
-    "hole before an answer": (("hole", True, 0), "chat", APITimeoutError, 2),
-    "hole in a stream": (("hole", True, 150), "stream", APITimeoutError, 1),
-    "hole in an upload": (("hole", False, 1 << 16), "upload", APITimeoutError, 0),
-    "cut in an answer": (("cut", True, 20), "chat", APIError, 3),
-    "cut in a stream": (("cut", True, 150), "stream", APIError, 1),
-    "cut in an upload": (("cut", False, 1 << 16), "upload", APIConnectionError, 0),
-}  # fmt: skip
+FATES = {  # what: (its fate, whether of the answer, after bytes), what comes out, requests
+    "5 % held back": (("late", None, 0), None, 20),
+    "hole in an answer": (("hole", True, 20), APITimeoutError, 2),
+    "hole in a stream": (("hole", True, 150), APITimeoutError, 1),
+    "hole in an upload": (("hole", False, 1 << 16), APITimeoutError, 0),
+    "cut in a stream": (("cut", True, 150), APIError, 1),
+    "cut in an upload": (("cut", False, 1 << 16), APIConnectionError, 0),
+}
 
 
 @pytest.mark.parametrize("what", FATES)
 def test_over_a_bad_line_a_call_ends_and_is_billed_as_often_as_allowed(server, what):
     """A POST that timed out may have been billed: it is sent once more at most, a stream that has
     begun not at all."""
-    broken, work, right, billed = FATES[what]
+    (fate, of_answer, after), right, billed = FATES[what]
     lottery = random.Random(5)
 
-    def fate(is_answer, count):
-        if broken is None:
-            return 0.2 if lottery.random() < 0.05 else None
-        return broken[0] if is_answer is broken[1] and count >= broken[2] else None
+    def fate_of(is_answer, count):
+        if fate == "late":
+            return 0.2 * (lottery.random() < 0.05)
+        return fate if is_answer is of_answer and count >= after else 0
 
     answer = Answer(json=CHAT, drip=100, pause=0.005)
     stream = Answer(sse=chunks(*"abcdefgh"), pause=0.02)
     server.default = lambda asked: stream if b'"stream":true' in asked.body else answer
-    works = {
-        "chat": lambda client: client.chat("hi").content,
-        "chats": lambda client: {client.chat("hi").content for _ in range(20)}.pop(),
-        "stream": lambda client: list(client.stream_chat("hi")),
-        "upload": lambda client: client.upload_file(bytes(30_000_000)),
-    }
-    options = {"timeout": (5, 0.3 if broken else 5), "max_retries": 2}
-    with Line(server, fate) as line, client_for(line, **options) as client:
-        if isinstance(right, str):
-            assert works[work](client) == right
+    options = {"timeout": (5, 5 if fate == "late" else 0.3), "max_retries": 2}
+    with Line(server, fate_of) as line, client_for(line, **options) as client:
+        work = {"answer": lambda: client.chat("hi"), "stream": lambda: streamed(client),
+                "upload": lambda: client.upload_file(bytes(30_000_000))}  # fmt: skip
+        if fate == "late":
+            assert [ending(client) for _ in range(20)] == ["hello"] * 20
         else:
-            client_error(lambda: works[work](client), right)
+            client_error(work[what.split()[-1]], right)
         assert client.stats()["queue"] == {"running": 0, "waiting": 0}
     assert len(server.requests) == billed
 
@@ -7785,6 +7241,7 @@ if os.environ.get("OPENAI_MINI_PACKED"):
         done = subprocess.run([*command, server.url, tls_server.url], stdout=-1, stderr=-1)
         first, second = done.stdout.decode().splitlines()
         assert first == "hello" and "certificate" in second, done
+
 
 # ------------------------------------------------------------------------------------------------
 # Offline
