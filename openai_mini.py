@@ -929,13 +929,12 @@ class RequestQueue:
         too_few = not is_nested and self._lock.do(self._add_job, (*place, job))
         results.append(future)
         if is_nested:
-            self._run(job, False)
+            self._run(job, None)
         elif too_few:
             try:
                 threading.Thread(target=self._work, name="openai_mini", daemon=True).start()
             except RuntimeError as error:  # the system has no thread left
-                self._lock.do(self._end_worker)
-                if not self._workers:  # else those that run do the job
+                if self._lock.do(self._end_worker) and not self._workers:  # else another does it
                     results.pop().cancel()
                     raise QueueFullError("no thread can be started: %s" % error) from None
         return results
@@ -1034,22 +1033,22 @@ class RequestQueue:
 
     def _work(self) -> None:
         """Run one job after the other in this thread, until there is none for a while."""
-        local = self._local.__dict__
+        local, slot = self._local.__dict__, _Slot(self, None, None)
+        self._lock.do(self._offer, slot)
         while True:
-            slot = _Slot(self, None, None)
-            self._lock.do(self._offer, slot)
             while not slot.wait(0.5):  # a thread without a job for so long ends
                 if self._lock.do(self._end_worker, slot):
                     return
-            job, slot.work = slot.work, None
             local["slot"], local["job"] = slot, slot.job
-            del slot  # so that it comes back if the job takes it and drops it
-            self._run(job, True)
+            # Only `local` keeps the slot: it comes back if the job takes it and drops it.
+            job, slot = vars(slot).pop("work"), _Slot(self, None, None)
+            self._run(job, slot)
             del job  # its result belongs to the caller only
 
-    def _run(self, job: Any, has_slot: bool) -> None:
+    def _run(self, job: Any, next_slot: _Slot | None) -> None:
         """Call a job's function and tell its future. The slot is given back before, so whoever has
-        the last result finds nothing running."""
+        the last result finds nothing running; and the worker is offered before, with its next slot,
+        so that the first in line starts, be it a job or a caller."""
         future, function, args, kw = job
         tell, value = future.cancelled, ()  # type: Any, Any
         if future.set_running_or_notify_cancel():
@@ -1057,7 +1056,8 @@ class RequestQueue:
                 tell, value = future.set_result, (function(*args, **kw),)
             except BaseException as error:
                 tell, value = future.set_exception, (error,)
-        if has_slot:
+        if next_slot:
+            self._lock.do(self._offer, next_slot)
             self.slot().release()  # no effect if the job has taken its slot
         tell(*value)
         del job, future, function, args, value, tell  # else an error's traceback makes a cycle
@@ -1289,7 +1289,7 @@ class Result(dict):  # type: ignore[type-arg]
 
     def model_copy(self, *, update: Any = None, deep: bool = False) -> Result:
         copied = type(self)(_parse_json(self.to_json()), **(update or {}))
-        vars(copied).update(vars(self))
+        vars(copied).update(vars(self), _message=None)
         return copied
 
     model_dump = dict = to_dict
@@ -1354,6 +1354,7 @@ def _fit_message(message: Any, own_ids: str = "") -> Any:
     fit = Result(message, role=message.get("role") or "assistant", tool_calls=calls)
     if not calls:
         del fit["tool_calls"]
+    vars(fit).update(getattr(message, "__dict__", {}))
     return message if fit == message else fit
 
 
@@ -1957,7 +1958,9 @@ class _File:
         own = getattr(file, "filename", None) or getattr(file, "name", None)  # or a descriptor
         own = os.fsdecode(own) if isinstance(own, (str, bytes, os.PathLike)) else "<"  # "<stdin>"
         own = os.path.basename(own) if own[:1] != "<" else by_content
-        self.name = str(name or given or own or by_content)
+        self.name = name or given or own or by_content
+        if not isinstance(self.name, str):
+            raise ValidationError("the name of a file is %.80r: a str is needed" % (self.name,))
         kind = kind or _type_of(self.name) or _type_of(by_content)
         self.type = kind or "application/octet-stream"
         self.size = self.file.seek(0, 2) - self.start
@@ -2722,8 +2725,12 @@ class _Exchange:
             return binary
         if kind == "text":
             return content.decode("utf-8", "replace")
-        if kind == "transcript" and not re.match(rb'\s*\{\s*["}]', content):  # but text, srt, vtt
-            content = json.dumps({"text": content.decode("utf-8", "replace")}).encode()
+        if kind == "transcript":  # JSON; or text, srt, vtt, which may begin with a brace too
+            text = content.decode("utf-8", "replace")
+            is_text = str(self.response.headers.get("content-type"))[:5] == "text/"
+            begins_as_json = re.match(r'\s*\{\s*["}]', text)
+            if not begins_as_json or is_text and not isinstance(_json_or_text(text), Result):
+                content = json.dumps({"text": text}).encode()
         data = _parse_json(content if content or kind != "json" else b"{}", kind != "json")
         self._check(data)
         if not isinstance(data, Result):
@@ -2976,6 +2983,14 @@ MAX_EMBEDDING_CHARS = 600_000
 NOT_GIVEN = omit = type("NotGiven", (), {"__bool__": lambda self: False})()
 
 
+class _ChatOfClient:
+    """`client.chat`: called, it answers a conversation; `client.chat.completions` is the official
+    package's shape. Made when it is first used, and kept in the client."""
+
+    def __get__(self, client: Any, owner: Any = None) -> Any:
+        return vars(client).setdefault("chat", _Chat(client, ("chat",))) if client else self
+
+
 class OpenAIMini:
     """A client of the OpenAI API, or of any server that speaks it.
 
@@ -3006,7 +3021,7 @@ class OpenAIMini:
     ValidationErrors.
     """
 
-    chat: _Chat  # client.chat(messages), and client.chat.completions of the official package
+    chat = _ChatOfClient()
     priority = NORMAL
     base_url = property(lambda self: vars(self)["base_url"], doc="The server as it was given.")
     _stats = _transport = _queue = _jobs = _breaker = None  # type: Any
@@ -3024,7 +3039,9 @@ class OpenAIMini:
         default_query: Mapping[str, Any] | None = None, verify: Any = None, session: Any = None,
         validate: bool | None = None, debug: bool = False, on_event: Any = None,
     ) -> None:  # fmt: skip
-        self._configure({name: value for name, value in locals().items() if name != "self"})
+        given = {n: v for n, v in locals().items() if n != "self" and v is not NOT_GIVEN}
+        usual: dict[str, Any] = {"api_key": None, **(OpenAIMini.__init__.__kwdefaults__ or {})}
+        self._configure({**usual, **given})
 
     def _configure(self, options: dict[str, Any]) -> None:
         """Check the options, of which each is an attribute of its name, and set up what they say;
@@ -3066,8 +3083,9 @@ class OpenAIMini:
         except ValueError:  # of its port or brackets
             is_url = False
         if not is_url or "@" in url.netloc:
-            what = "base_url= is no http:// or https:// URL, or has a user or password in it"
-            raise ValidationError(what, advice="Pass a key as api_key=.")
+            what = "base_url=%.200s is no http:// or https:// URL, or has a user or password in it"
+            shown = repr(given) if "@" not in given else ""
+            raise ValidationError(what % shown, advice="Pass a key as api_key=.")
         self._origin = "%s://%s" % (url.scheme, url.netloc.lower())
         self._base = self._origin + url.path.rstrip("/")
         self._default_host = self._origin == DEFAULT_HOST
@@ -3303,8 +3321,8 @@ class OpenAIMini:
             raise ValidationError("input=%.80r: a str, or a list of them, is needed" % (input,))
         inputs = [input] if isinstance(input, str) else list(input)
         inputs = [inputs] if inputs and isinstance(inputs[0], int) else inputs  # tokens of one text
-        if None in inputs:
-            raise ValidationError("input[%d] is None: a text is needed" % inputs.index(None))
+        for number in (number for number, one in enumerate(inputs) if one is None):
+            raise ValidationError("input[%d] is None: a text is needed" % number)
         _json_bytes({"input": inputs})  # all is checked before anything is billed
         vectors: list[list[float]] = []
         most, began_at, part = MAX_EMBEDDING_INPUTS, time.monotonic(), inputs
@@ -3491,11 +3509,11 @@ class OpenAIMini:
 
     def __getattr__(self, name: str) -> Any:
         if name in _OFFICIAL_VERBS:
-            return lambda path, *, body=None, cast_to=None, stream_cls=None, **more: self.request(
-                name, path, json=body, **more
+            return lambda path, *, body=None, options=None, cast_to=None, stream_cls=None, **more: (
+                self.request(name, path, json=body, **{**(options or {}), **more})
             )
         if name in _TOP_LEVEL:
-            part = _Chat(self, ("chat",)) if name == "chat" else getattr(_Resource(self, ()), name)
+            part = getattr(_Resource(self, ()), name)
             return self.__dict__.setdefault(name, part)  # kept, with what a test puts on it
         raise _unknown_name("OpenAIMini", name, (*_TOP_LEVEL, *dir(type(self))))
 
@@ -3698,7 +3716,7 @@ def _messages(messages: Any) -> list[Any]:
         return [{"role": "user", "content": messages}]
     if not hasattr(messages, "__iter__") or isinstance(messages, (bytes, dict)) or not messages:
         raise ValidationError("messages is no list of messages, and no str: %.80r" % (messages,))
-    listed = list(messages)
+    listed = list(messages) or [None]
     for number, message in enumerate(listed):
         role = message.get("role") if isinstance(message, dict) else None
         is_call = role == "assistant" and len(message) > 1
@@ -3863,7 +3881,13 @@ def _read_parameters(function: Any, defs: dict[str, Any]) -> tuple[dict[str, Any
     properties = {name: schema for name, (schema, _) in read.items()}
     schema = {"type": "object", "properties": properties, "required": required}
     schema.update({"$defs": defs} if defs else {})
-    return schema, lambda **values: function(**{n: read[n][1](one) for n, one in values.items()})
+
+
+    def call(**values: Any) -> Any:
+        known = {name: read[name][1](values[name]) for name in read.keys() & values.keys()}
+        return function(**{**values, **known})
+
+    return schema, call
 
 
 _JSON_TYPES = {str: "string", int: "integer", float: "number", bool: "boolean", type(None): "null"}
@@ -3875,6 +3899,8 @@ def _read_hint(hint: Any, defs: dict[str, Any]) -> tuple[dict[str, Any], Any]:
     import typing
 
     kind, args = typing.get_origin(hint) or hint, typing.get_args(hint)
+    bases = [base for base in (list, dict) if isinstance(kind, type) and issubclass(base, kind)]
+    kind = bases[0] if len(bases) == 1 else kind  # list for Sequence and so on, dict for Mapping
     if kind in (typing.Any, object):
         return {}, lambda value: value
     if kind is typing.Literal or hasattr(hint, "__members__"):  # the latter is an Enum
@@ -3912,9 +3938,10 @@ def _first_that_fits(read: list[Any], value: Any) -> Any:
 
 def _checked(kind: Any, value: Any) -> Any:
     """A JSON value of the type `kind`; a whole number is a float too, and true is no number."""
-    if type(value) is not kind and (kind, type(value)) != (float, int):
+    is_number = {kind, type(value)} == {int, float} and kind(value) == value
+    if type(value) is not kind and not is_number:
         raise TypeError("%.80r is no %s" % (value, kind.__name__))
-    return float(value) if kind is float else value
+    return kind(value) if is_number else value
 
 
 def _tool_message(functions: dict[str, Any], call: Any) -> dict[str, Any]:
@@ -4081,6 +4108,8 @@ def _with_numbers(result: Any) -> Any:
 
 def _as_list(value: Any) -> Any:
     """A generator, set or view as a list, as the official package takes them; all else as it is."""
+    if hasattr(value, "tolist"):  # of numpy or pandas
+        return value.tolist()
     is_one = hasattr(value, "__getitem__") or hasattr(value, "model_dump") or _is_file(value)
     return list(value) if hasattr(value, "__iter__") and not is_one else value
 
@@ -4287,6 +4316,8 @@ def main(argv: list[str] | None = None) -> int:
       openai-mini --base-url http://localhost:11434/v1 -m llama3 "Hello"
       openai-mini --offline "Hello"
     """
+    for name in ("stdin", "stdout", "stderr"):  # None: it was closed
+        setattr(sys, name, getattr(sys, name) or open(os.devnull, "r+"))
     try:
         return _run_command(_parser().parse_intermixed_args(argv))
     except BrokenPipeError:  # nobody reads on, nor is to be told at the interpreter's end
@@ -4380,6 +4411,10 @@ def _json_object(given: str) -> dict[str, Any]:
     return {**json.loads(given if given[:1] == "{" else _read(given))}
 
 
+# As argparse names them to the user.
+_key_value.__name__, _json_object.__name__ = "KEY=VALUE", "JSON object"
+
+
 def _read(name: str) -> str:
     """A text in UTF-8, or in UTF-16 with its byte order mark; `-` is standard input."""
     with sys.stdin.buffer if name == "-" else open(name, "rb") as file:
@@ -4425,7 +4460,10 @@ def _print(items: Iterable[Any], end: str = "\n") -> None:
             text = item if isinstance(item, str) else item.decode("utf-8", "replace")
             item = re.sub("[\0-\x08\x0b-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069]", "?", text)
         data = item if isinstance(item, bytes) else (item + end).encode(encoding, "replace")
-        sys.stdout.buffer.write(data)
+        if hasattr(sys.stdout, "buffer"):
+            sys.stdout.buffer.write(data)
+        else:  # a program's own, such as a StringIO
+            sys.stdout.write(data.decode(encoding, "replace"))
         sys.stdout.flush()
 
 

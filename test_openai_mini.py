@@ -52,7 +52,7 @@ import zipapp
 import zlib
 from collections import namedtuple
 from typing import List, Optional
-from urllib.parse import parse_qs, parse_qsl, urlsplit
+from urllib.parse import parse_qs, parse_qsl
 
 import hypothesis
 import hypothesis.strategies as st
@@ -81,7 +81,7 @@ hypothesis.settings.load_profile("suite")
 
 
 class FakeClock:
-    """A clock that moves only when told; `clock.sleep(s)` advances it and is noted in `sleeps`."""
+    """A clock that moves only when told, as by `clock.sleep(s)`, which `sleeps` notes."""
 
     def __init__(self, now: float = 1000.0):
         self.now, self.sleeps = now, []
@@ -123,8 +123,8 @@ def chunks(*texts: str, finish="stop", usage=None) -> list:
 
 
 def sse_bytes(item) -> bytes:
-    """An item of `Answer(sse=...)`: bytes as they are, ("name", item) as a named event, anything
-    else as a data line: a str as it is, other things as JSON."""
+    """Bytes as they are, ("name", item) as a named event, else a data line: a str as it is, other
+    things as JSON."""
     if isinstance(item, bytes):
         return item
     if isinstance(item, tuple):
@@ -137,7 +137,7 @@ class Answer:
 
     # The body: a value, bytes or str, events (see `sse_bytes`; `done` adds `[DONE]`), or a list of
     # bytes (or a function that returns an iterator). Each piece, or with drip=n each n bytes, goes
-    # out by itself, as one transfer chunk if framed so.
+    # out by itself.
     json, body, sse, pieces, done, drip = ..., None, None, None, True, None
     framing = None  # "length", "chunked" (the default for `sse`), "close", "http10"
     gzip = False  # True, "deflate", "rawdeflate"; flushed after each piece
@@ -154,8 +154,8 @@ class Answer:
     def __init__(self, status: int = 200, **options):
         assert all(name in vars(Answer) for name in options), options
         vars(self).update(options, status=status)
-        headers = self.headers
-        self.headers = list(headers.items() if isinstance(headers, dict) else headers)
+        if isinstance(self.headers, dict):
+            self.headers = self.headers.items()
         self.framing = self.framing or ("length" if self.sse is None else "chunked")
         self.coding = "gzip" if self.gzip is True else self.gzip
         self.limit = self.cut if self.reset is None else self.reset
@@ -192,8 +192,10 @@ class Answer:
         else:
             body = self.body or b"" if self.json is ... else json.dumps(self.json)
             pieces = [body.encode() if isinstance(body, str) else body]
-        whole, n = b"".join(pieces) if self.drip else b"", self.drip
-        return [whole[i : i + n] for i in range(0, len(whole), n)] if n else pieces
+        if not self.drip:
+            return pieces
+        whole = b"".join(pieces)
+        return [whole[i : i + self.drip] for i in range(0, len(whole), self.drip)]
 
     def _head(self, length, closing: bool) -> bytes:
         kind = "application/octet-stream" if self.json is ... else "application/json"
@@ -256,7 +258,7 @@ Part = namedtuple("Part", "name filename content_type body")
 
 class Request:
     """One request as it came. `query` has a list where a name is repeated; `headers` has lower-case
-    names; `length` is the body's, also if it was not kept; `connection` counts from 1."""
+    names; `length` is the body's; `connection` counts from 1."""
 
     def __init__(self, raw_head: bytes, connection: int):
         self.raw_head, self.connection, self.body, self.length = raw_head, connection, b"", 0
@@ -302,7 +304,6 @@ class Request:
 
 
 def _has_hung_up(sock) -> bool:
-    """Whether the other side has closed; what it may have sent is left where it is."""
     try:
         return not socket.socket.recv(sock, 1, socket.MSG_PEEK | socket.MSG_DONTWAIT)
     except OSError as error:
@@ -319,7 +320,6 @@ def _read_head(reader) -> bytes:
 
 
 def _read_body(reader, headers: dict):
-    """The body's bytes in pieces, transfer coding undone."""
     chunked = headers.get("transfer-encoding", "").lower() == "chunked"
     size = -1 if chunked else int(headers.get("content-length", 0))
     while size:
@@ -344,7 +344,7 @@ def loopback_thread(target, *args) -> threading.Thread:
 
 
 class Listener:
-    """A socket on 127.0.0.1 with a thread for each connection, which does `serve(number, sock)`."""
+    """A socket on 127.0.0.1, and a thread for each connection that does `serve(number, sock)`."""
 
     open_connections = property(lambda self: len(self._open))
 
@@ -353,7 +353,7 @@ class Listener:
         if tls:
             self.tls.load_cert_chain(*certificate())
         self.connections = self.hung_up = 0  # accepted, and closed by the client, so far
-        self.failures: list = []  # tracebacks of what went wrong in here
+        self._failures: list = []  # tracebacks
         self._changed = threading.Condition()  # guards what is counted; notified at each change
         self._closing = threading.Event()
         self._open: dict = {}  # number -> socket
@@ -368,7 +368,7 @@ class Listener:
 
     def __exit__(self, *exc_info):
         self.close()
-        assert not self.failures, "\n".join(self.failures)
+        assert not self._failures, "\n".join(self._failures)
 
     def close(self) -> None:
         """Close every socket and wait for every thread; may be called again."""
@@ -385,7 +385,6 @@ class Listener:
             assert not thread.is_alive(), "a thread hangs"
 
     def drop_connections(self) -> None:
-        """Close all connections from this side, idle or not."""
         with self._changed:
             self._dropped.update(self._open)
             for sock in self._open.values():
@@ -429,7 +428,7 @@ class Listener:
         except OSError:
             gone = number not in self._dropped and not self._closing.is_set()
         except Exception:
-            self.failures.append(traceback.format_exc())
+            self._failures.append(traceback.format_exc())
         finally:
             with self._changed:
                 with contextlib.suppress(OSError):
@@ -466,7 +465,7 @@ class LoopbackServer(Listener):
         self._answers.extend(answers)
 
     def wait_requests(self, number: int = 1) -> bool:
-        """Wait until `number` requests in all have been read to their last byte."""
+        """Wait until `number` requests in all have been read."""
         return self.wait_for(lambda: len(self.requests) >= number)
 
     def serve(self, number: int, sock) -> None:
@@ -475,7 +474,7 @@ class LoopbackServer(Listener):
                 pass
 
     def _serve_one(self, number: int, sock, reader) -> bool:
-        """Read a request and answer it; whether the connection stays open."""
+        """Whether the connection stays open."""
         request = Request(_read_head(reader), number)
         kept = []
         for piece in _read_body(reader, request.headers):
@@ -533,11 +532,8 @@ class LoopbackServer(Listener):
 
 
 class Proxy(Listener):
-    """A forward proxy, for the absolute form and for CONNECT; `asked` is the `Request`s it got.
-    With `tls` it is spoken to by TLS.
-
-    All goes to `to`, a server of ours, whatever address was asked for: nothing leaves the machine.
-    """
+    """A forward proxy, for the absolute form and for CONNECT; `asked` is the `Request`s it got. All
+    goes to `to`, a server of ours, whatever address was asked for: nothing leaves the machine."""
 
     def __init__(self, to: LoopbackServer, tls: bool = False):
         self.asked, self._to = [], ("127.0.0.1", to.port)
@@ -554,9 +550,7 @@ class Proxy(Listener):
             if request.method == "CONNECT":
                 sock.sendall(b"HTTP/1.1 200 Connection established\r\n\r\n")
             else:
-                origin = urlsplit(request.target)._replace(scheme="", netloc="").geturl()
-                head = request.raw_head.replace(request.target.encode(), origin.encode() or b"/", 1)
-                head = re.sub(rb"(?i)\r\n(proxy-[^:]*|connection):[^\r]*", b"", head)
+                head = re.sub(rb"(?i)\r\n(proxy-[^:]*|connection):[^\r]*", b"", request.raw_head)
                 onward.sendall(head.replace(b"\r\n", b"\r\nConnection: close\r\n", 1))
             with contextlib.suppress(OSError):
                 _relay(sock, onward)
@@ -632,7 +626,7 @@ def eventually(condition, timeout: float = 10, what: str = "it") -> bool:
 
 def left_over() -> set:
     """The living threads, without those of the servers in here, and the open descriptors."""
-    found = {thread for thread in threading.enumerate() if not thread.name.startswith("loopback-")}
+    found = {thread for thread in threading.enumerate() if "loopback-" not in thread.name}
     for path in pathlib.Path("/proc/self/fd").glob("*"):  # where the system tells
         with contextlib.suppress(OSError):  # that of the listing itself is gone by now
             found.add((path, os.readlink(path)))
@@ -1006,11 +1000,10 @@ ERRORS_TREE = {  # base: classes, with their status where they have one
                       "ConflictError UnprocessableEntityError RateLimitError InternalServerError",
 }  # fmt: skip
 ERROR_CLASSES = [(name, base) for base, names in ERRORS_TREE.items() for name in names.split()]
-ERROR_STATUSES = {302: "APIStatusError", 408: "APIStatusError", 418: "APIStatusError"}
+ERROR_STATUSES = {status: "APIStatusError" for status in (302, 408, 418)}
 ERROR_STATUSES.update({503: "InternalServerError", 529: "InternalServerError"})
-ERROR_STATUSES.update(
-    zip((400, 401, 403, 404, 409, 422, 429, 500), ERRORS_TREE["APIStatusError"].split())
-)
+STATUSES = (400, 401, 403, 404, 409, 422, 429, 500)
+ERROR_STATUSES.update(zip(STATUSES, ERRORS_TREE["APIStatusError"].split()))
 
 
 def read_stream(client) -> list:
@@ -1071,15 +1064,14 @@ ERROR_SHAPES = [  # (body, what the message has of it, code, inner body where it
     ('{"error": "in words"}', "in words", None, "in words"),
     ('{"message": "in words", "code": "c"}', "in words", "c", {"message": "in words", "code": "c"}),
     ('{"object": "error", "message": "vllm", "code": 40}', "vllm", 40),
-    ('{"detail": "in words"}', "in words", None, "in words"),
     ('{"detail": {"message": "deeper", "code": "c"}}', "deeper", "c"),
     ('{"detail": [{"loc": ["body", "n"], "msg": "too many"}]}', "body.n: too many"),
-    ('{"error": {"code": "alone"}}', "alone", "alone"),
+    ('{"error": {"code": "alone"}}', "alone", "alone"), ('{"error": null, "detail": "by"}', "by"),
     ('{"errors": [{"message": "first"}, {"message": "second"}]}', "first; second"),
     ('{"detail": ["1a", "2a", "3a", "4a", "5a", "6a"]}', "1a; 2a; 3a; 4a; 5a, after"),
-    ('[{"error": {"message": "of google", "status": "X"}}]', "of google"),
+    ('[{"error": {"message": "of google", "status": "X"}}, 7]', "of google"),
     ('{"error": {"message": null, "detail": "aside"}}', "aside"),
-    ('{"error": true, "message": "beside"}', "beside"), ('{"error": null, "detail": "by"}', "by"),
+    ('{"error": true, "message": "beside"}', "beside"),
     ('{"error": {}, "message": "beside"}', "beside"), ('"a string"', "a string", None, "a string"),
     ('{"fault": {"faultstring": "apigee"}}', "apigee"), ('{"error": [{"message": "of"}]}', ": of"),
     ('{"error": {"message": {"text": "inner"}}}', "inner"), ("17", "17"), ("null", ""), ("[]", ""),
@@ -1106,7 +1098,7 @@ def test_each_shape_of_error_body_is_read(error_of, shape):
 ABSURD_BODIES = {
     "words": json.dumps({"error": {"message": "w " * (1 << 20)}}), "deep": "[" * (10 << 20),
     "other": json.dumps({"error": {"code": "c", "data": ["w"] * (1 << 16)}}),
-    "blank": " " * (1 << 20), "objects": '{"error":' * 100000,
+    "objects": '{"error":' * 100000,
     "nested": '{"error":{"a":' + "[" * 3000 + "]" * 3000 + "}}",
     "digits": '{"error": {"message": ' + "9" * 10000 + "}}", "bytes": b"\xff\xfe\0" * (1 << 16),
     "lone": '{"error": {"message": "\\ud800 alone"}}',
@@ -1124,7 +1116,8 @@ def test_an_absurd_error_body_makes_a_short_message(error_of, body):
 ERROR_CODES = {  # what an error under status 200 says: its status, and whether to try again
     "context_length_exceeded": (400, False), "invalid_api_key": (401, False), 404: (404, False),
     "permission_error": (403, False), "model_not_found": (404, False),
-    "rate_limit_exceeded": (429, True), "insufficient_quota": (429, False),
+    "requests": (429, True), "tokens": (429, True), "rate_limit_exceeded": (429, True),
+    "insufficient_quota": (429, False),
     "overloaded_error": (529, True), "503": (503, True), "server_error": (500, True),
     "nobody_knows": (500, False), "200": (500, False),
 }  # fmt: skip
@@ -1141,10 +1134,7 @@ def test_an_error_under_status_200_is_the_one_that_its_code_says(error_of, code,
         "event": {"sse": [chunk({"content": "he"}), ("error", inner)]},
         "type": {"sse": [dict(inner, type="error")]},
     }[where]  # fmt: skip
-    headers = {"x-request-id": "req_7"}
-    error = error_of(Answer(**answer, headers=headers), *[read_stream] * (where != "json"))
-    error = pickle.loads(pickle.dumps(error))
-    assert error.request_id == error.response.request_id == "req_7"
+    error = error_of(Answer(**answer), *[read_stream] * (where != "json"))
     assert type(error) is getattr(openai_mini, ERROR_STATUSES[status])
     assert (error.status_code, error.code) == (status, code) and "so it is" in error.message
     assert error.body["message"] == "so it is" and error.is_transient_error is is_transient
@@ -1213,6 +1203,14 @@ def test_a_message_counts_the_attempts(server, client):
     server.close()
     with pytest.raises(APIConnectionError, match=r"^GET /models: .*after 1 attempt\b"):
         client.with_options(max_retries=0).list_models()
+
+
+def test_an_error_out_of_a_stream_pickles_with_its_partial_message(error_of):
+    headers = {"x-request-id": "req_7"}
+    answer = Answer(sse=chunks("he", finish=None), done=False, headers=headers)
+    error = pickle.loads(pickle.dumps(error_of(answer, read_stream)))
+    assert isinstance(error, StreamInterruptedError) and error.partial.content == "he"
+    assert error.request_id == error.response.request_id == "req_7"
 
 
 # ------------------------------------------------------------------------------------------------
@@ -1628,16 +1626,17 @@ def test_slots_go_by_priority_then_by_arrival():
 
 
 def test_callers_and_jobs_stand_in_the_same_order():
-    queue, order = queue_of(1), []
-    with queue.slot():
-        jobs = [queue.submit(order.append, "low job", priority=LOW)]
-        caller = QueueCaller(queue, "caller", order)
-        queue_waits(queue, 2)
-        for name, priority in (("normal job", NORMAL), ("high job", HIGH)):
-            jobs.append(queue.submit(order.append, name, priority=priority))
-        assert queue.waiting == 4 and not order
-    assert [job.result(10) for job in jobs] and caller.ends_well()
-    assert order == ["high job", "caller", "normal job", "low job"]
+    for _ in range(20):
+        queue, order = queue_of(1), []
+        with queue.slot():
+            jobs = [queue.submit(order.append, "low job", priority=LOW)]
+            caller = QueueCaller(queue, "caller", order)
+            queue_waits(queue, 2)
+            jobs.append(queue.submit(order.append, "normal job"))
+            jobs += [queue.submit(order.append, "high job", priority=HIGH) for _ in range(3)]
+            assert queue.waiting == 6 and not order
+        assert [job.result(10) for job in jobs] == [None] * 5 and caller.ends_well()
+        assert order == 3 * ["high job"] + ["caller", "normal job", "low job"]
 
 
 @pytest.mark.parametrize("size", [0, 2])
@@ -2391,18 +2390,18 @@ def test_a_wrong_argument_is_refused_by_name_without_what_is_secret_in_it(name, 
     assert "secret-pw" not in said and "\n" not in said
 
 
-def test_an_unknown_argument_is_a_type_error(server):
+def test_an_unknown_argument_is_a_type_error():
     for make in (OpenAIMini, OpenAIMini(base_url="echo:").with_options):
         with pytest.raises(TypeError, match="max_retrys"):
             make(max_retrys=3)
 
 
-@pytest.mark.parametrize("end", "/ /v1 /v1/ /v1// /v1?tenant=7 /v1/?api-version=7 /a%20b".split())
+@pytest.mark.parametrize("end", "/ /v1 /v1// /v1?tenant=7 /v1/?api-version=7 /a%20b".split())
 def test_a_base_url_may_end_as_it_likes_and_keeps_its_query(server, end):
     client_for(server, base_url=server.origin + end).chat("hi", extra_query={"b": 1})
-    asked = server.requests[0]
-    assert asked.path == end.partition("?")[0].rstrip("/") + "/chat/completions"
-    assert asked.query == {"b": "1", **dict(parse_qsl(end.partition("?")[2]))}
+    (asked,), (path, _, query) = server.requests, end.partition("?")
+    assert asked.path == path.rstrip("/") + "/chat/completions"
+    assert asked.query == {"b": "1", **dict(parse_qsl(query))}
 
 
 # Copies
@@ -2415,10 +2414,9 @@ def test_a_copy_shares_session_queue_breaker_and_statistics_and_the_original_sta
         twin.chat("hi")
     assert client_sent(server) == ["Bearer sk-other", "Bearer sk-test", "Bearer sk-test"]
     assert client_sent(server, "x-a") == [None, "1", "1"]
-    assert server.requests[0].json["model"] == "m"
     assert client_sent(server, "x-b") == ["2", None, None]
     assert client_sent(server, "openai-organization") == ["org-1"] * 3
-    assert server.connections == 1
+    assert server.requests[0].json["model"] == "m" and server.connections == 1
     assert client.stats()["requests"] == client.with_options().stats()["requests"] == 3
     server.default = Answer(500)
     for _ in range(5):
@@ -2426,23 +2424,17 @@ def test_a_copy_shares_session_queue_breaker_and_statistics_and_the_original_sta
     client_error(lambda: client.chat("hi"), CircuitOpenError)
 
 
-def test_a_copy_with_other_limits_has_a_queue_of_its_own(server):
-    client, gate = client_for(server), threading.Event()
+def test_a_copy_with_other_limits_or_another_session_has_a_queue_and_connections_of_its_own(server):
+    client, gate, session = client_for(server), threading.Event(), requests.Session()
+    session.headers["x-mine"] = "1"
     server.default = Answer(json=CHAT, wait=gate)
-    twin = client.with_options(max_concurrent_requests=1)
+    twin = client.with_options(max_concurrent_requests=1, session=session)
     jobs = [twin.submit("chat", "hi") for _ in range(3)]
     server.wait_requests(1)
     assert [c.stats()["queue"]["running"] for c in (twin, client)] == [1, 0]
     gate.set()
     assert [job.result(10).content for job in jobs] == ["hello"] * 3
-    assert server.max_in_flight == 1
-
-
-def test_a_copy_with_another_session_uses_it(server):
-    session = requests.Session()
-    session.headers["x-mine"] = "1"
-    client_for(server).with_options(session=session).chat("hi")
-    assert client_sent(server, "x-mine") == ["1"]
+    assert server.max_in_flight == 1 and client_sent(server, "x-mine") == ["1"] * 3
 
 
 def test_close_may_be_called_again_and_with_closes(server):
@@ -2452,7 +2444,7 @@ def test_close_may_be_called_again_and_with_closes(server):
     assert server.wait_closed(1)
 
 
-# Headers, query, body
+# Headers
 
 
 def test_headers_of_the_call_win_over_the_clients_whatever_their_case(server):
@@ -2463,13 +2455,6 @@ def test_headers_of_the_call_win_over_the_clients_whatever_their_case(server):
     headers = server.requests[0].headers
     assert (headers["x-team"], headers["user-agent"], headers["x-new"]) == ("b", "mine", "n")
     assert "x-off" not in headers and client_sent(server) == ["Basic Zm9v", "Bearer other"]
-
-
-def test_query_parameters_add_up_and_nest_as_the_official_package_has_them(server):
-    client = client_for(server, default_query={"a": 1, "flag": True})
-    client.request("GET", "/things", params={"b": [1, 2], "c": {"d": False}, "no": None})
-    expected = {"a": "1", "flag": "true", "b[]": ["1", "2"], "c[d]": "false"}
-    assert server.requests[0].query == expected
 
 
 # Keys
@@ -2492,7 +2477,7 @@ def test_what_a_callable_key_raises_reaches_the_caller_and_gives_the_slot_back(s
     client = client_for(server, api_key=lambda: {}["vault"])
     with pytest.raises(LookupError, match="vault"):
         client.chat("hi")
-    assert client.stats()["queue"]["running"] == 0 and client.stats()["failed"] == 1
+    assert client.stats()["queue"]["running"] == 0 and counts_of(client) == (1, 0, 1, 0)
 
 
 # What is tried again and when: the rest of it is the table of faults below
@@ -2502,7 +2487,6 @@ def test_what_a_callable_key_raises_reaches_the_caller_and_gives_the_slot_back(s
     "headers, wait",
     [({"retry-after": "7"}, 7), ({"retry-after": "0"}, 0), ({"retry-after": "60"}, 60), ({}, None),
      ({"retry-after-ms": "250", "retry-after": "9"}, 0.25), ({"retry-after": "61"}, "too long")],
-    ids=str,
 )  # fmt: skip
 def test_a_wait_that_the_server_asks_for_is_obeyed_up_to_max_retry_delay(server, headers, wait):
     for status in (429, 503):
@@ -2568,9 +2552,7 @@ def other_server():
         yield other
 
 
-@pytest.mark.parametrize(
-    "fault", [Answer(500), Answer(429), Answer(json=CHAT, reset=0)], ids=["500", "429", "reset"]
-)
+@pytest.mark.parametrize("fault", [Answer(500), Answer(429), Answer(json=CHAT, reset=0)])
 def test_a_fallback_answers_when_the_first_server_does_not(server, other_server, fault):
     server.default = fault
     second = client_for(other_server, api_key="sk-other", model="other-model")
@@ -2579,8 +2561,7 @@ def test_a_fallback_answers_when_the_first_server_does_not(server, other_server,
     assert "".join(chunk.content for chunk in client.stream_chat("hi")) == "hello"
     assert len(server.requests) == 4 and other_server.requests[0].json["model"] == "other-model"
     assert client_sent(other_server) == ["Bearer sk-other"] * 2
-    stats = client.stats()
-    assert (stats["requests"], stats["succeeded"], stats["failed"]) == (2, 2, 0)
+    assert counts_of(client) == (2, 2, 0, 0)
 
 
 def test_fallbacks_go_in_order_also_while_the_circuit_is_open(server, other_server):
@@ -2603,12 +2584,6 @@ def test_what_another_server_would_refuse_too_does_not_go_to_the_fallback(server
     server.script(Answer(sse=chunks("a", "b"), cut=250))  # nor a stream that has begun
     client_error(lambda: list(client.stream_chat("hi")), StreamInterruptedError)
     assert not other_server.requests
-
-
-def test_without_debug_nothing_is_logged(client, caplog):
-    caplog.set_level(logging.DEBUG, "openai_mini")
-    client.chat("hi")
-    assert not [record for record in caplog.records if record.name == "openai_mini"]
 
 
 # ------------------------------------------------------------------------------------------------
@@ -3953,68 +3928,86 @@ def test_a_file_of_any_size_needs_less_than_2_mib(uploads, tmp_path, way):
 #
 # The methods of the client: what is sent, what comes back.
 
-ROWS = [  # id, call, request line, body
-    ("moderation", lambda c: c.moderation("bad words"), "POST /moderations",
-     {"input": "bad words", "model": "omni-moderation-latest"}),
-    ("image", lambda c: c.generate_image("a cat", size="auto", n=2), "POST /images/generations",
-     {"prompt": "a cat", "size": "auto", "n": 2, "model": "gpt-image-2"}),
-    ("speech", lambda c: c.text_to_speech("good day"), "POST /audio/speech",
-     {"input": "good day", "voice": "alloy", "model": "gpt-4o-mini-tts"}),
-    ("speech with all", lambda c: c.text_to_speech("a", "nova", model="tts-1", speed=1.5),
-     "POST /audio/speech", {"input": "a", "voice": "nova", "model": "tts-1", "speed": 1.5}),
-    ("models", lambda c: c.list_models(), "GET /models", None),
-    ("download", lambda c: c.download_file("file-1"), "GET /files/file-1/content", None),
-    ("chat of a str", lambda c: c.chat("hi", temperature=0.5), "POST /chat/completions",
-     {"messages": [{"role": "user", "content": "hi"}], "temperature": 0.5,
-      "model": "gpt-5.4-mini"}),
-    ("not given, and null", lambda c: c.chat("a", model="m", seed=openai_mini.NOT_GIVEN, stop=None),
-     "POST /chat/completions",
-     {"messages": [{"role": "user", "content": "a"}], "model": "m", "stop": None}),
-    ("embedding", lambda c: c.embedding("text", dimensions=2), "POST /embeddings",
-     {"input": ["text"], "model": "text-embedding-3-small", "dimensions": 2}),
+HI = [{"role": "user", "content": "hi"}]
+RIGHT = [  # messages of the right shape
+    *({"role": role, "content": "x"} for role in "developer system user tool function".split()),
+    {"role": "assistant", "content": None, "tool_calls": []},
+    {"role": "assistant", "refusal": "no"}, {"role": "assistant", "content": ""},
+    {"role": "user", "content": [{"type": "text", "text": "x"}]},
+]  # fmt: skip
+METHODS = [  # method, arguments, request line, JSON body, or what else stands in the body
+    ("chat", ["hi"], {"seed": openai_mini.NOT_GIVEN, "stop": None}, "POST /chat/completions",
+     {"messages": HI, "model": "gpt-5.4-mini", "stop": None}),
+    ("chat", [(*RIGHT,)], {"model": "m"}, "POST /chat/completions",
+     {"messages": RIGHT, "model": "m"}),
+    ("stream_chat", ["hi"], {"model": "m"}, "POST /chat/completions",
+     {"messages": HI, "model": "m", "stream": True}),
+    ("run_tools", [HI, []], {"model": "m"}, "POST /chat/completions",
+     {"messages": HI, "model": "m"}),
+    ("embedding", ["x"], {"dimensions": 2}, "POST /embeddings",
+     {"input": ["x"], "model": "text-embedding-3-small", "dimensions": 2}),
+    ("moderation", ["x"], {}, "POST /moderations",
+     {"input": "x", "model": "omni-moderation-latest"}),
+    ("generate_image", ["x"], {"n": 2}, "POST /images/generations",
+     {"prompt": "x", "n": 2, "model": "gpt-image-2"}),
+    ("text_to_speech", ["x"], {}, "POST /audio/speech",
+     {"input": "x", "voice": "alloy", "model": "gpt-4o-mini-tts"}),
+    ("text_to_speech", ["x", "nova"], {"model": "tts-1", "speed": 1.5}, "POST /audio/speech",
+     {"input": "x", "voice": "nova", "model": "tts-1", "speed": 1.5}),
+    ("request", ["POST", "/x"], {"json": {}}, "POST /x", {}),
+    ("edit_image", [PNG, "x"], {}, "POST /images/edits", b"gpt-image-2"),
+    ("transcribe_audio", [MP3], {}, "POST /audio/transcriptions", b"gpt-transcribe"),
+    ("translate_audio", [MP3], {}, "POST /audio/translations", b"whisper-1"),
+    ("upload_file", [b"{}"], {}, "POST /files", b"fine-tune"),
+    ("download_file", ["file-1"], {}, "GET /files/file-1/content", b""),
+    ("list_models", [], {}, "GET /models", b""), ("health", [], {}, "GET /models", b""),
 ]  # fmt: skip
 
 
-@pytest.mark.parametrize("call, line, body", [row[1:] for row in ROWS], ids=[r[0] for r in ROWS])
-def test_each_method_sends_what_its_row_says(server, client, monkeypatch, call, line, body):
-    one = {"id": "m", "index": 0, "embedding": [0.0, 1.0]}
-    server.default = Answer(json=dict(CHAT, data=[one]))
-    call(client)
-    (request,) = server.requests
-    assert line_of(request) == line
-    assert (request.json if request.body else None) == body
-    if "moderation" in line:
-        monkeypatch.setitem(openai_mini.DEFAULT_MODELS, "moderation", "mine")
-        call(client)
-        assert server.requests[-1].json["model"] == "mine", "the table may be edited"
-
-
-METHODS = {  # the methods of a client, and what each is called with
-    "chat": ["hi"], "stream_chat": ["hi"], "embedding": ["x"], "moderation": ["x"],
-    "generate_image": ["x"], "edit_image": [PNG, "x"], "text_to_speech": ["x"],
-    "transcribe_audio": [MP3], "translate_audio": [MP3], "upload_file": [b"{}"],
-    "download_file": ["file-1"], "list_models": [], "health": [], "run_tools": ["hi", []],
-    "request": ["POST", "/x"],
-}  # fmt: skip
-
-
-@pytest.mark.parametrize("method", METHODS)
-def test_every_method_takes_the_options_of_a_call(server, client, method):
-    body = dict(CHAT, text="t", data=[{"id": "m", "index": 0, "embedding": [1.0]}])
-    server.default = Answer(json=body)
+@pytest.mark.parametrize("method, args, kwargs, line, body", METHODS)
+def test_each_method_sends_what_its_row_says_and_takes_the_options_of_a_call(
+    server, client, method, args, kwargs, line, body
+):
+    one = {"id": "m", "index": 0, "embedding": [1.0]}
+    server.default = Answer(json=dict(CHAT, text="t", data=[one]))
     own = {"timeout": 9, "deadline": 60, "max_retries": 0, "priority": openai_mini.HIGH}
     extra = {"extra_headers": {"x-mine": "1"}, "extra_query": {"q": "2"}}
-    if method not in ("download_file", "list_models", "health"):
-        extra["extra_body"] = {"extra": 3}
-    more = {"json": {}} if method == "request" else {}
-    getattr(client, method)(*METHODS[method], **own, **extra, **more)
-    request = server.requests[0]
-    assert request.headers["x-mine"] == "1" and request.query["q"] == "2"
-    assert (b"extra" in request.body) == ("extra_body" in extra)
+    extra.update({"extra_body": {"extra": 3}} if line.startswith("POST") else {})
+    getattr(client, method)(*args, **kwargs, **own, **extra)
+    (request,) = server.requests
+    assert line_of(request) == line + "?q=2" and request.headers["x-mine"] == "1"
+    if isinstance(body, bytes):
+        assert body in request.body and (b"extra" in request.body) == ("extra_body" in extra)
+    else:
+        assert request.json == dict(body, extra=3)
     assert not any(name.encode() in request.body for name in own)
 
 
 # Chat
+
+
+def person_schema(strict: bool) -> dict:
+    """What the class below says of itself, and what of that is sent: strict to its leaves."""
+
+    def an_object(**properties):
+        made = {"type": "object", "properties": properties}
+        return dict(made, additionalProperties=False, required=[*properties]) if strict else made
+
+    def default(value):
+        return {} if strict else {"default": value}
+
+    step = {"$ref": "#/$defs/Step"}
+    person = an_object(
+        name={"type": "string"},
+        inner=an_object(x={"type": "integer", **default(1)}),
+        first=dict({"anyOf": [step]} if strict else step, description="the first"),
+        steps={"type": "array", "items": step, **default([])},
+    )
+    definitions = {"Step": an_object(default={"type": "string"})}
+    return {"required": ["name"], "$defs": definitions, **person}
+
+
+STRICT_PERSON = person_schema(strict=True)
 
 
 class Person:
@@ -4025,13 +4018,7 @@ class Person:
 
     @classmethod
     def model_json_schema(cls):
-        step = {"type": "object", "properties": {"default": {"type": "string"}}}
-        ref = {"$ref": "#/$defs/Step", "description": "the first"}
-        inner = {"type": "object", "properties": {"x": {"type": "integer", "default": 1}}}
-        steps = {"type": "array", "items": {"$ref": "#/$defs/Step"}, "default": []}
-        fields = {"name": {"type": "string"}, "inner": inner, "first": ref, "steps": steps}
-        whole = {"title": "M", "type": "object", "properties": fields, "required": ["name"]}
-        return dict(whole, **{"$defs": {"Step": step}})
+        return person_schema(strict=False)
 
     @classmethod
     def model_validate_json(cls, text):
@@ -4041,58 +4028,29 @@ class Person:
         return cls(**fields)
 
 
-STRICT_STEP = {
-    "type": "object", "properties": {"default": {"type": "string"}},
-    "additionalProperties": False, "required": ["default"],
-}  # fmt: skip
-STRICT_PERSON = {
-    "title": "M", "type": "object", "additionalProperties": False,
-    "required": ["name", "inner", "first", "steps"], "$defs": {"Step": STRICT_STEP},
-    "properties": {
-        "name": {"type": "string"},
-        "inner": {"type": "object", "properties": {"x": {"type": "integer"}},
-                  "additionalProperties": False, "required": ["x"]},
-        "first": {"anyOf": [{"$ref": "#/$defs/Step"}], "description": "the first"},
-        "steps": {"type": "array", "items": {"$ref": "#/$defs/Step"}},
-    },
-}  # fmt: skip
-
-
-def test_schema_makes_parsed_and_a_class_is_strict_to_its_leaves(server, client):
-    schema = {"type": "object", "properties": {"a": {"type": "integer"}}}
-    server.script(chat_saying('{"a": 1}'), chat_saying('{"name": "Ada"}'))
-    assert client.chat("hi", schema=schema).parsed.a == 1
+def test_a_class_as_schema_is_strict_and_what_does_not_fit_it_is_an_error(server, client):
+    server.script(chat_saying('{"name": "Ada"}'), chat_saying(None))  # the second is a refusal
     parsed = client.chat("hi", schema=Person).parsed
     assert isinstance(parsed, Person) and parsed.name == "Ada"
-    by_dict, by_class = (request.json for request in server.requests)
-    assert by_dict["response_format"]["type"] == "json_schema" and "schema" not in by_dict
-    assert by_dict["response_format"]["json_schema"]["schema"] == schema
-    assert by_dict["response_format"]["json_schema"]["name"]
     expected = {"name": "Person", "strict": True, "schema": STRICT_PERSON}
-    assert by_class["response_format"] == {"type": "json_schema", "json_schema": expected}
-
-
-def test_an_answer_that_does_not_fit_the_schema_is_an_error(server, client):
+    sent = server.requests[0].json["response_format"]
+    assert sent == {"type": "json_schema", "json_schema": expected}
+    assert client.chat("hi", schema=Person).parsed is None
     answers = (chat_saying("{}"), "name: field"), (chat_saying('{"a": ', finish="length"), "token")
     for server.default, words in answers:
-        with pytest.raises(openai_mini.APIResponseError, match="POST /chat/completions.*" + words):
-            client.chat("hi", schema=Person)
-    server.default = chat_saying(None)  # a refusal
-    assert client.chat("hi", schema=Person).parsed is None
+        error = client_error(lambda: client.chat("hi", schema=Person), APIResponseError)
+        assert re.match("POST /chat/completions.*" + words, str(error))
 
 
-# Embeddings
+# Embeddings: more of them is below, in use
 
 
-def vectors(most=10**9, turned=False, as_base64=False):
+def vectors(turned=False, as_base64=False):
     """Answers with the embeddings of numbers, or lists of them, each as two floats."""
 
     def answer(request):
-        inputs, data = request.json["input"], []
-        if len(inputs) > most:
-            said = "batch size is invalid, it should not be larger than %d." % most
-            return Answer(400, json={"error": {"message": said, "type": "invalid_request_error"}})
-        for index, one in enumerate(inputs):
+        data = []
+        for index, one in enumerate(request.json["input"]):
             vector = [float(one[0] if isinstance(one, list) else one), 0.5]
             if as_base64:
                 vector = base64.b64encode(struct.pack("<2f", *vector)).decode()
@@ -4105,11 +4063,9 @@ def vectors(most=10**9, turned=False, as_base64=False):
 @pytest.mark.parametrize(
     "given, sent, expected",
     [
-        ("7", ["7"], [7.0]), (["7", "8"], ["7", "8"], [7.0, 8.0]), ([], None, []),
-        (map(str, [7, 8]), ["7", "8"], [7.0, 8.0]), ([1, 2, 3], [[1, 2, 3]], [1.0]),
-        ([[1, 2], [4]], [[1, 2], [4]], [1.0, 4.0]),
+        ("7", ["7"], [7.0]), ([], None, []), (map(str, [7, 8]), ["7", "8"], [7.0, 8.0]),
+        ([1, 2, 3], [[1, 2, 3]], [1.0]), ([[1, 2], [4]], [[1, 2], [4]], [1.0, 4.0]),
     ],
-    ids=["text", "list", "none", "iterator", "tokens", "lists of tokens"],
 )  # fmt: skip
 def test_an_embedding_is_a_list_of_vectors_in_input_order(server, client, given, sent, expected):
     server.default = vectors(turned=True)
@@ -4117,96 +4073,48 @@ def test_an_embedding_is_a_list_of_vectors_in_input_order(server, client, given,
     assert [request.json["input"] for request in server.requests] == ([sent] if sent else [])
 
 
-@pytest.mark.parametrize("as_base64", [False, True])
-@pytest.mark.parametrize("asked", [None, "float", "base64"])
-def test_base64_and_floats_are_read_whichever_was_asked_for(server, client, as_base64, asked):
-    server.default = vectors(as_base64=as_base64)
-    found = client.embedding(["1", "2"], **({"encoding_format": asked} if asked else {}))
-    assert found == [[1.0, 0.5], [2.0, 0.5]] and type(found[0][0]) is float
-    assert server.requests[0].json.get("encoding_format") == asked
-
-
-@pytest.mark.parametrize("most, count, requests", [(10**9, 10_000, 5), (10, 1000, 170)])
-def test_many_inputs_come_back_in_order_however_few_a_server_takes(
-    server, client, most, count, requests
-):
-    server.default = vectors(most)
-    found = client.embedding([str(i) for i in range(count)])
-    assert [vector[0] for vector in found] == list(range(count))
-    assert len(server.requests) <= requests, "what was learned of the limit is remembered"
-    assert most == 10 or [len(r.json["input"]) for r in server.requests] == [2048] * 4 + [1808]
-
-
 def test_long_inputs_are_split_by_size_too(server, client):
     one = {"index": 0, "embedding": [1.0]}
-    server.default = lambda r: Answer(json={"data": [one, dict(one, index=1)]})
+    server.default = Answer(json={"data": [one, dict(one, index=1)]})
     assert len(client.embedding(["x" * 250_000] * 4)) == 4
     assert [len(request.json["input"]) for request in server.requests] == [2, 2]
-
-
-@pytest.mark.parametrize("data", [[], None, [{"index": 0, "embedding": [1.0]}], [{"index": 0}] * 2])
-def test_fewer_vectors_than_inputs_is_an_error_that_says_where(server, client, data):
-    server.script(Answer(json={"data": data, "key": "sk-test"}, headers={"x-request-id": "req_9"}))
-    with pytest.raises(openai_mini.APIResponseError, match="POST /embeddings: .*1 att") as caught:
-        client.embedding(["1", "2"])
-    assert caught.value.request_id == "req_9" and caught.value.response.status_code == 200
-    assert "sk-test" not in str(caught.value) + repr(pickle.loads(pickle.dumps(caught.value)))
 
 
 def test_a_deadline_is_that_of_all_parts_together(server, client):
     data = [{"index": i, "embedding": [1.0]} for i in range(2048)]
     server.default = Answer(pieces=[json.dumps({"data": data}).encode(), b" "], pause=0.1)
-    with pytest.raises(openai_mini.APITimeoutError):
-        client.embedding(["x"] * 2048 * 20, deadline=0.5)
+    client_error(lambda: client.embedding(["x"] * 2048 * 20, deadline=0.5), APITimeoutError)
     assert len(server.requests) < 12
 
 
-# Images
+# Images, audio, files, models, health
 
 
 def test_one_image_is_edited_with_its_mask_and_many_together(server, client, tmp_path):
     path = tmp_path / "photo.png"
     path.write_bytes(PNG)
     client.edit_image(path, "a hat", mask=PNG + b"mask", size="auto", n=1)
-    request = server.requests[0]
-    assert line_of(request) == "POST /images/edits"
-    image, mask = part_of(request, "image"), part_of(request, "mask")
-    assert (image.filename, image.body, image.content_type) == ("photo.png", PNG, "image/png")
-    assert (mask.filename, mask.body) == ("file.png", PNG + b"mask")
-    fields = {part.name: part.body for part in request.parts if part.filename is None}
-    assert fields == {"prompt": b"a hat", "model": b"gpt-image-2", "size": b"auto", "n": b"1"}
     client.edit_image([PNG, ("b.jpg", JPG)], "mix", model="m")
-    files = [(p.name, p.filename) for p in server.requests[1].parts if p.filename]
+    one, many = server.requests
+    assert part_of(one, "image") == ("image", "photo.png", "image/png", PNG)
+    assert part_of(one, "mask")[1::2] == ("file.png", PNG + b"mask")
+    fields = {part.name: part.body for part in one.parts if part.filename is None}
+    assert fields == {"prompt": b"a hat", "model": b"gpt-image-2", "size": b"auto", "n": b"1"}
+    files = [(part.name, part.filename) for part in many.parts if part.filename]
     assert files == [("image[]", "file.png"), ("image[]", "b.jpg")]
-
-
-# Audio
 
 
 @pytest.mark.parametrize(
     "kind, body, content_type, text",
-    [
-        ("srt", "1\n00:00:00,000 --> 00:00:01,000\nGrüße\n", "text/plain", None),
-        ("text", "words", "application/json", "words"), ("text", "{music} hi", "text/plain", None),
-        ("json", '{"text": "hi"}', "text/plain", "hi"),
-    ],
+    [("srt", "1\n00:00:00,000 --> 00:00:01,000\nGrüße\n", "text/plain", None),
+     ("text", "words", "application/json", None), ("text", "{music} hi", "text/plain", None),
+     ("json", '{"text": "hi"}', "text/plain", "hi")],
 )  # fmt: skip
 def test_the_text_formats_are_text_too(server, client, kind, body, content_type, text):
     server.default = Answer(body=body, content_type=content_type)
     for method in (client.transcribe_audio, client.translate_audio):
         result = method(MP3, response_format=kind)
         assert result.text == str(result) == "%s" % result == (text or body)
-
-
-# Files, models, health
-
-
-def test_upload_sends_its_purpose_and_gives_the_file(server, client):
-    server.default = Answer(json={"id": "file-1", "object": "file", "filename": "t.jsonl"})
-    assert client.upload_file(("t.jsonl", b"{}")).filename == "t.jsonl"
-    client.upload_file(b"{}", purpose="batch", file_name="b.jsonl")
-    sent = [(part_of(r, "purpose").body, part_of(r).filename) for r in server.requests]
-    assert sent == [(b"fine-tune", "t.jsonl"), (b"batch", "b.jsonl")]
 
 
 def test_health_tells_and_never_raises(server, client):
@@ -4218,8 +4126,7 @@ def test_health_tells_and_never_raises(server, client):
     assert "vault" in OpenAIMini(lambda: {}["vault"], base_url=server.url).health()["error"]
     server.requests.clear()
     no_lists = [Answer(json=odd) for odd in ({"data": 5}, {"data": [5]}, {"data": [{}]}, [1], {})]
-    for answer in (Answer(500, body="broken"), Answer(body="<html>"), *no_lists):
-        server.default = answer
+    for server.default in (Answer(500, body="broken"), Answer(body="<html>"), *no_lists):
         health = client.health()
         assert health["ok"] is False and health["error"] and health["models"] is None
     assert len(server.requests) == 7, "it asks once"
@@ -4238,10 +4145,9 @@ def full_disk():
 
 
 def test_run_tools_plays_the_whole_round(server, client):
-    asked = chat_calling(("forecast", '{"city": "Bonn", "days": 2}'))
-    server.script(asked, chat_saying("It is sunny."))
+    server.script(chat_calling(("forecast", '{"city": "Bonn", "days": 2}')), chat_saying("Sunny."))
     result = client.run_tools("How is Bonn?", [forecast], tool_choice="required", temperature=0)
-    assert result.content == "It is sunny."
+    assert result.content == "Sunny."
     roles = [message["role"] for message in result.messages]
     assert roles == ["user", "assistant", "tool", "assistant"]
     first, second = (request.json for request in server.requests)
@@ -4263,41 +4169,36 @@ def test_tools_can_be_schemas_and_functions_or_methods(server, client):
     parameters = {"type": "object", "properties": {"x": {"type": "number"}}}
     whole = {"type": "function", "function": {"name": "half", "parameters": parameters}}
     server.script(chat_calling(("half", '{"x": 4}'), ("price", '{"item": "tea"}')))
-    server.script(chat_saying("done"))
     tools = [(whole, lambda x: [x / 2]), Shop().price, (parameters, full_disk)]
     messages = client.run_tools("go", tools).messages
     one, two, three = server.requests[0].json["tools"]
     assert one == whole and three["function"]["parameters"] == parameters
     assert set(two["function"]["parameters"]["properties"]) == {"item"}
-    assert [json.loads(m["content"]) for m in messages[2:4]] == [[2.0], 2.5]
-    assert [m["tool_call_id"] for m in messages[2:4]] == ["call_0", "call_1"]
+    told = [(m["tool_call_id"], json.loads(m["content"])) for m in messages[2:4]]
+    assert told == [("call_0", [2.0]), ("call_1", 2.5)]
 
 
 @pytest.mark.parametrize(
     "name, arguments, told",
     [
-        ("no_such_tool", "{}", "no_such_tool"), (None, "{}", "Error"), ("forecast", "[1]", "Error"),
+        ("no_such_tool", "{}", "no_such_tool"), (None, "{}", "Error"),
         ("forecast", "[" * 100_000, "Error"), ("forecast", '{"town": "Bonn"}', "town"),
-        ("forecast", "", "city"), ("full_disk", "", "disk is full"), ("object_of", "{}", "object"),
+        ("forecast", "", "city"), ("full_disk", "", "disk is full"),
     ],
 )  # fmt: skip
 def test_what_goes_wrong_with_a_tool_is_told_to_the_model(server, client, name, arguments, told):
-    def object_of():
-        return object()
-
     server.script(chat_calling((name, arguments)), chat_saying("sorry"))
-    assert client.run_tools("go", [forecast, full_disk, object_of]).content == "sorry"
+    assert client.run_tools("go", [forecast, full_disk]).content == "sorry"
     content = server.requests[1].json["messages"][2]["content"]
     assert told in content and len(content) < 2000
 
 
 def test_endless_calls_end_in_a_tool_loop_error(server, client):
     server.default = chat_calling(("forecast", '{"city": "Bonn"}'))
-    messages = [{"role": "user", "content": "hi"}]
-    with pytest.raises(openai_mini.ToolLoopError, match="max_rounds") as caught:
-        client.run_tools(messages, [forecast], max_rounds=3)
-    assert len(server.requests) == 3 and len(caught.value.messages) == 7
-    assert len(messages) == 1, "what it was given is left alone"
+    run = lambda: client.run_tools(HI, [forecast], max_rounds=3)  # noqa: E731
+    error = client_error(run, openai_mini.ToolLoopError)
+    assert "max_rounds" in str(error) and len(server.requests) == 3
+    assert len(error.messages) == 7 and len(HI) == 1, "what it was given is left alone"
 
 
 # request(), and the verbs of the official client
@@ -4305,8 +4206,8 @@ def test_endless_calls_end_in_a_tool_loop_error(server, client):
 
 @pytest.mark.parametrize(
     "answer, expected",
-    [(Answer(json={"a": {"b": 1}}), {"a": {"b": 1}}), (Answer(json=[1, 2]), [1, 2]),
-     (Answer(body="a,b", content_type="text/csv; charset=utf-8"), "a,b"), (Answer(204), b""),
+    [(Answer(json={"a": 1}), {"a": 1}), (Answer(204), b""),
+     (Answer(body="a,b", content_type="text/csv; charset=utf-8"), "a,b"),
      (Answer(body=b"\x00\xff", content_type="audio/mpeg"), b"\x00\xff"),
      (Answer(body='{"a": 1}', content_type="application/problem+json"), {"a": 1})],
 )  # fmt: skip
@@ -4319,32 +4220,33 @@ def test_request_returns_what_the_content_type_says(server, client, answer, expe
 
 
 def test_request_sends_json_forms_files_and_raw_bodies(server, client):
-    client.request("POST", "/a", json={"x": [1, None]}, params={"q": "1 2", "l": [1, 2]})
+    params = {"q": "1 2", "l": [1, 2], "c": {"d": False}, "no": None}
+    client.request("POST", "/a", json={"x": [1, None]}, params=params)
     client.request("PUT", "b", data=b"raw", extra_headers={"content-type": "text/plain"})
     client.request("POST", "/c", data={"k": "v", "f": True}, files={"file": ("n.txt", b"data")})
-    client.request("DELETE", "/d/1", params={"a": 1, "b": None})
+    client.request("DELETE", "/d/1", params={"a": 1})
     one, two, three, four = server.requests
-    assert line_of(four) == "DELETE /d/1?a=1"
-    assert (one.method, one.path, one.json) == ("POST", "/v1/a", {"x": [1, None]})
-    assert one.query == {"q": "1 2", "l[]": ["1", "2"]}
+    assert one.path == "/v1/a" and one.json == {"x": [1, None]}
+    assert one.query == {"q": "1 2", "l[]": ["1", "2"], "c[d]": "false"}
     assert (two.path, two.body, two.headers["content-type"]) == ("/v1/b", b"raw", "text/plain")
     sent = [(p.name, p.filename, p.body) for p in three.parts]
     assert sent == [("k", None, b"v"), ("f", None, b"true"), ("file", "n.txt", b"data")]
-    assert (four.method, four.body, "content-type" in four.headers) == ("DELETE", b"", False)
+    assert line_of(four) == "DELETE /d/1?a=1" and four.body == b""
+    assert "content-type" not in four.headers
 
 
 def test_the_verbs_of_the_official_client_and_request_read_a_stream_as_one(server, client):
     for verb in ("get", "post", "put", "patch", "delete"):
         server.script(Answer(json={"ok": True}))
         assert getattr(client, verb)("things", cast_to=object, body={"b": 2}).ok is True
-        assert line_of(server.requests[-1]) == verb.upper() + " /things"
-        assert server.requests[-1].json == {"b": 2}
-    path, asked = "/chat/completions", {"stream": True}
-    own = {"cast_to": object, "stream_cls": object, "body": asked}
+        asked = server.requests[-1]
+        assert line_of(asked) == verb.upper() + " /things" and asked.json == {"b": 2}
+    path, body = "/chat/completions", {"stream": True}
     for stream in (
-        client.request("POST", path, json=asked, stream=True),
-        client.request("POST", path, json=asked), client.post(path, stream=True, **own),
-    ):  # fmt: skip
+        client.request("POST", path, json=body, stream=True),
+        client.request("POST", path, json=body),
+        client.post(path, cast_to=object, stream_cls=object, body=body, stream=True),
+    ):
         assert isinstance(stream, openai_mini.Stream)
         assert "".join(chunk.content for chunk in stream) == "hello"
 
@@ -4363,10 +4265,9 @@ def test_methods_are_submitted_and_mapped_by_name(server, client):
     assert list(client.map(len, ["a", "bb"])) == [1, 2]
     with pytest.raises(AttributeError, match="chat"):
         client.submit("chatt", "x")
-    server.default = Answer(400, json={"error": {"message": "no"}})
-    for call in (client.submit("chat", "x").result, lambda: list(client.map("chat", ["x"]))):
-        with pytest.raises(openai_mini.BadRequestError):
-            call()
+    server.default = Answer(400)
+    client_error(client.submit("chat", "x").result, BadRequestError)
+    client_error(lambda: list(client.map("chat", ["x"])), BadRequestError)
 
 
 # Validation
@@ -4374,27 +4275,15 @@ def test_methods_are_submitted_and_mapped_by_name(server, client):
 
 @pytest.mark.parametrize(
     "messages",
-    [[], None, 42, {"role": "user", "content": "x"}, ["x"], [{"content": "x"}], b"bytes",
+    [[], None, {"role": "user", "content": "x"}, ["x"], [{"content": "x"}], b"bytes",
      [{"role": "boss", "content": "x"}], [{"role": "user", "content": None}],
      [{"role": "assistant"}], [{"role": "user", "content": "x"}, "y"]], ids=repr,
 )  # fmt: skip
 def test_messages_of_the_wrong_shape_are_refused_before_anything_is_sent(server, client, messages):
-    for method, more in (("chat", ()), ("stream_chat", ()), ("run_tools", ([],))):
-        with pytest.raises(ValidationError, match="messages") as caught:
-            getattr(client, method)(messages, *more)
-        assert isinstance(caught.value, ValueError)
+    for method, more in ((client.chat, ()), (client.stream_chat, ()), (client.run_tools, ([],))):
+        error = client_error(lambda: method(messages, *more), ValidationError)
+        assert "messages" in str(error) and isinstance(error, ValueError)
     assert not server.requests
-
-
-def test_messages_of_the_right_shape_go_out(server, client):
-    roles = ("developer", "system", "user", "tool", "function")
-    messages = [{"role": role, "content": "x"} for role in roles] + [
-        {"role": "assistant", "content": None, "tool_calls": []},
-        {"role": "assistant", "refusal": "no"}, {"role": "assistant", "content": ""},
-        {"role": "user", "content": [{"type": "text", "text": "x"}]},
-    ]  # fmt: skip
-    client.chat(tuple(messages))
-    assert server.requests[0].json["messages"] == messages
 
 
 RING: dict = {}
@@ -4406,8 +4295,7 @@ RING["ring"] = RING
     [
         (lambda c: c.chat("hi", metadata={"a": float("nan")}), "metadata.a"),
         (lambda c: c.chat("hi", x=[1, float("inf")]), r"x\[1\]"),
-        (lambda c: c.chat("hi", x={1, 2}), "x .*set"), (lambda c: c.chat("hi", x=b"b"), "x .*byt"),
-        (lambda c: c.chat("hi", x={(1, 2): 3}), "x"),
+        (lambda c: c.chat("hi", x={1, 2}), "x .*set"), (lambda c: c.chat("hi", x={(1, 2): 3}), "x"),
         (lambda c: c.request("POST", "/x", json=RING), None),
         (lambda c: c.request("POST", "/x", jsn={}), "jsn"), (lambda c: c.request("A B", "/x"), "A"),
         (lambda c: c.text_to_speech("x", to=io.StringIO()), "to="),
@@ -4437,8 +4325,7 @@ OUT_OF_RANGE = [
     {"presence_penalty": 2.1}, {"max_tokens": 0}, {"max_tokens": 131073}, {"max_tokens": 1.5},
     {"max_completion_tokens": 0}, {"n": 0}, {"n": 129}, {"stop": ["a", "b", "c", "d", "e"]},
     {"stop": ""}, {"stop": ["a", ""]}, {"stop": 5}, {"logprobs": 1}, {"top_logprobs": 2},
-    {"top_logprobs": 21, "logprobs": True}, {"top_logprobs": 1, "logprobs": False},
-    {"seed": 1.5}, {"seed": "x"},
+    {"top_logprobs": 21, "logprobs": True}, {"seed": 1.5},
 ]  # fmt: skip
 IN_RANGE = [
     {"temperature": 0, "top_p": 0, "n": 1, "frequency_penalty": -2, "presence_penalty": 2},
@@ -4448,21 +4335,18 @@ IN_RANGE = [
 ]
 
 
-@pytest.mark.parametrize("params", OUT_OF_RANGE, ids=repr)
-def test_what_is_out_of_range_is_refused_and_named(server, client, params):
+@pytest.mark.parametrize("params", OUT_OF_RANGE + IN_RANGE, ids=repr)
+def test_what_is_out_of_range_is_refused_and_named_and_the_edges_are_inside(server, client, params):
     checked, name = client.with_options(validate=True), next(iter(params))
-    for call in (checked.chat, checked.stream_chat):
-        with pytest.raises(ValidationError, match=name) as caught:
-            call("hi", **params)
-        assert repr(params[name]) in str(caught.value) and not server.requests
+    if params in IN_RANGE:
+        client = checked
+    else:
+        for call in (checked.chat, checked.stream_chat):
+            error = client_error(lambda: call("hi", **params), ValidationError)
+            assert name in str(error) and repr(params[name]) in str(error)
+        assert not server.requests
     if params.get("temperature") == params.get("temperature"):  # NaN goes nowhere
         client.chat("hi", **params)
-        assert {name: server.requests[-1].json[name] for name in params} == params
-
-
-def test_the_edges_of_the_ranges_are_inside(server, client):
-    for params in IN_RANGE:
-        client.with_options(validate=True).chat("hi", **params)
         assert {name: server.requests[-1].json[name] for name in params} == params
 
 
@@ -4493,22 +4377,25 @@ def test_only_the_default_host_gets_its_own_wording(server, client, default_host
 
 
 def test_what_the_caller_wrote_wins_on_the_default_host_too(default_host):
+    """And either form of embeddings is read: here the one that was not asked for."""
     server, client = default_host
-    server.default = lambda r: (vectors() if "input" in r.json else usual)(r)
+    swapped = lambda r: vectors(as_base64=r.json["encoding_format"] == "float")(r)  # noqa: E731
+    server.default = lambda r: (swapped if "input" in r.json else usual)(r)
     client.chat("hi", max_tokens=5, max_completion_tokens=6)
     list(client.stream_chat("hi", stream_options={"include_usage": False}))
-    client.embedding("1", encoding_format="float")
+    assert client.embedding("1", encoding_format="float") == [[1.0, 0.5]]
+    assert client.embedding("1") == [[1.0, 0.5]]
     client.chat.completions.create(model="m", messages=[], max_tokens=7)
-    chat, stream, embedding, official = (request.json for request in server.requests)
-    assert (chat["max_tokens"], chat["max_completion_tokens"]) == (5, 6)
-    assert stream["stream_options"] == {"include_usage": False}
-    assert embedding["encoding_format"] == "float"
-    assert official == {"model": "m", "messages": [], "max_tokens": 7}
     with pytest.raises(ValidationError, match="temperature"):
         client.chat("hi", temperature=3)
     client.with_options(validate=False).chat("hi", temperature=3)
     client.chat("hi", extra_body={"temperature": 3})
-    assert [request.json["temperature"] for request in server.requests[4:]] == [3, 3]
+    chat, stream, floats, base, official, *unchecked = (asked.json for asked in server.requests)
+    assert (chat["max_tokens"], chat["max_completion_tokens"]) == (5, 6)
+    assert stream["stream_options"] == {"include_usage": False}
+    assert (floats["encoding_format"], base["encoding_format"]) == ("float", "base64")
+    assert official == {"model": "m", "messages": [], "max_tokens": 7}
+    assert [body["temperature"] for body in unchecked] == [3, 3]
 
 
 # ------------------------------------------------------------------------------------------------
@@ -4527,57 +4414,48 @@ RESPONSE = {
 
 @pytest.mark.parametrize(
     "value, path",
-    [("a/b ?#", "a%2Fb%20%3F%23"), ("a\nb", "a%0Ab"), ("..%2f", "..%252f"), ("...", "..."),
-     ("é☃", "%C3%A9%E2%98%83"), ("ft:gpt::x", "ft:gpt::x"), ("{file_id}", "%7Bfile_id%7D"),
-     (5, "5"), ("", None), (".", None), ("..", None), (None, None), ("a\ud800", None)],
+    [("a/b ?#", "a%2Fb%20%3F%23"), ("..%2f", "..%252f"), ("...", "..."), ("é☃", "%C3%A9%E2%98%83"),
+     ("ft:gpt::x", "ft:gpt::x"), ("{file_id}", "%7Bfile_id%7D"), (5, "5"),
+     *((refused, None) for refused in ("", ".", "..", None, "a\ud800"))],
 )  # fmt: skip
 def test_an_id_stays_one_segment_of_the_path_or_is_refused(server, client, value, path):
+    in_store = client.vector_stores.files.retrieve
     for call, at in (
-        (lambda: client.vector_stores.files.retrieve("f", vector_store_id=value),
-         "/vector_stores/%s/files/f"),
-        (lambda: client.download_file(value), "/files/%s/content"),
-        (lambda: client.files.retrieve(file_id=value), "/files/%s"),
-    ):  # fmt: skip
+        (lambda: in_store("f", vector_store_id=value), "GET /vector_stores/%s/files/f"),
+        (lambda: client.download_file(value), "GET /files/%s/content"),
+    ):
         if path is None:
-            with pytest.raises(ValidationError, match="_id"):
-                call()
+            assert "_id" in str(client_error(call, ValidationError)) and not server.requests
         else:
             call()
-            assert line_of(server.requests[-1]) == "GET " + at % path
-    assert path or not server.requests
+            assert line_of(server.requests[-1]) == at % path
 
 
 def test_a_missing_id_or_one_too_many_is_a_type_error_that_names_it(server, client):
     files, in_store = client.files.retrieve, client.vector_stores.files.retrieve
-    for call, args, given, word in (
-        (files, (), {}, "file_id"), (files, ("a", "b"), {}, "file_id"),
-        (files, ("a",), {"file_id": "b"}, "file_id"), (in_store, ("f",), {}, "vector_store_id"),
-        (client.chat.completions.create, ("m",), {}, "create"),
+    for call, word in (
+        (lambda: files(), "file_id"), (lambda: files("a", "b"), "file_id"),
+        (lambda: files("a", file_id="b"), "file_id"), (lambda: in_store("f"), "vector_store_id"),
+        (lambda: client.chat.completions.create("m"), "create"),
     ):  # fmt: skip
-        with pytest.raises(TypeError, match=word):
-            call(*args, **given)
-    assert server.requests == []
+        assert word in str(client_error(call, TypeError)) and not server.requests
 
 
 @pytest.mark.parametrize(
     "work, near",
     [
         (lambda c: c.file, "'files"), (lambda c: c.embedings, "'embedding"),
-        (lambda c: c.respnses, "'responses"), (lambda c: openai_mini.Streem, "'Stream'"),
-        (lambda c: openai_mini.chat, "OpenAI"), (lambda c: openai_mini.api_key, "OpenAI"),
+        (lambda c: openai_mini.Streem, "'Stream'"), (lambda c: openai_mini.api_key, "OpenAI"),
         (lambda c: c.qqqq, "'qqqq'"), (lambda c: c.files.creat(), "'create'"),
         (lambda c: c.vector_stores.files.upload_and_poll("f"), "upload_and_poll"),
         (lambda c: c.chat.completions.with_raw_response.make(), "client.chat.completions"),
-        (lambda c: c.files(), "client"), (lambda c: c.with_raw_response(), "client"),
-        (lambda c: c.beta.create(), "client"),
+        (lambda c: c.files(), "client"),
     ],
 )  # fmt: skip
 def test_an_unknown_name_is_an_attribute_error_that_suggests_the_nearest(
     server, client, work, near
 ):
-    with pytest.raises(AttributeError, match=near):
-        work(client)
-    assert server.requests == []
+    assert near in str(client_error(lambda: work(client), AttributeError)) and not server.requests
 
 
 def test_the_names_of_the_module_and_of_its_resources_can_be_explored(client):
@@ -4586,28 +4464,26 @@ def test_the_names_of_the_module_and_of_its_resources_can_be_explored(client):
     errors = {name for name in vars(openai_mini) if name.endswith("Error")}
     assert errors | {"OpenAIMini", "NOT_GIVEN", "main", "iter_sse", "Stream"} <= set(scope)
     assert not set(scope) & {"json", "sys", "time", "requests", "annotations", "TYPE_CHECKING"}
-    assert not any(hasattr(openai_mini, name) for name in ("AsyncOpenAI", "api_base", "__path__"))
     assert {"chat", "files", "vector_stores", "embedding", "stats"} <= set(dir(client))
-    assert not hasattr(client, "_private") and not hasattr(client.files, "_repr_html_")
 
 
 # What goes out
 
 
-@pytest.mark.parametrize("empty", [openai_mini.NOT_GIVEN, openai_mini.omit])
-def test_not_given_is_left_out_of_body_query_and_headers(server, client, empty):
+def test_not_given_is_left_out_of_body_query_and_headers(server, client):
+    empty = openai_mini.NOT_GIVEN
+    assert openai_mini.omit is empty and not empty
     client.chat.completions.create(model="m", messages=[], stop=empty, timeout=empty)
     client.files.list(limit=empty, after="x", extra_query={"q": empty})
     client.files.create(file=("a", b"1"), purpose=empty)
     client.vector_stores.list(extra_headers=empty)
     client.vector_stores.list(extra_headers={"openai-beta": "mine"})
-    client.beta.agents.create(name=empty, model="m")
-    client.beta.responses.create(betas=["a", "b"], model="m")
-    chat, listed, form, *stores, agent, beta = server.requests
-    assert chat.json == {"model": "m", "messages": []} and agent.json == beta.json == {"model": "m"}
+    client.beta.responses.create(betas=["a", "b"], name=empty, model="m")
+    chat, listed, form, *betas = server.requests
+    assert chat.json == {"model": "m", "messages": []} and betas[-1].json == {"model": "m"}
     assert line_of(listed) == "GET /files?after=x" and [p.name for p in form.parts] == ["file"]
-    sent = [request.headers["openai-beta"] for request in (*stores, beta)]
-    assert sent == ["assistants=v2", "mine", "a,b"] and not empty
+    sent = [request.headers["openai-beta"] for request in betas]
+    assert sent == ["assistants=v2", "mine", "a,b"]
 
 
 def test_files_are_known_by_their_kind_of_value(server, client, tmp_path):
@@ -4616,20 +4492,20 @@ def test_files_are_known_by_their_kind_of_value(server, client, tmp_path):
     with open(str(path), "rb") as opened:
         for file in (path, opened, ("a.jsonl", b"{}"), ("a.jsonl", path)):
             client.files.create(file=file, purpose="batch")
-            fields = {part.name: (part.filename, part.body) for part in server.requests[-1].parts}
-            assert fields == {"purpose": (None, b"batch"), "file": ("a.jsonl", b"{}")}
+            sent = [(part.name, part.filename, part.body) for part in server.requests[-1].parts]
+            assert sent == [("purpose", None, b"batch"), ("file", "a.jsonl", b"{}")]
     images = [("a", b"1"), ("b", b"2")]
     client.images.edit(image=images, mask=("m", b"3"), prompt="p", extra_body={"n": 2})
-    parts = [(part.name, part.body) for part in server.requests[-1].parts]
-    files = [("image[]", b"1"), ("image[]", b"2"), ("mask", b"3")]
-    assert parts == [("prompt", b"p"), ("n", b"2")] + files
+    assert [(part.name, part.body) for part in server.requests[-1].parts] == [
+        ("prompt", b"p"), ("n", b"2"), ("image[]", b"1"), ("image[]", b"2"), ("mask", b"3"),
+    ]  # fmt: skip
 
 
 def test_results_in_arguments_are_no_files(server, client):
     server.default = Answer(json=RESPONSE)
     first = client.responses.create(input="x")
     client.responses.create(input=first.output, previous=first)  # `.read` of them reads None
-    assert server.requests[-1].json["input"] == RESPONSE["output"]
+    assert server.requests[1].json["input"] == RESPONSE["output"]
 
 
 # What comes back
@@ -4651,38 +4527,29 @@ def test_pages_of_a_list_go_on_as_they_began(server, client):
         assert asked.query == {"limit": "2", "q": "1", "after": "b"}
         assert asked.headers["authorization"] == "Bearer " + key and asked.headers["x-a"] == "b"
         assert asked.headers.get("openai-beta") == beta
-    server.requests.clear()
     server.default = Answer(json={"object": "list", "data": [{"id": "a"}]})
     for answer in (
-        client.models.list(), client.vector_stores.search("v", query="q"),
-        client.vector_stores.files.content("f", vector_store_id="v"),
+        client.models.list(), client.vector_stores.files.content("f", vector_store_id="v"),
     ):  # fmt: skip
         assert list(answer) == [{"id": "a"}] and not answer.has_next_page()
-    assert len(server.requests) == 3
+    assert len(server.requests) == 8
 
 
 def test_each_method_reads_what_its_path_answers(server, client):
-    server.default = Answer(body=b"\x00\xff", content_type="application/json")
+    server.default = Answer(body=b"text", content_type="application/json")
     for answer in (
-        client.files.content("f"), client.videos.download_content("v"),
-        client.audio.speech.create(model="m", input="x", voice="v"),
+        client.videos.download_content("v"), client.audio.speech.create(input="x", voice="v"),
         client.containers.files.content.retrieve("f", container_id="c"),
         client.files.with_raw_response.content("f").parse(),
     ):  # fmt: skip
-        assert isinstance(answer, bytes) and answer == answer.read() == b"\x00\xff"
-    server.default = Answer(body="text", content_type="application/json")
-    ask = {"file": ("a.mp3", b"1"), "model": "m"}
-    assert client.files.content("f").text == client.files.retrieve_content("f") == "text"
-    assert client.audio.transcriptions.create(response_format="srt", **ask) == "text"
-    server.script(Answer(json={"text": "hi"}), Answer(204), Answer(json=RESPONSE))
-    assert client.audio.transcriptions.create(**ask).text == "hi"
+        assert isinstance(answer, bytes) and answer == answer.read() == b"text"
+    assert client.files.retrieve_content("f") == "text"
+    server.script(Answer(204))
     assert not client.responses.delete("r")
-    assert client.responses.create(input="x").output_text == '{"name": "Ada"}'
     kinds = ["response.created", "response.output_text.delta", "response.completed"]
     events = [(kind, {"type": kind, "delta": "x", "response": {}}) for kind in kinds]
     server.default = Answer(sse=events, done=False)
     for stream in (
-        client.responses.create(input="x", stream=True),
         client.responses.retrieve("r", stream=True, starting_after=3),
         client.beta.agents.sessions.events.stream("s"),
     ):
@@ -4706,13 +4573,18 @@ def test_a_streaming_response_has_the_official_methods(server, client, tmp_path)
         server.script(Answer(body=text))
         with client.files.with_streaming_response.content("f") as response:
             assert response.status_code == 200 and work(response) == expected
-    with client.chat.completions.with_streaming_response.create(messages=[]) as response:
-        assert json.loads(response.read()) == response.json() == CHAT
-        assert response.parse().content == "hello"
-    with client.chat.completions.with_streaming_response.create(stream=True) as response:
+    create = client.chat.completions.with_streaming_response.create
+    with create(messages=[]) as response:
+        assert response.json() == response.parse() == CHAT
+    with create(stream=True) as response:
         assert "".join(chunk.content for chunk in response.parse()) == "hello"
+    server.script(Answer(body="abcde", cut=3))
+    with client.files.with_streaming_response.content("f") as response:
+        with pytest.raises(APIResponseError, match="GET /files/f/content: .*1 attempt"):
+            response.read()
     stats = client.stats()
-    assert (stats["succeeded"], stats["streams"]["completed"]) == (7, 1)
+    assert (stats["succeeded"], stats["failed"], stats["queue"]["running"]) == (7, 1, 0)
+    assert stats["streams"]["completed"] == 1
 
 
 def test_a_raw_response_has_the_official_names(server, client):
@@ -4723,40 +4595,29 @@ def test_a_raw_response_has_the_official_names(server, client):
     assert json.loads(raw.text) == json.loads(raw.content) == raw.json() == raw.parse() == CHAT
     assert pickle.loads(pickle.dumps(raw)).headers["x-my"] == "mine"
     raw = client.chat.completions.with_raw_response.create(model="m", messages=[], stream=True)
-    assert raw.status_code == 200 and raw.headers["content-type"].startswith("text/event-stream")
+    assert raw.headers["content-type"].startswith("text/event-stream")
     assert "".join(chunk.content for chunk in raw.parse()) == "hello"
-    server.default = Answer(404, json={"error": {"message": "no such file"}})
-    with pytest.raises(openai_mini.NotFoundError, match="no such file"):
-        client.files.with_raw_response.retrieve("f")
-    with pytest.raises(openai_mini.NotFoundError, match="no such file"):
-        client.files.with_streaming_response.content("f").__enter__()
-    assert client.stats()["queue"]["running"] == 0
+    server.default, files = Answer(404, json={"error": {"message": "no such file"}}), client.files
+    for call in (
+        lambda: files.with_raw_response.retrieve("f"),
+        lambda: files.with_streaming_response.content("f").__enter__(),
+    ):
+        assert "no such file" in str(client_error(call, openai_mini.NotFoundError))
 
 
-def test_a_streaming_response_cut_short_is_a_failure_that_says_where(server, client):
-    server.default = Answer(body="abcde", cut=3)
-    with client.files.with_streaming_response.content("f") as response:
-        with pytest.raises(openai_mini.APIResponseError, match="GET /files/f/content: .*1 attempt"):
-            response.read()
-    stats = client.stats()
-    assert (stats["succeeded"], stats["failed"], stats["queue"]["running"]) == (0, 1, 0)
-
-
-def test_a_dropped_streaming_or_raw_answer_gives_slot_and_probe_back_at_once(server):
+def test_a_dropped_streaming_or_raw_answer_gives_slot_and_probe_back(server, request):
     clock = FakeClock()
     breaker = openai_mini.CircuitBreaker(failure_threshold=1, clock=clock)
     client = new_client(server, circuit_breaker=breaker, max_concurrent_requests=1, max_retries=0)
     breaker.failure()
     clock.advance(100)
     server.default = Answer(sse=chunks("a"), hold_after=1, wait=threading.Event())
+    request.addfinalizer(gc.enable)
     gc.disable()
-    try:
-        for kind in ("with_streaming_response", "with_raw_response"):
-            answer = getattr(client.chat.completions, kind).create(stream=True, timeout=5)
-            del answer
-            assert client.stats()["queue"]["running"] == 0
-    finally:
-        gc.enable()
+    for kind in ("with_streaming_response", "with_raw_response"):
+        answer = getattr(client.chat.completions, kind).create(stream=True, timeout=5)
+        del answer
+        assert client.stats()["queue"]["running"] == 0
     assert client.stats()["abandoned"] == 2
 
 
@@ -4765,7 +4626,7 @@ def test_the_key_may_be_set_later_as_in_the_official_package(server):
     client.api_key = "new"
     client.chat("hi")
     pickle.loads(pickle.dumps(client)).chat("hi")
-    assert {request.headers["authorization"] for request in server.requests} == {"Bearer new"}
+    assert client_sent(server) == ["Bearer new"] * 2
     with pytest.raises(ValidationError):
         client.api_key = "a\nb"
         client.chat("hi")
@@ -4776,39 +4637,35 @@ def test_the_key_may_be_set_later_as_in_the_official_package(server):
 # parse
 
 
-def test_chat_parse_gives_an_instance_of_the_class_for_each_choice(server, client):
+def test_parse_gives_an_instance_of_the_class_for_each_choice_and_text(server, client):
     texts = ['{"name": "Ada"}', '{"name": "Bob"}']
     choices = [{"message": {"role": "assistant", "content": text}} for text in texts]
     server.default = Answer(json=dict(CHAT, choices=choices))
     ask = {"model": "m", "messages": [], "response_format": Person, "n": 2}
-    for made in (
-        client.chat.completions.parse(**ask), client.beta.chat.completions.parse(**ask),
-        client.chat.completions.with_raw_response.parse(**ask).parse(),
-    ):  # fmt: skip
+    completions = client.chat.completions
+    for made in (completions.parse(**ask), completions.with_raw_response.parse(**ask).parse()):
         assert [choice.message.parsed.name for choice in made.choices] == ["Ada", "Bob"]
-        assert made.parsed.name == "Ada"
         assert json.loads(json.dumps(made.choices[0].message)) == choices[0]["message"]
-    assert line_of(server.requests[0]) == "POST /chat/completions"
     form = {"name": "Person", "strict": True, "schema": STRICT_PERSON}
-    sent = {"type": "json_schema", "json_schema": form}
-    assert server.requests[0].json["response_format"] == sent
-    with pytest.raises(ValidationError):
-        client.chat.completions.parse(stream=True, **ask)
+    sent = server.requests[0].json["response_format"]
+    assert sent == {"type": "json_schema", "json_schema": form}
+    client_error(lambda: completions.parse(stream=True, **ask), ValidationError)
     ask["response_format"] = {"type": "json_object"}  # without a class it is create()
-    assert client.chat.completions.parse(**ask).choices[0].message.content == texts[0]
-    assert server.requests[-1].json["response_format"] == {"type": "json_object"}
+    assert completions.parse(**ask).choices[0].message.content == texts[0]
+    assert server.requests[-1].json == ask
     server.default, ask = Answer(json=RESPONSE), {"model": "m", "input": "x"}
     response = client.responses.parse(text={"verbosity": "low"}, text_format=Person, **ask)
     assert response.output_parsed.name == response.output[1].content[0].parsed.name == "Ada"
-    form = dict(form, type="json_schema")
-    assert server.requests[-1].json == dict(ask, text={"verbosity": "low", "format": form})
+    text = {"verbosity": "low", "format": dict(form, type="json_schema")}
+    assert server.requests[-1].json == dict(ask, text=text)
 
 
 # Azure
 
 
-@pytest.mark.parametrize("by_variables", [False, True])
-@pytest.mark.parametrize("named, path", [("my dep", "my%20dep"), (None, "m")])
+@pytest.mark.parametrize(
+    "by_variables, named, path", [(True, "my dep", "my%20dep"), (False, None, "m")]
+)
 def test_an_azure_client_asks_where_azure_wants_to_be_asked(
     server, monkeypatch, by_variables, named, path
 ):
@@ -4821,7 +4678,6 @@ def test_an_azure_client_asks_where_azure_wants_to_be_asked(
     client, file = openai_mini.AzureOpenAI(azure_deployment=named, **options), {"file": b"x"}
     for call, at, more in (
         (client.chat.completions.create, "deployments/{}/chat/completions", {}),
-        (client.embeddings.create, "deployments/{}/embeddings", {}),
         (client.audio.transcriptions.create, "deployments/{}/audio/transcriptions", file),
         (client.responses.create, "responses", {}), (client.files.create, "files", file),
     ):  # fmt: skip
@@ -4834,14 +4690,14 @@ def test_an_azure_client_asks_where_azure_wants_to_be_asked(
 
 def test_an_azure_client_sends_a_token_as_a_bearer_and_never_the_key_of_openai(server, monkeypatch):
     monkeypatch.setenv("OPENAI_API_KEY", "sk-openai")
-    options = {"azure_endpoint": server.origin, "api_version": "v"}
-    openai_mini.AzureOpenAI(azure_ad_token_provider=lambda: "token", **options).files.list()
-    assert server.requests[-1].headers["authorization"] == "Bearer token"
+    make, options = openai_mini.AzureOpenAI, {"azure_endpoint": server.origin, "api_version": "v"}
+    make(azure_ad_token_provider=lambda: "token", **options).files.list()
+    assert client_sent(server) == ["Bearer token"]
     with pytest.raises(AuthenticationError, match="AZURE_OPENAI_API_KEY"):
-        openai_mini.AzureOpenAI(**options)
+        make(**options)
     for missing in options:
         with pytest.raises(ValidationError, match=missing):
-            openai_mini.AzureOpenAI(api_key="k", **{k: options[k] for k in options if k != missing})
+            make(**{**options, "api_key": "k", missing: None})
 
 
 # ------------------------------------------------------------------------------------------------
@@ -4855,9 +4711,7 @@ SPENT = {"prompt_tokens": 9, "completion_tokens": 2, "total_tokens": 11}
 
 def run_readme(word, space: dict) -> dict:
     """Run the code block of the README that has `word` in it; the names that it leaves."""
-    text = pathlib.Path(__file__).with_name("README.md").read_text("utf-8")
-    blocks = re.findall(r"```python\n(.*?)```", text, re.S)
-    exec(next(block for block in blocks if word in block), space)
+    exec(next(block for block in readme_blocks("python") if word in block), space)
     return space
 
 
@@ -4868,6 +4722,10 @@ def counts_of(client) -> tuple:
 
 def test_the_statistics_agree_with_a_server_that_counts(server):
     client = new_client(server, cache={})
+    stats = client.stats()
+    assert json.dumps(stats) and stats["requests"] == 0 and stats["errors"] == {}
+    assert stats["latency_s"] == {"count": 0, "mean": None, "p50": None, "p95": None, "max": None}
+    assert stats["streams"]["ttft_s"] is None
     limits = {"x-ratelimit-remaining-requests": "59", "x-ratelimit-limit-tokens": "1000"}
     usage = {"input_tokens": 5, "output_tokens": 6, "total_tokens": 12}
     server.script(Answer(500, json={"error": "no"}), Answer(json=CHAT), Answer(400))
@@ -4894,13 +4752,6 @@ def test_the_statistics_agree_with_a_server_that_counts(server):
     assert 0 <= latency["p50"] <= latency["p95"] <= latency["max"]
 
 
-def test_before_the_first_call_all_is_zero_and_times_are_none():
-    stats = OpenAIMini(base_url="echo:").stats()
-    assert json.dumps(stats) and stats["requests"] == 0 and stats["errors"] == {}
-    assert stats["latency_s"] == {"count": 0, "mean": None, "p50": None, "p95": None, "max": None}
-    assert stats["streams"]["ttft_s"] is None
-
-
 def ask_chat(client):
     with contextlib.suppress(OpenAIError):
         client.chat("my prompt")
@@ -4909,16 +4760,6 @@ def ask_chat(client):
 def read_chat(client):
     with contextlib.suppress(OpenAIError):
         list(client.stream_chat("my prompt"))
-
-
-def test_a_call_that_ctrl_c_ends_is_abandoned(server):
-    def interrupted():
-        raise KeyboardInterrupt
-
-    client = new_client(server, api_key=interrupted)
-    with pytest.raises(KeyboardInterrupt):
-        client.chat("hi")
-    assert counts_of(client) == (1, 0, 0, 1) and client.stats()["queue"]["running"] == 0
 
 
 def test_memory_stays_constant_however_many_calls_are_counted():
@@ -5022,21 +4863,21 @@ def test_a_hook_that_raises_breaks_nothing_and_one_may_call_the_client(server, c
     assert "the collector is down" in caplog.text and "sk-test" not in caplog.text
 
 
-def spans(client_of):
+def spans(make):
     sdk = pytest.importorskip("opentelemetry.sdk.trace.export.in_memory_span_exporter")
     trace, api = sys.modules["opentelemetry.sdk.trace"], sys.modules["opentelemetry.trace"]
     exporter, provider = sdk.InMemorySpanExporter(), trace.TracerProvider()
     provider.add_span_processor(trace.export.SimpleSpanProcessor(exporter))
     api.set_tracer_provider(provider)
-    yield run_readme("opentelemetry", {"OpenAIMini": client_of})["client"]
+    yield run_readme("opentelemetry", {"OpenAIMini": make})["client"]
     told = [dict(span.attributes) for span in exporter.get_finished_spans()]
     assert [one.get("error.type") for one in told] == ["InternalServerError", None, None]
     assert [one["gen_ai.usage.output_tokens"] for one in told] == [0, 1, 2]
 
 
-def metrics(client_of):
+def metrics(make):
     value = pytest.importorskip("prometheus_client").REGISTRY.get_sample_value
-    yield run_readme("prometheus", {"OpenAIMini": client_of})["client"]
+    yield run_readme("prometheus", {"OpenAIMini": make})["client"]
     names = {"event": "response", "model": openai_mini.DEFAULT_MODELS["chat"], "error": ""}
     assert value("openai_steps_total", names) == 2
     assert value("openai_steps_total", dict(names, **FAILED)) == 1
@@ -5053,11 +4894,9 @@ def test_the_readmes_adapters_tell_each_step_to_a_collector(server, collector):
 # The cache
 
 
-@pytest.mark.parametrize("kind", ["dict", "shelve", "diskcache"])
+@pytest.mark.parametrize("kind", ["dict", "diskcache"])  # shelve: below, in use
 def test_a_repeated_call_is_answered_from_the_cache(server, tmp_path, kind):
-    path, cache = str(tmp_path / "cache"), {}
-    if kind != "dict":
-        cache = shelve.open(path) if kind == "shelve" else pytest.importorskip(kind).Cache(path)
+    cache = {} if kind == "dict" else pytest.importorskip(kind).Cache(str(tmp_path))
     breaker = openai_mini.CircuitBreaker(failure_threshold=1, failure_rate=0)
     client = new_client(server, cache=cache, circuit_breaker=breaker, max_retries=0)
     server.script(Answer(400), Answer(json={"error": {"code": 400}}))
@@ -5095,9 +4934,8 @@ def test_what_is_no_stream_and_changes_nothing_is_cached_and_all_else_is_not(ser
     body = dict(CHAT, data=[{"embedding": [1.0], "index": 0}], results=[])
     server.default = lambda r: usual(r) if b'"stream": true' in r.body else Answer(json=body)
     client = new_client(server, cache={})
-    first, second = call(client), call(client)
+    assert call(client) == call(client) or call in NOT_CACHED
     assert len(server.requests) == (1 if call in CACHED else 2)
-    assert first == second or call not in CACHED
 
 
 class BrokenCache(dict):
@@ -5180,18 +5018,14 @@ def test_what_cannot_be_pickled_is_told_without_the_key(server):
     assert "sk-hush" not in str(caught.value)
 
 
-@pytest.mark.parametrize(
-    "how", [m for m in ("spawn", "fork") if m in multiprocessing.get_all_start_methods()]
-)
-def test_200_chats_over_two_workers_are_each_answered_once(server, how):
+def test_200_chats_over_two_workers_are_each_answered_once(server):
     server.default = echo
-    client = new_client(server)
-    client.chat("warm")  # so that under fork there is a connection that must not be shared
     texts = ["chat %d" % i for i in range(200)]
-    with concurrent.futures.ProcessPoolExecutor(2, multiprocessing.get_context(how)) as pool:
-        answers = list(pool.map(client.chat, texts, chunksize=5))
+    spawn = multiprocessing.get_context("spawn")
+    with concurrent.futures.ProcessPoolExecutor(2, spawn) as pool:
+        answers = list(pool.map(new_client(server).chat, texts, chunksize=5))
     assert [answer.content for answer in answers] == texts
-    asked = [request.json["messages"][0]["content"] for request in server.requests[1:]]
+    asked = [request.json["messages"][0]["content"] for request in server.requests]
     assert sorted(asked) == sorted(texts)
 
 
@@ -5261,31 +5095,25 @@ def test_a_fork_in_the_middle_of_calls_does_not_hang_the_child(server):
 
 def test_the_readmes_recipe_for_the_batch_api_reads_all_answers(server, capsys):
     states = ["validating", "in_progress", "finalizing", "completed"]
-    left, sent = list(states), []
+    batch = {"id": "batch-1", "request_counts": {"total": 3, "completed": 0, "failed": 0}}
 
-    def answer(request):
-        """/files and /batches, as OpenAI has them; a batch goes through the states."""
-        if line_of(request) == "POST /files":
-            assert part_of(request, "purpose").body == b"batch"
-            assert part_of(request).filename.endswith(".jsonl")
-            sent.extend(map(json.loads, part_of(request).body.splitlines()))
-            return Answer(json={"id": "file-in", "object": "file", "purpose": "batch"})
-        if line_of(request).startswith("GET /files"):
-            lines = []
-            for one in reversed(sent):  # in any order
-                body = chat_saying(one["body"]["messages"][0]["content"].upper()).json
-                response = {"status_code": 200, "body": body}
-                lines.append(json.dumps({"custom_id": one["custom_id"], "response": response}))
-            return Answer(body="\n".join(lines).encode())
-        status = left.pop(0)
-        counts = {"total": len(sent), "completed": len(sent) - len(left), "failed": 0}
-        batch = {"id": "batch-1", "object": "batch", "status": status, "request_counts": counts}
-        done = {} if left else {"output_file_id": "file-out"}
-        return Answer(json=dict(batch, **done))
+    def results(request):
+        lines = []
+        for one in map(json.loads, reversed(part_of(server.requests[0]).body.splitlines())):
+            answer = chat_saying(one["body"]["messages"][0]["content"].upper())
+            response = {"status_code": 200, "body": answer.json}
+            lines.append(json.dumps({"custom_id": one["custom_id"], "response": response}))
+        return Answer(body="\n".join(lines).encode())
 
-    server.default = answer
+    server.script(Answer(json={"id": "file-in"}))
+    server.script(*(Answer(json=dict(batch, status=state)) for state in states[:-1]))
+    server.script(Answer(json=dict(batch, status=states[-1], output_file_id="file-out")), results)
     space = {"client": new_client(server), "prompts": ["a", "b\nc", "d"], "poll_s": 0}
     assert run_readme("custom_id", space)["answers"] == {0: "A", 1: "B\nC", 2: "D"}
+    upload, create, *polls, content = server.requests
+    assert part_of(upload, "purpose").body == b"batch"
+    assert part_of(upload).filename.endswith(".jsonl") and create.json["input_file_id"] == "file-in"
+    assert line_of(upload) == "POST /files" and line_of(content) == "GET /files/file-out/content"
     assert [line.split(":")[0] for line in capsys.readouterr().out.splitlines()] == states[1:]
 
 
@@ -5314,53 +5142,55 @@ WRONG_INPUT = [
     refusal(400, "'$.input' is invalid: it cannot be empty", param="input"),
     refusal(400, "This model's maximum context length is 8 tokens", code="context_length_exceeded"),
     refusal(422, "encoding_format: unexpected value", param="encoding_format"),
-    refusal(401, "Incorrect API key provided"),
 ]
 
 
-@pytest.mark.parametrize("number", range(10))
-def test_embeddings_are_halved_only_where_they_were_too_much_at_once(server, client, number):
-    refused = (TOO_MUCH + WRONG_INPUT)[number]
-    if number < 5:
-        server.default = lambda r: vectors()(r) if len(r.json["input"]) < 3 else refused
-        assert client.embedding(["1", "2", "3", "4"]) == [[float(n), 0.5] for n in (1, 2, 3, 4)]
-        assert [len(r.json["input"]) for r in server.requests] == [4, 2, 2]
+@pytest.mark.parametrize("refused", TOO_MUCH + WRONG_INPUT)
+def test_embeddings_are_halved_only_where_they_were_too_much_at_once(server, client, refused):
+    server.default = lambda r: vectors()(r) if len(r.json["input"]) <= 10 else refused
+    ask = lambda: client.embedding(map(str, range(1000)))  # noqa: E731
+    if refused in TOO_MUCH:
+        assert [vector[0] for vector in ask()] == list(range(1000))
+        assert len(server.requests) <= 170, "what was learned of the limit is remembered"
     else:
-        server.default = refused
-        client_error(lambda: client.embedding(["1", "2", "3", "4"]), APIStatusError)
+        client_error(ask, APIStatusError)
         assert len(server.requests) == 1
 
 
 @pytest.mark.parametrize("cell", [float("nan"), None, object(), b"text", [1, float("nan")]])
-def test_a_cell_that_no_request_can_hold_is_told_by_its_row_before_anything_is_sent(
-    server, client, cell
-):
-    rows = ["row"] * 2100 + [cell] + ["row"] * 99
-    client_error(lambda: client.embedding(iter(rows)), ValidationError).args[0].index("input[2100]")
+def test_a_cell_that_no_request_can_hold_is_told_by_its_row_at_once(server, client, cell):
+    rows = iter(["row"] * 2100 + [cell] + ["row"] * 99)
+    assert "input[2100]" in str(client_error(lambda: client.embedding(rows), ValidationError))
     assert not server.requests
 
 
-@pytest.mark.parametrize("fault", [refusal(400, "no"), Answer(json={"data": []})], ids=str)
+@pytest.mark.parametrize("fault", [refusal(400, "no"), Answer(json={"data": []})])
 def test_vectors_that_were_paid_for_are_in_the_error_of_a_later_part(server, client, fault):
     server.default = lambda r: fault if r.json["input"][0] == "2048" else vectors()(r)
     error = client_error(lambda: client.embedding([str(i) for i in range(3000)]), APIError)
     assert error.partial == [[float(i), 0.5] for i in range(2048)]
-    assert len(server.requests) == 2
+    assert [len(request.json["input"]) for request in server.requests] == [2048, 952]
+
+
+def embedded(*indexes) -> list:
+    return [{"index": index, "embedding": [float(at)]} for at, index in enumerate(indexes)]
 
 
 @pytest.mark.parametrize(
-    "indexes", [(2, 0, 1), (0, 1, 0), (1, 2, 3), (0, 0, 0), (None,) * 3, ("a", "b", "c"), (0, 1, 9)]
-)
-def test_indexes_are_obeyed_where_they_are_an_order_and_never_misplace_a_vector(
-    server, client, indexes
-):
-    data = [{"index": index, "embedding": [float(at)]} for at, index in enumerate(indexes)]
-    server.default = Answer(json={"object": "list", "data": data})
-    right = [[1.0], [2.0], [0.0]] if indexes == (2, 0, 1) else [[0.0], [1.0], [2.0]]
+    "data",
+    [None, [], embedded(0), [{"index": 0}] * 3, embedded(2, 0, 1), embedded(0, 1, 0),
+     embedded(1, 2, 3), embedded(0, 0, 0), embedded(None, None, None), embedded(*"abc"),
+     embedded(0, 1, 9)],
+)  # fmt: skip
+def test_indexes_are_an_order_or_none_and_never_misplace_a_vector(server, client, data):
+    server.script(Answer(json={"data": data, "key": "sk-test"}, headers={"x-request-id": "req_9"}))
+    right = [[1.0], [2.0], [0.0]] if data == embedded(2, 0, 1) else [[0.0], [1.0], [2.0]]
     try:
         assert client.embedding(["a", "b", "c"]) == right
-    except openai_mini.APIResponseError:
-        assert indexes != (2, 0, 1)
+    except openai_mini.APIResponseError as error:
+        assert data != embedded(2, 0, 1) and re.match("POST /embeddings: .*1 att", str(error))
+        assert error.request_id == "req_9" and error.response.status_code == 200
+        assert "sk-test" not in str(error) + repr(pickle.loads(pickle.dumps(error)))
 
 
 # Files
@@ -5385,9 +5215,7 @@ def test_a_file_that_is_there_keeps_its_rights(server, client, tmp_path):
     assert os.listdir(str(tmp_path)) == ["out.bin"]
 
 
-def test_an_empty_file_is_written_in_place_and_empty_again_if_the_answer_breaks_off(
-    server, client, tmp_path
-):
+def test_an_empty_file_is_written_in_place_and_emptied_at_a_break(server, client, tmp_path):
     """As of a NamedTemporaryFile, which its owner reads by the handle that he has."""
     once = client.with_options(max_retries=0)
     for number, write in enumerate(writers(client)):
@@ -5400,38 +5228,30 @@ def test_an_empty_file_is_written_in_place_and_empty_again_if_the_answer_breaks_
             assert file.read() == b"whole" and len(os.listdir(str(tmp_path))) == 1
 
 
-@pytest.mark.parametrize(
-    "url, saved",
-    [("data:image/png;base64," + base64.b64encode(PNG).decode(), PNG),
-     ("DATA:;base64," + base64.b64encode(JPG).decode(), JPG),
-     ("data:image/png;base64,!", None)], ids=["base64", "no type", "broken"],
-)  # fmt: skip
-def test_an_image_in_its_url_is_saved(server, client, tmp_path, url, saved):
-    server.script(Answer(json={"data": [{"url": url}]}))
-    image = client.generate_image("a boat")
-    if saved is None:
-        client_error(lambda: image.save(tmp_path), APIError)
-        assert os.listdir(str(tmp_path)) == []
-    else:
-        assert [open(path, "rb").read() for path in image.save(tmp_path)] == [saved]
-
-
-SPOKEN = ["transcript.text.delta", "transcript.text.done"]
-DRAWN = ["image_generation.partial_image", "image_generation.completed"]
-EDITED = ["image_edit.partial_image", "image_edit.completed"]
+def test_an_image_in_its_url_is_saved(server, client, tmp_path):
+    starts = ("data:image/png;base64,", PNG), ("DATA:;base64,", JPG)
+    for number, (start, saved) in enumerate(starts, 1):
+        url = start + base64.b64encode(saved).decode()
+        server.script(Answer(json={"data": [{"url": url}]}))
+        (path,) = client.generate_image("a boat").save(tmp_path)
+        assert open(path, "rb").read() == saved and len(os.listdir(str(tmp_path))) == number
+    server.script(Answer(json={"data": [{"url": "data:image/png;base64,!"}]}))
+    client_error(lambda: client.generate_image("a boat").save(tmp_path), APIError)
+    assert len(os.listdir(str(tmp_path))) == 2
 
 
 @pytest.mark.parametrize(
-    "call, events",
-    [(lambda c: c.transcribe_audio(MP3, stream=True), SPOKEN),
-     (lambda c: c.translate_audio(MP3, stream=True), SPOKEN),
-     (lambda c: c.generate_image("a boat", stream=True), DRAWN),
-     (lambda c: c.edit_image(PNG, "a boat", stream=True), EDITED)],
+    "method, args, family, ends",
+    [("transcribe_audio", [MP3], "transcript.text.", ("delta", "done")),
+     ("translate_audio", [MP3], "transcript.text.", ("delta", "done")),
+     ("generate_image", ["a boat"], "image_generation.", ("partial_image", "completed")),
+     ("edit_image", [PNG, "a boat"], "image_edit.", ("partial_image", "completed"))],
 )  # fmt: skip
-def test_stream_true_gives_a_stream_of_the_events(server, client, call, events):
-    server.default = Answer(sse=[{"type": kind, "text": "good"} for kind in events], done=False)
-    stream = call(client)
-    assert isinstance(stream, openai_mini.Stream) and [event.type for event in stream] == events
+def test_stream_true_gives_a_stream_of_the_events(server, client, method, args, family, ends):
+    events = [{"type": family + end, "text": "good"} for end in ends]
+    server.default = Answer(sse=events, done=False)
+    stream = getattr(client, method)(*args, stream=True)
+    assert isinstance(stream, openai_mini.Stream) and list(stream) == events
 
 
 def test_a_binary_answer_reads_as_the_official_one(server, client):
@@ -5447,6 +5267,7 @@ def test_a_binary_answer_reads_as_the_official_one(server, client):
 
 # Scripts of the official package
 
+
 def test_names_that_scripts_probe_for_are_absent_at_every_depth_of_an_answer(server, client):
     chunk = next(iter(client.stream_chat("hi")))
     result = client.chat("hi")
@@ -5456,21 +5277,19 @@ def test_names_that_scripts_probe_for_are_absent_at_every_depth_of_an_answer(ser
         assert one.annotations is None and one.audio is None
 
 
-DUMPED = {"role": "assistant", "content": "hi", "refusal": None, "parts": [{"a": None, "b": 1}]}
-BARE = {"role": "assistant", "content": "hi", "parts": [{"b": 1}]}
-
-
 def test_the_methods_of_an_answer_do_what_their_options_say(server, client):
-    server.default = Answer(json=dict(CHAT, choices=[{"index": 0, "message": DUMPED}]))
+    sent = {"role": "assistant", "content": "hi", "refusal": None, "parts": [{"a": None, "b": 1}]}
+    bare = {"role": "assistant", "content": "hi", "parts": [{"b": 1}]}
+    server.default = Answer(json=dict(CHAT, choices=[{"index": 0, "message": sent}]))
     message = client.chat("hi").choices[0].message
     for made in (
         message.dict(), message.model_dump(exclude_unset=True), json.loads(message.json()),
         message.model_copy(), message.to_dict(),
     ):  # fmt: skip
-        assert made == DUMPED == message
-    assert message.model_dump(exclude_none=True) == BARE
-    assert json.loads(message.model_dump_json(exclude_none=True)) == BARE
-    assert message.model_copy(update={"content": "yo"}) == dict(DUMPED, content="yo")
+        assert made == sent == message
+    assert message.model_dump(exclude_none=True) == bare
+    assert json.loads(message.model_dump_json(exclude_none=True)) == bare
+    assert message.model_copy(update={"content": "yo"}) == dict(sent, content="yo")
     assert type(message.to_dict()["parts"][0]) is dict and "\n" in message.model_dump_json(indent=2)
     assert message.model_copy().parts[0].b == 1 and message.model_copy().absent is None
     del message.refusal
@@ -5481,13 +5300,12 @@ def test_the_methods_of_an_answer_do_what_their_options_say(server, client):
 
 def test_closing_the_response_of_a_stream_ends_the_request(server, client):
     server.default = Answer(sse=chunks("a", "b"), hold_after=1, wait=threading.Event())
-    for number, make in enumerate([lambda: client.stream_chat("hi"),
-                                   lambda: client.responses.create(stream=True)]):  # fmt: skip
-        stream = make()
+    for number, make in enumerate((client.stream_chat, client.responses.create), 1):
+        stream = make("hi") if number == 1 else make(stream=True)
         assert next(stream)
         stream.response.close()
         stream.response.close()
-        server.wait_closed(number + 1)
+        server.wait_closed(number)
     assert client.stats()["queue"]["running"] == 0
 
 
@@ -5504,14 +5322,15 @@ def test_headers_request_id_and_status_code_of_a_nested_object_are_its_own(serve
 
 @pytest.mark.parametrize("given", [True, False])
 def test_a_copy_for_another_server_has_a_breaker_of_its_own_with_the_same_settings(server, given):
-    clock, failures = FakeClock(), 1 if given else 5
-    breaker = openai_mini.CircuitBreaker(failure_threshold=1, reset_timeout=7, clock=clock)
-    client = new_client(server, circuit_breaker=breaker if given else None, max_retries=0)
+    clock, breaker = FakeClock(), None
+    if given:
+        breaker = openai_mini.CircuitBreaker(failure_threshold=1, reset_timeout=7, clock=clock)
+    client = new_client(server, circuit_breaker=breaker, max_retries=0)
     state = lambda one: one.stats()["circuit"]["state"]  # noqa: E731
     with LoopbackServer() as other:
         other.default = Answer(500)
         copied = client.with_options(base_url=other.url)
-        for _ in range(failures):
+        for _ in range(1 if given else 5):
             client_error(lambda: copied.chat("hi"), InternalServerError)
         error = client_error(lambda: copied.chat("hi"), CircuitOpenError)
         assert not given or error.retry_after == 7
@@ -5527,32 +5346,28 @@ def test_a_copy_for_another_server_has_a_breaker_of_its_own_with_the_same_settin
 @pytest.mark.parametrize(
     "given, query",
     [
-        ({}, {"v": "1", "keep": "0"}), ({"extra_query": {"v": "2"}}, {"v": "2", "keep": "0"}),
+        ({"extra_query": {"v": "2"}}, {"v": "2", "keep": "0"}),
         ({"extra_query": {"v": ["2", "3"]}}, {"v[]": ["2", "3"], "keep": "0"}),
         ({"limit": 5, "extra_query": {"keep": "9"}}, {"limit": "5", "v": "1", "keep": "9"}),
     ],
-    ids=str,
 )  # fmt: skip
 def test_the_query_of_a_call_wins_over_the_default(server, given, query):
-    client = new_client(server, default_query={"v": "0", "keep": "0"})
+    client = new_client(server, default_query={"v": "0"})
     client.with_options(default_query={"v": "1", "keep": "0"}).files.list(**given)
     assert server.requests[0].query == query
 
 
-@pytest.mark.parametrize(
-    "name, status",
-    [("PermissionDeniedError", 403), ("RateLimitError", 429), ("APIStatusError", 418)],
-)
-def test_an_error_made_by_hand_has_what_its_answer_says(name, status):
+@pytest.mark.parametrize("answer", [types.SimpleNamespace, requests.Response])
+def test_an_error_made_by_hand_has_what_its_answer_says(answer):
     """People test their handlers so, with whichever object has the shape of an answer."""
-    made, body = getattr(openai_mini, name), {"code": "c", "param": "p", "type": "t"}
-    for response in (types.SimpleNamespace(), requests.Response()):
+    kinds = {403: openai_mini.PermissionDeniedError, 429: RateLimitError, 418: APIStatusError}
+    for status, made in kinds.items():
+        response, body = answer(), {"code": "c", "param": "p", "type": "t"}
         response.status_code, response.headers = status, {"x-request-id": "req_1"}
         error = made("slow down", response=response, body=body)
         assert str(error) == error.message == "slow down" and error.response is response
         assert (error.status_code, error.request_id, error.body) == (status, "req_1", body)
-        assert error.is_rate_limit_error == (status == 429)
-        assert error.is_auth_error == (status == 403)
+        assert (error.is_rate_limit_error, error.is_auth_error) == (status == 429, status == 403)
         assert (error.code, error.param, error.type) == ("c", "p", "t")
         assert made("slow down", response=response, body=None).code is None
     assert APITimeoutError(request=None).status_code is None
@@ -5572,9 +5387,7 @@ A_PAGE = {"data": [{"id": "a"}, {"id": "b"}], "has_more": True, "last_id": "L", 
         (("next",), None, "beta.agents.environments.templates", {"after": "b"}),
     ],
 )  # fmt: skip
-def test_a_list_goes_on_by_next_else_the_last_id_else_last_id(
-    server, client, left_out, items, path, query
-):
+def test_a_list_goes_on_where_its_page_says(server, client, left_out, items, path, query):
     first = {name: value for name, value in A_PAGE.items() if name not in left_out}
     first["data"], last = items or first["data"], {"id": "z"}
     server.script(Answer(json=first))
@@ -5590,10 +5403,10 @@ def test_a_list_goes_on_by_next_else_the_last_id_else_last_id(
 
 def test_results_are_rows_of_a_table_and_vectors_are_an_array(server, client):
     pandas, numpy = pytest.importorskip("pandas"), pytest.importorskip("numpy")
-    results = [client.chat("hi"), client.chat("hi")]
-    frame = pandas.DataFrame([result.usage for result in results])
+    usages = [client.chat("hi").usage, client.chat("hi").usage]
+    frame = pandas.DataFrame(usages)
     assert list(frame.columns) == list(CHAT["usage"]) and frame["total_tokens"].sum() == 20
-    frame = pandas.DataFrame({"usage": [r.usage for r in results], "n": [1, 2]})
+    frame = pandas.DataFrame({"usage": usages, "n": [1, 2]})
     assert frame.shape == (2, 2) and frame["usage"][0] == CHAT["usage"]
     server.default = vectors()
     found = numpy.array(client.embedding(["1", "2", "3"]))
@@ -5602,45 +5415,46 @@ def test_results_are_rows_of_a_table_and_vectors_are_an_array(server, client):
     assert client.embedding(column) == client.embedding(column.to_numpy()) == [[1, 0.5], [2, 0.5]]
     for empty in (None, pandas.NA, float("nan")):
         rows = pandas.Series(["1", empty], dtype=object)
-        client_error(lambda rows=rows: client.embedding(rows), ValidationError).args[0].index("[1]")
+        error = client_error(lambda: client.embedding(rows), ValidationError)
+        assert "[1]" in str(error)
 
 
-@pytest.fixture
-def post_upload(request, client):
-    """Posts a file to a web application, whose handler hands on what it got."""
+def post_to_flask(handle):
+    """What posts a file to a web application, whose handler hands on what it got."""
+    flask = pytest.importorskip("flask")
+    app = flask.Flask("app")
+    app.post("/talk")(lambda: handle(flask.request.files["audio"]))
+    web = app.test_client()
+    return lambda name, content: web.post("/talk", data={"audio": (io.BytesIO(content), name)})
 
-    def pass_on(audio):
+
+def post_to_fastapi(handle):
+    fastapi = pytest.importorskip("fastapi")
+    for needed in ("httpx", "python_multipart"):
+        pytest.importorskip(needed)
+    handle.__annotations__ = {"audio": fastapi.UploadFile}
+    app = fastapi.FastAPI()
+    app.post("/talk")(handle)
+    web = importlib.import_module("fastapi.testclient").TestClient(app)
+    return lambda name, content: web.post("/talk", files={"audio": (name, content, "audio/mpeg")})
+
+
+@pytest.mark.parametrize("post_to", [post_to_fastapi, post_to_flask])
+def test_what_a_web_application_got_goes_out_under_its_name(server, client, post_to):
+    def handle(audio):
         text = client.transcribe_audio(audio).text
         client_error(lambda: client.upload_file(audio), ValidationError)  # it stands at its end
         getattr(audio, "file", audio).seek(0)
         return text + client.upload_file(audio).id
 
-    if request.param == "flask":
-        flask = pytest.importorskip("flask")
-        app = flask.Flask("app")
-        app.post("/talk")(lambda: pass_on(flask.request.files["audio"]))
-        web = app.test_client()
-        return lambda name, content: web.post("/talk", data={"audio": (io.BytesIO(content), name)})
-    fastapi = pytest.importorskip("fastapi")
-    for needed in ("httpx", "python_multipart"):
-        pytest.importorskip(needed)
-    pass_on.__annotations__ = {"audio": fastapi.UploadFile}
-    app = fastapi.FastAPI()
-    app.post("/talk")(pass_on)
-    web = importlib.import_module("fastapi.testclient").TestClient(app)
-    return lambda name, content: web.post("/talk", files={"audio": (name, content, "audio/mpeg")})
-
-
-@pytest.mark.parametrize("post_upload", ["fastapi", "flask"], indirect=True)
-@pytest.mark.parametrize("size", [100, 2_000_000])
-def test_what_a_web_application_got_goes_out_under_its_name(server, post_upload, size):
     server.default = Answer(json={"text": "good morning", "id": "file-1"})
-    sound = b"ID3\x04" + os.urandom(size)
-    answer = post_upload("my talk.mp3", sound)
-    assert answer.status_code == 200 and "good morningfile-1" in answer.text
-    for part in map(part_of, server.requests):
-        assert (part.filename, part.content_type) == ("my talk.mp3", "audio/mpeg")
-        assert part.body == sound
+    post = post_to(handle)
+    for size in (100, 2_000_000):  # in memory, and on disk
+        sound = b"ID3\x04" + os.urandom(size)
+        answer = post("my talk.mp3", sound)
+        assert answer.status_code == 200 and "good morningfile-1" in answer.text
+        for part in map(part_of, server.requests[-2:]):
+            assert part == ("file", "my talk.mp3", "audio/mpeg", sound)
 
 
 # Settings, logging, the cache
@@ -5660,31 +5474,30 @@ def test_a_cache_that_is_not_safe_for_threads_never_gives_another_calls_answer(s
 
 
 LOGGING_STEPS = """
-import logging, sys, openai_mini
-make = lambda **more: openai_mini.OpenAIMini("k", base_url=sys.argv[1], max_retries=0, **more)
-steps = {
-    "client": lambda: make(debug=True), "quiet": make,
-    "basic": lambda: logging.basicConfig(level=logging.INFO, format="PROGRAM %(message)s"),
-    "handler": lambda: logging.getLogger("openai_mini").addHandler(logging.StreamHandler()),
-}
-made = [steps[step]() for step in sys.argv[2:]]
-[one for one in made if one][0].chat("x")
+    import logging, sys, openai_mini
+    make = lambda **more: openai_mini.OpenAIMini("k", base_url=sys.argv[1], max_retries=0, **more)
+    steps = {
+        "client": lambda: make(debug=True), "quiet": make,
+        "basic": lambda: logging.basicConfig(level=logging.INFO, format="PROGRAM %(message)s"),
+        "handler": lambda: logging.getLogger("openai_mini").addHandler(logging.StreamHandler()),
+    }
+    made = [steps[step]() for step in sys.argv[2:]]
+    [one for one in made if one][0].chat("x")
 """
 
 
 @pytest.mark.parametrize(
-    "steps, level",
-    [("client client", ""), ("basic client", ""), ("client basic", ""), ("quiet", " debug\n"),
-     ("quiet basic", "info"), ("handler client", "")],
+    "steps, level, times",
+    [("client client", "", 1), ("basic client", "", 1), ("client basic", "", 1),
+     ("quiet", " debug\n", 1), ("quiet basic", "info", 1), ("handler client", "", 1),
+     ("basic quiet", "", 0)],
 )  # fmt: skip
-def test_each_line_of_the_log_comes_once_however_logging_is_set_up(server, steps, level):
-    command = [sys.executable, "-c", LOGGING_STEPS, server.url, *steps.split()]
-    folder = os.path.dirname(os.path.abspath(openai_mini.__file__))
-    env = dict(os.environ, OPENAI_LOG=level)
-    done = subprocess.run(command, stderr=subprocess.PIPE, timeout=60, env=env, cwd=folder)
-    lines = [line for line in done.stderr.decode().splitlines() if "chat/completions" in line]
-    assert done.returncode == 0 and len(lines) == 1 and "200" in lines[0]
-    assert not steps.startswith("basic") or lines[0].startswith("PROGRAM")
+def test_each_line_of_the_log_comes_once_however_logging_is_set_up(server, steps, level, times):
+    done = run_python(LOGGING_STEPS, server.url, *steps.split(), env={"OPENAI_LOG": level})
+    lines = [line for line in done.stderr.splitlines() if "chat/completions" in line]
+    assert done.returncode == 0 and len(lines) == times
+    assert all("200" in line for line in lines)
+    assert not steps.startswith("basic") or all(line.startswith("PROGRAM") for line in lines)
 
 
 VARIABLES = {
@@ -5697,36 +5510,29 @@ OF_AZURE = {
 }  # fmt: skip
 
 
-def asked_with(monkeypatch, server, variables, make) -> tuple:
+def asked_with(monkeypatch, server, variables, make) -> list:
     with monkeypatch.context() as patch:
         for name, value in variables.items():
             patch.setenv(name, value.replace("HOST", server.origin))
         with make() as client:
             client.admin.organization.users.list()
-            admin = server.requests[-1].headers
             client.chat("x", max_retries=0)
-    request = server.requests[-1]
-    for headers in (admin, request.headers):
-        headers.pop("idempotency-key", None)
-    return request.target, request.headers, request.json, admin
+    for request in server.requests[-2:]:
+        request.headers.pop("idempotency-key", None)
+    return [(asked.target, asked.headers, asked.body) for asked in server.requests[-2:]]
 
 
-@pytest.mark.parametrize("white", ["{}\n", "\t{} "], ids=repr)
-def test_white_space_around_a_variable_is_no_part_of_it(server, monkeypatch, white):
-    for variables, make in ((VARIABLES, OpenAIMini), (OF_AZURE, openai_mini.AzureOpenAI)):
+@pytest.mark.parametrize("white", ["{}\n", "\t{} ", "", " \n"], ids=repr)
+def test_white_space_is_no_part_of_a_variable_and_an_empty_one_unset(server, monkeypatch, white):
+    least = {name: VARIABLES[name] for name in ("OPENAI_API_KEY", "OPENAI_BASE_URL")}
+    rows = [(VARIABLES, OpenAIMini, VARIABLES), (OF_AZURE, openai_mini.AzureOpenAI, OF_AZURE)]
+    if "{}" not in white:
+        rows = [(least, OpenAIMini, [*list(VARIABLES)[2:], "OPENAI_LOG"])]
+    for variables, make, names in rows:
         clean = asked_with(monkeypatch, server, variables, make)
-        for name, value in variables.items():
-            padded = dict(variables, **{name: white.format(value)})
+        for name in names:
+            padded = {**variables, name: white.format(variables.get(name))}
             assert asked_with(monkeypatch, server, padded, make) == clean, name
-
-
-@pytest.mark.parametrize("value", ["", " \n"], ids=repr)
-def test_an_empty_variable_is_as_if_unset(server, monkeypatch, value):
-    variables = {name: VARIABLES[name] for name in ("OPENAI_API_KEY", "OPENAI_BASE_URL")}
-    clean = asked_with(monkeypatch, server, variables, OpenAIMini)
-    for name in [*list(VARIABLES)[2:], "OPENAI_LOG"]:
-        padded = dict(variables, **{name: value})
-        assert asked_with(monkeypatch, server, padded, OpenAIMini) == clean, name
 
 
 # ------------------------------------------------------------------------------------------------
@@ -5836,8 +5642,101 @@ def test_a_coded_body_is_read_to_its_end(server, client, coding, sent, body):
     assert client.text_to_speech("hi") == body
 
 
+def test_a_map_that_finds_no_thread_says_so_and_ends(monkeypatch):
+    results = openai_mini.RequestQueue(1).map(len, ["a"])
+    with monkeypatch.context() as patch, pytest.raises(QueueFullError):
+        patch.setattr(threading.Thread, "start", lambda self: raising(RuntimeError("no thread")))
+        next(results)
+    assert list(results) == []
+
+
+@pytest.mark.parametrize("answer", [{"raw": b""}, {"cut": 5}, {"body": "<p>"}], ids=str)
+def test_a_call_that_fails_keeps_nothing_of_its_caller_alive(server, answer):
+    server.default = Answer(**{"json": CHAT, **answer} if "body" not in answer else answer)
+
+    def fail(client):
+        mine = FakeClock()
+        with contextlib.suppress(OpenAIError):
+            client.chat("hi")
+        return weakref.ref(mine)
+
+    gc.disable()  # for it takes no garbage collector
+    try:
+        with client_for(server, max_retries=0) as client:
+            assert fail(client)() is None
+    finally:
+        gc.enable()
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="no fork here")
+def test_a_child_does_not_wait_for_the_reader_of_a_stream_in_its_parent(server):
+    go_on = threading.Event()
+    server.script(Answer(sse=chunks("a", "b"), wait=go_on, hold_after=1))
+    with client_for(server) as client, client.stream_chat("hi") as stream:
+        reader = threading.Thread(target=list, args=(stream,))
+        reader.start()
+        time.sleep(0.05)  # for it to wait at the socket
+        assert in_child(lambda: client.chat("hi").content == "hello")
+        go_on.set()
+        reader.join(10)
+    assert stream.content == "ab"
+
+
+STREAMED_ODDLY = {  # data lines, or lines as they are; the text, as shown and as the message has it
+    "a line of JSON first": ([b'{"meta": 1}\n\n', *chunks("a", "b")], "ab", "ab"),
+    "an error that says nothing": ([*chunks("a", finish=None), b"error:\n\n", chunk({}, "stop")],
+                                   "a", "a"),
+    "a message that differs": ([chunk({"content": "helo"}),
+                                {"choices": [{"index": 0, "delta": None, "finish_reason": "stop",
+                                              "message": {"content": "hello"}}]}], "helo", "hello"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("case", STREAMED_ODDLY)
+def test_what_stands_between_the_events_of_a_stream_costs_no_text(server, case):
+    sent, shown, told = STREAMED_ODDLY[case]
+    lines = [one if isinstance(one, bytes) else b"data: %s\n\n" % json.dumps(one).encode()
+             for one in (*sent, None)]  # fmt: skip
+    body = b"".join(lines[:-1]) + b"data: [DONE]\n\n"
+    server.script(Answer(body=body, content_type="text/event-stream"))
+    with client_for(server, max_retries=0) as client, client.stream_chat("hi") as stream:
+        assert "".join(piece.content for piece in stream) == shown
+        assert stream.content == told == stream.message.content
+
+
+def test_each_part_of_each_item_of_a_responses_stream_has_its_own_text(server):
+    events = [
+        {"type": "output_text.delta", "delta": "a", "output_index": 0, "content_index": 0},
+        {"type": "output_text.done", "text": "b", "output_index": 0, "content_index": 1},
+        {"type": "content_part.done", "part": {"type": "output_text", "text": "c"},
+         "output_index": 1, "content_index": 0},
+        {"type": "completed", "response": {"output": []}},
+    ]  # fmt: skip
+    sent = [dict(event, type="response." + event["type"]) for event in events]
+    server.script(Answer(sse=sent, done=False))
+    with client_for(server, max_retries=0) as client:
+        stream = client.responses.create(model="m", input="x", stream=True)
+        assert "".join(piece.content for piece in stream) == "abc" == stream.content
+
+
+def test_what_is_given_in_another_form_is_taken_or_refused_and_never_lost(server, client):
+    given = openai_mini.OpenAIMini("k", base_url=server.url, timeout=openai_mini.NOT_GIVEN,
+                                   max_retries=openai_mini.omit)  # fmt: skip
+    assert given.timeout == (10, 600) and given.max_retries == 3
+    for call in (lambda: client.edit_image((b"\x89PNG1", b"\x89PNG2"), "x"),
+                 lambda: client.chat(one for one in [])):
+        client_error(call, ValidationError)
+    assert not server.requests
+    text = '{"a": 1} and then he said'
+    server.script(Answer(body=text, content_type="text/plain"))
+    assert str(client.transcribe_audio(b"ID3", response_format="text")) == text
+    answer = client.chat("hi")
+    assert answer.content == "hello"
+    copied = answer.model_copy()
+    copied.choices[0].message.content = "new"
+    assert copied.content == "new" and answer.content == "hello"
 # ------------------------------------------------------------------------------------------------
-# Uploads, tools and schemas, resources, command line: what people met, and siblings of it.
+# Uploads, tools and schemas, resources: what people met, and siblings of it.
 
 
 def buffer_of(content, **names):
@@ -5927,10 +5826,8 @@ HINT_ROWS = [  # the hint, its schema, a JSON value and what the function gets, 
     (int, INTEGER, 3, 3, "3"), (int, INTEGER, -1, -1, True), (str, STRING, "x", "x", None),
     (float, {"type": "number"}, 3, 3.0, "x"), (bool, {"type": "boolean"}, True, True, 1),
     (typing.Any, {}, [1], [1], NotImplemented), (object, {}, None, None, NotImplemented),
-    (Size, SIZE, "large", Size.LARGE, "LARGE"),
     (Optional[Size], {"anyOf": [SIZE, NULL]}, "small", Size.SMALL, "x"),
     (Optional[int], {"anyOf": [INTEGER, NULL]}, None, None, "x"),
-    (typing.Union[int, str], {"anyOf": [INTEGER, STRING]}, "2", "2", 2.5),
     (typing.Union[Point, str], {"anyOf": [POINT, STRING]}, {"x": 1}, Point(1), {"z": 1}),
     (List[Size], {"type": "array", "items": SIZE}, ["small"], [Size.SMALL], "small"),
     (list, {"type": "array", "items": {}}, [1, "a"], [1, "a"], "x"),
@@ -5953,11 +5850,11 @@ def tool_with(hint):
     return tool, got
 
 
-def called(client, server, tool, value):
-    """What run_tools asks for, and what it tells the model of a call with {"it": value}."""
-    server.script(chat_calling((tool.__name__, json.dumps({"it": value}))), chat_saying("done"))
+def called(client, server, tool, arguments):
+    """The tool that run_tools tells of, and what it tells the model of a call."""
+    server.script(chat_calling((tool.__name__, arguments)), chat_saying("done"))
     del server.requests[:]
-    client.run_tools("go", [tool])
+    assert client.run_tools("go", [tool]).content == "done"
     first, second = (request.json for request in server.requests)
     return first["tools"][0]["function"]["parameters"], second["messages"][-1]["content"]
 
@@ -5967,16 +5864,17 @@ def test_a_hint_is_in_the_schema_and_the_function_gets_what_it_says(
     server, client, hint, schema, value, expected, wrong
 ):
     tool, got = tool_with(hint)
-    parameters, told = called(client, server, tool, value)
+    parameters, told = called(client, server, tool, {"it": value})
     assert parameters == {"type": "object", "properties": {"it": schema}, "required": ["it"]}
     assert got == [expected] and type(got[0]) is type(expected) and told == "null"
     if wrong is not NotImplemented:
-        assert called(client, server, tool, wrong)[1].startswith("Error: ") and len(got) == 1
+        told = called(client, server, tool, {"it": wrong})[1]
+        assert told.startswith("Error: ") and len(got) == 1
 
 
 def test_the_definitions_of_a_class_are_where_its_references_lead(server, client):
     tool, got = tool_with(List[Person])
-    parameters, _ = called(client, server, tool, [{"name": "Ada"}])
+    parameters, _ = called(client, server, tool, {"it": [{"name": "Ada"}]})
     assert got[0][0].name == "Ada" and list(parameters["$defs"]) == ["Step"]
     items = parameters["properties"]["it"]["items"]
     assert items["properties"]["steps"]["items"] == {"$ref": "#/$defs/Step"}
@@ -5990,8 +5888,8 @@ async def async_generator(it: str):
     yield it
 
 
-NO_HINTS = (bytes, io.BytesIO, typing.Callable, "NoSuchName", Node, List[bytes],
-            typing.Dict[str, io.BytesIO], typing.Union[str, bytes])  # fmt: skip
+NO_HINTS = (bytes, typing.Callable, "NoSuchName", Node, List[bytes], typing.Dict[str, io.BytesIO],
+            typing.Union[str, bytes])  # fmt: skip
 
 
 @pytest.mark.parametrize(
@@ -6003,9 +5901,8 @@ NO_HINTS = (bytes, io.BytesIO, typing.Callable, "NoSuchName", Node, List[bytes],
     ],
 )  # fmt: skip
 def test_a_tool_that_no_schema_can_say_is_refused_before_anything_is_sent(server, client, tool):
-    with pytest.raises(ValidationError, match="tool"):
-        client.run_tools("go", [tool])
-    assert not server.requests
+    error = client_error(lambda: client.run_tools("go", [tool]), ValidationError)
+    assert "tool" in str(error) and not server.requests
 
 
 @pytest.mark.parametrize(
@@ -6019,21 +5916,14 @@ def test_arguments_are_read_in_whatever_form_they_come(server, client, arguments
     def tool(it: str = "none") -> str:
         return it
 
-    server.script(chat_calling(("tool", arguments)), chat_saying("done"))
-    assert client.run_tools("go", [tool]).content == "done"
-    assert server.requests[1].json["messages"][-1]["content"].startswith(told)
+    assert called(client, server, tool, arguments)[1].startswith(told)
 
 
 @pytest.mark.filterwarnings("ignore:coroutine")
 @pytest.mark.parametrize("tool", [async_tool, async_generator])
 def test_a_coroutine_as_a_result_is_told_as_an_error(server, client, tool):
     wrapped = functools.wraps(tool)(lambda it: tool(it))
-    assert called(client, server, wrapped, "x")[1].startswith("Error: ")
-
-
-def test_a_result_that_json_does_not_know_is_told_as_its_text(server, client):
-    tool = functools.wraps(tool_with(int)[0])(lambda it: [complex(it)])
-    assert json.loads(called(client, server, tool, 2)[1]) == ["(2+0j)"]
+    assert called(client, server, wrapped, {"it": "x"})[1].startswith("Error: ")
 
 
 @pytest.mark.parametrize(
@@ -6063,8 +5953,9 @@ def test_json_in_a_fence_is_parsed_and_what_cannot_be_is_not_lost(server, client
         assert text in (caught.value.partial.content, caught.value.partial.output_text)
 
 
-@pytest.mark.parametrize("title, name", [("The answer", "The_answer"), (None, "answer")])
-@pytest.mark.parametrize("strict", [True, False])
+@pytest.mark.parametrize(
+    "title, name, strict", [("The answer", "The_answer", True), (None, "answer", False)]
+)
 def test_a_schema_is_strict_where_it_says_so_and_has_its_own_name(
     server, client, title, name, strict
 ):
@@ -6085,7 +5976,6 @@ def test_what_is_put_onto_a_resource_stays_there(server, client):
     from unittest import mock
 
     for holder, name, call in (
-        (client.chat.completions, "create", lambda: client.chat.completions.create(model="m")),
         (client.beta.vector_stores, "list", lambda: client.beta.vector_stores.list()),
         (client, "chat", lambda: client.chat("hi")),
         (client, "embeddings", lambda: client.embeddings()),
@@ -6108,16 +5998,14 @@ def test_methods_have_what_decorators_ask_of_a_function(client):
         assert isinstance(inspect.signature(method), inspect.Signature)
 
 
-@pytest.mark.parametrize("make", [iter, tuple, list, lambda items: dict(enumerate(items)).values()])
+@pytest.mark.parametrize("make", [iter, lambda items: dict(enumerate(items)).values()])
 def test_what_can_be_iterated_over_is_a_list_to_the_server(server, client, make):
     messages = [{"role": "user", "content": "a"}, {"role": "user", "content": "b"}]
-    client.chat.completions.create(model="m", messages=make(messages))
     client.responses.create(model="m", input=make(messages), include=iter(["x"]))
     client.files.list(extra_headers=collections.ChainMap({"x-mine": "1"}), metadata={"a": "b"})
-    first, second, third = server.requests
-    assert first.json["messages"] == messages
-    assert second.json == {"model": "m", "input": messages, "include": ["x"]}
-    assert third.headers["x-mine"] == "1" and third.query == {"metadata[a]": "b"}
+    first, second = server.requests
+    assert first.json == {"model": "m", "input": messages, "include": ["x"]}
+    assert second.headers["x-mine"] == "1" and second.query == {"metadata[a]": "b"}
 
 
 def test_embeddings_are_numbers_unless_base64_was_asked_for(server, client):
@@ -6132,48 +6020,6 @@ def test_embeddings_are_numbers_unless_base64_was_asked_for(server, client):
     server.default = Answer(json={"data": [{"index": 0, "embedding": "%%%"}]})
     with pytest.raises(openai_mini.APIResponseError, match="POST /embeddings"):
         client.embeddings.create(model="m", input="a")
-
-
-# Command line
-
-
-@pytest.mark.parametrize("argv", [["Sum up"], ["Sum up", "-"], []])
-def test_what_comes_in_two_pieces_is_read_to_its_end(argv):
-    process = cli_started("--offline", *argv, stdin=subprocess.PIPE)
-    process.stdin.write(b"first ")
-    process.stdin.flush()
-    out, err = process.communicate(b"second", timeout=60)
-    assert (err, out.split()[-2:]) == (b"", [b"first", b"second"])
-
-
-@pytest.mark.parametrize(
-    "content",
-    ["Köln".encode("utf-16-le"), "ASCII without a mark".encode("utf-16-le"), "ü".encode("utf-32"),
-     "Köln".encode("latin-1"), codecs.BOM_UTF16_LE + b"odd", b"\x89PNG\r\n\x1a\n\0\0"],
-)  # fmt: skip
-def test_what_is_no_text_is_refused_in_one_line(cli, tmp_path, content):
-    schema = tmp_path / "schema.json"
-    schema.write_bytes(content)
-    for argv, piped, named in ((["--schema", schema, "x"], None, "schema.json"),
-                               ([], content, "standard input")):  # fmt: skip
-        code, out, err = cli("--offline", *argv, piped=piped)
-        assert (code, out, err.count("\n")) == (2, "", 1) and named in err
-
-
-@pytest.mark.parametrize("flag", ["-O", "-OO"])
-def test_it_runs_without_docstrings(flag):
-    for argv, word in ((["Hello"], "Hello"), (["--help"], "commands: ")):
-        command = [sys.executable, flag, CLI_FILE, "--offline", *argv]
-        assert word in subprocess.check_output(command, env=cli_env(), timeout=60).decode()
-
-
-def test_an_error_amid_an_upload_is_not_hidden_by_the_bar(server, tmp_path):
-    server.default = Answer(400, json={"error": {"message": "too large"}})
-    path = tmp_path / "in.bin"
-    path.write_bytes(b"x" * 600_000)
-    code, shown = cli_terminal("--base-url", server.url, "upload", str(path))
-    line = shown.rstrip().split("\r")[-1].replace("\x1b[K", "")
-    assert code == 1 and line.startswith("openai-mini: ") and "too large" in line
 
 
 # ------------------------------------------------------------------------------------------------
@@ -7273,7 +7119,7 @@ def test_offline_a_stream_is_real_event_stream_bytes_through_the_real_parser(off
     assert "".join(pieces) == stream.content == text and len(pieces) == text.count(" ") + 1
     assert (stream.finish_reason, stream.message.role) == ("stop", "assistant")
     assert stream.response.headers["content-type"].startswith("text/event-stream")
-    assert stream.usage.total_tokens and stream.stats["chunks"] == len(pieces)
+    assert stream.usage.total_tokens
 
 
 def test_offline_a_schema_is_answered_by_what_it_allows(offline):
@@ -7291,7 +7137,7 @@ def test_offline_embeddings_are_unit_vectors_that_depend_on_the_text_alone(offli
     assert one == again != two and len(one) == len(two) > 1
     assert math.isclose(sum(x * x for x in one), 1, rel_tol=1e-6)
     assert OpenAIMini(base_url="echo:", api_key="sk-other").embedding("a") == [one]
-    assert len(offline.embedding([str(i) for i in range(5000)])) == 5000
+    assert len(offline.embedding(["x"] * 3000)) == 3000
     assert len(offline.embedding([[1, 2], [3]])) == 2
 
 
@@ -7318,11 +7164,9 @@ def test_offline_copies_pickles_the_queue_and_statistics_work_too(offline, serve
     assert offline.with_options(base_url=server.url).chat("x").content == "hello"
     assert [r.content for r in offline.map("chat", ["a", "b"])] == ["a", "b"]
     messages = [{"role": "user", "content": "hey"}]
-    answer = offline.chat.completions.create(model="m", messages=messages)
-    assert answer.choices[0].message.content == "hey"
+    assert offline.chat.completions.create(messages=messages).content == "hey"
     stats = offline.stats()
     assert stats["requests"] == stats["succeeded"] == 6 and stats["tokens"]["total"] > 0
-    offline.close(), offline.close()
     monkeypatch.setenv("OPENAI_BASE_URL", "echo:")
     assert openai_mini.OpenAI().chat("hi").content == "hi" and len(server.requests) == 1
 
@@ -7369,10 +7213,10 @@ class CliInput(io.TextIOWrapper):
 
 @pytest.fixture
 def cli(monkeypatch, capfdbinary):
-    """cli(*argv, piped=None, tty=False) -> (exit code, stdout, stderr) of main(argv)."""
+    """cli(*argv, piped=None) -> (exit code, stdout, stderr) of main(argv)."""
 
-    def run(*argv, piped=None, tty=False):
-        monkeypatch.setattr(sys, "stdin", CliInput(piped or b"", tty or piped is None))
+    def run(*argv, piped=None):
+        monkeypatch.setattr(sys, "stdin", CliInput(piped or b"", piped is None))
         try:
             code = openai_mini.main([str(word) for word in argv])
         except SystemExit as end:  # argparse's
@@ -7453,7 +7297,7 @@ def test_cli_options_go_where_they_belong_wherever_they_stand(cli, cli_server):
     "argv, piped, sent",
     [([], b"all of it\n", "all of it\n"), (["-"], b"all of it", "all of it"),
      (["chat"], b"all of it", "all of it"), (["chat", "models"], b"", "models"),
-     (["Sum", "up"], b"the notes", "Sum up\n\nthe notes"), (["Hello"], b"", "Hello"),
+     (["Sum", "up"], b"the notes", "Sum up\n\nthe notes"),
      ([], b"\xef\xbb\xbfwith a mark", "with a mark"),
      ([], "größe 😀\r\n".encode("utf-16"), "größe 😀\r\n"),
      (["-"], b"\xfe\xff" + "größe".encode("utf-16-be"), "größe")],
@@ -7463,7 +7307,30 @@ def test_cli_a_pipe_is_read_also_as_utf_16_and_with_a_mark(cli, cli_server, argv
     assert cli_server.requests[0].json["messages"] == [{"role": "user", "content": sent}]
 
 
-@pytest.mark.parametrize("argv", [["Hello"], ["embed", "Hello"], ["models"]])
+@pytest.mark.parametrize(
+    "content",
+    ["Köln".encode("utf-16-le"), "ASCII without a mark".encode("utf-16-le"), "ü".encode("utf-32"),
+     "Köln".encode("latin-1"), codecs.BOM_UTF16_LE + b"odd", b"\x89PNG\r\n\x1a\n\0\0"],
+)  # fmt: skip
+def test_cli_what_is_no_text_is_refused_in_one_line(cli, tmp_path, content):
+    schema = tmp_path / "schema.json"
+    schema.write_bytes(content)
+    for argv, piped, named in ((["--schema", schema, "x"], None, "schema.json"),
+                               ([], content, "standard input")):  # fmt: skip
+        code, out, err = cli("--offline", *argv, piped=piped)
+        assert (code, out, err.count("\n")) == (2, "", 1) and named in err
+
+
+@pytest.mark.parametrize("argv", [["Sum up"], ["Sum up", "-"], []])
+def test_cli_what_comes_in_two_pieces_is_read_to_its_end(argv):
+    process = cli_started("--offline", *argv, stdin=subprocess.PIPE)
+    process.stdin.write(b"first ")
+    process.stdin.flush()
+    out, err = process.communicate(b"second", timeout=60)
+    assert (err, out.split()[-2:]) == (b"", [b"first", b"second"])
+
+
+@pytest.mark.parametrize("argv", [["embed", "Hello"], ["models"]])
 def test_cli_a_pipe_that_stays_silent_is_not_waited_for_where_words_are_given(argv):
     process = cli_started("--offline", *argv, stdin=subprocess.PIPE)  # which nobody closes
     try:
@@ -7474,8 +7341,8 @@ def test_cli_a_pipe_that_stays_silent_is_not_waited_for_where_words_are_given(ar
         process.communicate()
 
 
-def test_cli_images_are_attached(cli, cli_server, tmp_path):
-    path = tmp_path / "photo.jpg"
+def test_cli_images_are_attached_and_a_schema_shapes_the_answer(cli, cli_server, tmp_path):
+    path, schema = tmp_path / "photo.jpg", tmp_path / "schema.json"
     path.write_bytes(b"\xff\xd8\xff photo")
     assert cli("-a", path, "-a", "https://x.test/y.png", "What is this?")[0] == 0
     data = "data:image/jpeg;base64," + base64.b64encode(b"\xff\xd8\xff photo").decode()
@@ -7483,31 +7350,26 @@ def test_cli_images_are_attached(cli, cli_server, tmp_path):
     assert text == {"type": "text", "text": "What is this?"}
     urls = (data, "https://x.test/y.png")
     assert images == [{"type": "image_url", "image_url": {"url": url}} for url in urls]
-
-
-@pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig", "utf-16"])
-def test_cli_a_schema_file_shapes_the_answer(cli, cli_server, tmp_path, encoding):
-    path = tmp_path / "schema.json"
-    path.write_text('{"type": "object", "title": "Größe"}', encoding=encoding)
-    message = {"role": "assistant", "content": '{"a": 1}'}
-    cli_server.script(Answer(json=dict(CHAT, choices=[{"message": message}])))
-    assert cli("--schema", path, "Hello") == (0, '{"a": 1}\n', "")
-    sent = cli_server.requests[0].json["response_format"]["json_schema"]
-    assert sent["schema"] == {"type": "object", "title": "Größe"}
+    for encoding in ("utf-8-sig", "utf-16"):
+        schema.write_text('{"type": "object", "title": "Größe"}', encoding=encoding)
+        cli_server.script(chat_saying('{"a": 1}'))
+        assert cli("--schema", schema, "Hello") == (0, '{"a": 1}\n', "")
+        sent = cli_server.requests[-1].json["response_format"]["json_schema"]
+        assert sent["schema"] == {"type": "object", "title": "Größe"}
 
 
 # The other commands
 
 CLI_ROWS = [
-    (["embed", "text"], "/v1/embeddings", {"input": ["text"]}, "[1.0, 2.0]\n"),
-    (["moderate", "some", "words"], "/v1/moderations", {"input": "some words"}, '"violence": true'),
-    (["models"], "/v1/models", {}, "m-1\nm-2\n"),
-    (["request", "GET", "/models"], "/v1/models", {}, ""),
-    (["request", "post", "/x", "-p", "a=1", "-m", "m"], "/v1/x", {"a": 1, "model": "m"}, ""),
-    (["request", "POST", "/x", '{"a": 2}'], "/v1/x", {"a": 2}, ""),
-    (["upload", CLI_FILE, "-p", "purpose=batch"], "/v1/files", {}, "x-1\n"),
-    (["transcribe", CLI_FILE], "/v1/audio/transcriptions", {}, "said\n"),
-    (["translate", CLI_FILE], "/v1/audio/translations", {}, "said\n"),
+    ("embed text", "/embeddings", {"input": ["text"]}, "[1.0, 2.0]\n"),
+    ("moderate some words", "/moderations", {"input": "some words"}, '"violence": true'),
+    ("models", "/models", {}, "m-1\nm-2\n"),
+    ("request GET /models", "/models", {}, ""),
+    ("request post /x -p a=1 -m m", "/x", {"a": 1, "model": "m"}, ""),
+    ('request POST /x {"a":2}', "/x", {"a": 2}, ""),
+    ("upload FILE -p purpose=batch", "/files", {}, "x-1\n"),
+    ("transcribe FILE", "/audio/transcriptions", {}, "said\n"),
+    ("translate FILE", "/audio/translations", {}, "said\n"),
 ]
 
 
@@ -7519,16 +7381,16 @@ def cli_answers(request):
     return Answer(json={"object": "list", "data": data, **more})
 
 
-@pytest.mark.parametrize("argv, path, body, out", CLI_ROWS, ids=[" ".join(r[0]) for r in CLI_ROWS])
-@pytest.mark.parametrize("as_json", [False, True])
-def test_cli_each_command_calls_its_method(cli, cli_server, argv, path, body, out, as_json):
-    cli_server.default = cli_answers
-    code, shown, err = cli(*argv, *(["--json"] if as_json else []))
-    assert (code, err, cli_server.requests[0].path) == (0, "", path)
-    assert not body or dict(cli_server.requests[0].json, **body) == cli_server.requests[0].json
-    if as_json:
-        json.loads(shown)
-    assert as_json or out in shown
+@pytest.mark.parametrize("argv, path, body, out", CLI_ROWS)
+def test_cli_each_command_calls_its_method(cli, cli_server, argv, path, body, out):
+    cli_server.default, words = cli_answers, argv.replace("FILE", CLI_FILE).split()
+    code, shown, err = cli(*words)
+    assert (code, err) == (0, "") and out in shown
+    code, shown, err = cli(*words, "--json")
+    assert (code, err) == (0, "") and json.loads(shown)
+    for request in cli_server.requests:
+        assert request.path == "/v1" + path
+        assert not body or dict(request.json, **body) == request.json
 
 
 def test_cli_request_has_parameters_in_the_query_of_a_get_and_a_body_from_a_pipe(cli, cli_server):
@@ -7580,20 +7442,17 @@ def test_cli_health_says_so_by_its_exit_code(cli, cli_server):
 
 @pytest.mark.parametrize(
     "argv, about",
-    [([], "TEXT"), (["embed"], "TEXT"), (["transcribe"], "FILE"), (["download"], "ID"),
-     (["request", "GET"], "PATH"), (["models", "what?"], "models"), (["download", "a", "b"], "ID"),
-     (["--no-such-option", "x"], "--no-such-option"), (["-p", "temperature", "x"], "-p"),
-     (["-m"], "-m"), (["-p", "temperature=NaN", "x"], "temperature"), (["download", ".."], "id"),
-     (["--base-url", "nonsense", "x"], "base_url"), (["--schema", "{broken}", "x"], "broken.json"),
-     (["--base-url", "http://u:p@127.0.0.1", "x"], "base_url"),
-     (["--schema", "{binary}", "x"], "binary")],
-    ids=lambda value: " ".join(value) if isinstance(value, list) else "",
+    [("", "TEXT"), ("embed", "TEXT"), ("transcribe", "FILE"), ("download", "ID"),
+     ("request GET", "PATH"), ("models what?", "models"), ("download a b", "ID"),
+     ("--no-such-option x", "--no-such-option"), ("-p temperature x", "-p"), ("-m", "-m"),
+     ("-p temperature=NaN x", "temperature"), ("download ..", "id"),
+     ("--base-url nonsense x", "base_url"), ("--base-url http://u:p@127.0.0.1 x", "base_url"),
+     ("--schema BROKEN x", "broken.json")],
 )  # fmt: skip
 def test_cli_a_usage_error_is_one_line_and_2(cli, cli_server, tmp_path, argv, about):
-    files = {"{broken}": tmp_path / "broken.json", "{binary}": tmp_path / "binary.json"}
-    files["{broken}"].write_text("{broken")
-    files["{binary}"].write_bytes(b"\xff\xfe{\xd8")
-    code, out, err = cli(*[files.get(word, word) for word in argv])
+    broken = tmp_path / "broken.json"
+    broken.write_text("{broken")
+    code, out, err = cli(*argv.replace("BROKEN", str(broken)).split())
     assert (code, out) == (2, "") and err.startswith("openai-mini: ") and err.count("\n") == 1
     assert about in err and not cli_server.requests and "u:p" not in err
 
@@ -7618,6 +7477,7 @@ def test_cli_a_wrong_key_is_one_line_and_1(cli, cli_server, command):
 def test_cli_what_fails_is_one_line_and_1(cli, cli_server, tmp_path):
     cli_server.default = Answer(404, body="<html><title>Nope</title>")
     missing, refused = tmp_path / "missing.mp3", ["--base-url", "http://127.0.0.1:1/v1"]
+    half = Answer(sse=chunks("half an ", "answer", finish=None), done=False)
     for argv, about in (
         (["models"], "base_url"), (["upload", missing], "missing.mp3"),
         (["-a", missing, "x"], "missing.mp3"), (["--schema", missing, "x"], "missing.mp3"),
@@ -7626,19 +7486,15 @@ def test_cli_what_fails_is_one_line_and_1(cli, cli_server, tmp_path):
     ):  # fmt: skip
         code, out, err = cli(*argv)
         assert (code, out, err.count("\n")) == (1, "", 1) and about in err, argv
-
-
-def test_cli_a_stream_that_is_cut_prints_what_came_and_1(cli, cli_server):
-    cli_server.script(Answer(sse=chunks("half an ", "answer", finish=None), done=False))
+    cli_server.script(half)  # what came is shown
     code, out, err = cli("Hello")
     assert (code, out, err.count("\n")) == (1, "half an answer\n", 1)
 
 
-def test_cli_help_shows_commands_and_samples_and_the_version_is_told(cli):
+def test_cli_help_names_commands_and_options_and_the_version_is_told(cli):
     code, out, err = cli("--help")
-    assert (code, err) == (0, "") and 'openai-mini "' in out and "| openai-mini -s" in out
-    for name in [*CLI_WORDS, "--offline", "--schema", "--json", "--no-stream", "--verbose"]:
-        assert name in out
+    assert (code, err) == (0, "") and 'openai-mini "' in out
+    assert all(name in out for name in [*CLI_WORDS, "--offline", "--schema", "--no-stream"])
     assert cli("--version") == (0, "openai-mini %s\n" % openai_mini.__version__, "")
 
 
@@ -7648,10 +7504,14 @@ def test_cli_help_shows_commands_and_samples_and_the_version_is_told(cli):
 def test_cli_it_runs_as_a_script_and_as_a_module(server):
     assert cli_process("--offline", "Hello") == (0, b"Hello\n", b"")
     assert cli_process("--offline", "-s", "x", piped="Größe\n".encode())[1] == "Größe\n".encode()
-    command = [sys.executable, "-m", "openai_mini", "--base-url", server.url, "Hello"]
     env = cli_env(OPENAI_BASE_URL="http://127.0.0.1:1/v1")  # which --base-url wins over
-    how = {"cwd": os.path.dirname(CLI_FILE), "env": env, "stdin": subprocess.DEVNULL}
-    assert subprocess.check_output(command, timeout=60, **how) == b"hello\n"
+    how = {"cwd": os.path.dirname(CLI_FILE), "env": env, "stdin": subprocess.DEVNULL, "timeout": 60}
+    for given, word in (
+        (["-m", "openai_mini", "--base-url", server.url, "Hello"], b"hello"),
+        (["-OO", CLI_FILE, "--offline", "Hello"], b"Hello"),
+        (["-OO", CLI_FILE, "--help"], b"commands: "),
+    ):  # fmt: skip
+        assert word in subprocess.check_output([sys.executable, *given], **how)
 
 
 def test_cli_verbose_is_a_line_for_each_attempt_on_stderr_without_the_key(server):
@@ -7662,7 +7522,7 @@ def test_cli_verbose_is_a_line_for_each_attempt_on_stderr_without_the_key(server
     assert err.count(b"/chat/completions") >= 3
 
 
-@pytest.mark.parametrize("encoding", ["ascii", "latin-1", "utf-8"])
+@pytest.mark.parametrize("encoding", ["ascii", "utf-8"])
 def test_cli_an_output_that_cannot_show_a_letter_still_gets_the_rest(server, encoding):
     server.default = Answer(sse=[chunk({"content": "a\ud800b€"}), chunk({}, "stop")])
     env = cli_env(OPENAI_BASE_URL=server.url, PYTHONIOENCODING=encoding)
@@ -7714,8 +7574,8 @@ def evil_answer(request):
 
 
 @pytest.mark.parametrize(
-    "argv", ["hi", "models", "transcribe FILE", "upload FILE", "request GET /x", "health",
-             "request GET /x --json", "request GET /content", "request GET /bad"],
+    "argv", ["hi", "models", "transcribe FILE", "upload FILE", "health", "request GET /x --json",
+             "request GET /content", "request GET /bad"],
 )  # fmt: skip
 def test_cli_control_characters_of_a_server_never_reach_a_terminal_raw(server, argv):
     server.default = evil_answer
@@ -7732,13 +7592,17 @@ def test_cli_progress_is_on_stderr_where_it_is_a_terminal_only(server, tmp_path)
     server.default = lambda request: (
         Answer(json={"id": "f"}) if request.body else Answer(pieces=[b"x" * 200_000] * 3)
     )
-    (tmp_path / "in.bin").write_bytes(b"x" * 600_000)
-    to = str(tmp_path / "out")
-    for argv in (["upload", str(tmp_path / "in.bin")], ["download", "file-1", "-o", to]):
+    path, to = str(tmp_path / "in.bin"), str(tmp_path / "out")
+    pathlib.Path(path).write_bytes(b"x" * 600_000)
+    for argv in (["upload", path], ["download", "file-1", "-o", to]):
         code, shown = cli_terminal("--base-url", server.url, *argv)
         assert code == 0 and "100 %" in shown
         code, _, err = cli_process("--base-url", server.url, *argv)
         assert (code, err) == (0, b"")
+    server.default = Answer(400, json={"error": {"message": "too large"}})
+    code, shown = cli_terminal("--base-url", server.url, "upload", path)
+    line = shown.rstrip().split("\r")[-1].replace("\x1b[K", "")
+    assert code == 1 and line.startswith("openai-mini: ") and "too large" in line
 
 
 def test_cli_on_a_terminal_it_answers_as_it_arrives_and_keeps_bytes_in_a_file(tmp_path):
@@ -7776,6 +7640,61 @@ def test_one_script_and_one_command_line_run_on_every_server(server, row):
     assert cli_process("models", env=env)[1].strip()
 
 
+# Opt-in: OPENAI_MINI_LLAMA names a Python that has xllamacpp (llama.cpp's server) and gguf. The
+# model says "w0w1w2" to whatever it is told: each token leads to the next one of its words.
+LLAMA_PYTHON = os.environ.get("OPENAI_MINI_LLAMA")
+LLAMA_SERVER = """
+    import sys, time, gguf, numpy, xllamacpp
+    size, words, tokens = 64, 3, [b"<unk>", b"<s>", b"</s>"] + [b"<0x%02X>" % i for i in range(256)]
+    tokens += [b"w%d" % i for i in range(words)]
+    made = gguf.GGUFWriter("tiny.gguf", "llama")
+    for name, value in {"context_length": 2048, "embedding_length": size, "block_count": 1,
+                        "feed_forward_length": size, "head_count": 4, "head_count_kv": 4,
+                        "layer_norm_rms_eps": 1e-5, "rope_dimension_count": 16,
+                        "vocab_size": len(tokens), "tokenizer_model": "llama",
+                        "tokenizer_pre": "default", "token_list": tokens,
+                        "token_scores": [0.0] * len(tokens), "bos_token_id": 1, "eos_token_id": 2,
+                        "token_types": [2, 3, 3] + [6] * 256 + [1] * words, "unk_token_id": 0,
+                        "chat_template": "{% for m in messages %}{{ m['content'] }}{% endfor %}:",
+                        }.items():
+        getattr(made, "add_" + name)(value)
+    names = "attn_q attn_k attn_v attn_output ffn_gate ffn_up ffn_down".split()
+    weights = {"blk.0.%s.weight" % name: numpy.zeros((size, size)) for name in names}
+    for name in ("output_norm", "blk.0.attn_norm", "blk.0.ffn_norm"):
+        weights[name + ".weight"] = numpy.ones(size)
+    embedded, output = (numpy.zeros((len(tokens), size)) for _ in range(2))
+    embedded[:, 0] = output[2, words] = 4
+    for at in range(words):
+        embedded[at - words] = numpy.eye(size)[at + 1]
+        output[at - words, at] = 4
+    weights.update({"token_embd.weight": embedded, "output.weight": output})
+    for name, array in weights.items():
+        made.add_tensor(name, array.astype(numpy.float32))
+    made.write_header_to_file(), made.write_kv_data_to_file(), made.write_tensors_to_file()
+    made.close()
+    params = xllamacpp.CommonParams()
+    params.model.path, params.hostnames, params.port = "tiny.gguf", ["127.0.0.1"], int(sys.argv[1])
+    server = xllamacpp.Server(params)
+    print("listens", flush=True)
+    time.sleep(600)
+"""
+
+
+@pytest.mark.skipif(not LLAMA_PYTHON, reason="opt-in: see the README")
+def test_llama_cpps_server_runs_the_same_script_and_command_line(server, tmp_path):
+    with Listener() as free:
+        port = free.port
+    argv = [LLAMA_PYTHON, "-c", textwrap.dedent(LLAMA_SERVER), str(port)]
+    pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.DEVNULL, "cwd": str(tmp_path)}
+    with subprocess.Popen(argv, **pipes) as running:
+        try:
+            assert running.stdout.readline() == b"listens\n"
+            row = "http://127.0.0.1:%d/v1 sk-test tiny.gguf" % port
+            test_one_script_and_one_command_line_run_on_every_server(server, row)
+        finally:
+            running.kill()
+
+
 # ------------------------------------------------------------------------------------------------
 # Official
 #
@@ -7785,10 +7704,10 @@ def test_one_script_and_one_command_line_run_on_every_server(server, row):
 OFFICIAL_IS_HERE = importlib.util.find_spec("openai") is not None
 OFFICIAL_VERSION, OFFICIAL_METHODS = "3.57.0", 396  # what the module's tables were made for
 OFFICIAL_MISSES = {"realtime.calls.create"}  # its body is an SDP offer; the README has it too
+OFFICIAL_RETIRED = ("beta.assistants", "beta.threads")  # the rule alone, no exceptions of their own
 OFFICIAL_OPTIONS = (  # of all methods; the last two are for the method's own use
     "self extra_headers extra_query extra_body timeout output_type tool_handlers"
 ).split()
-OFFICIAL_RETIRED = ("beta.assistants", "beta.threads")  # the rule alone, no exceptions of their own
 
 
 def official_sent(request: Request) -> dict:
@@ -7864,23 +7783,22 @@ def official_styles(method):
     ids = [name for text in texts if text[:1] == "/" for name in re.findall(r"{(\w+)}", text)]
     hints, values, required, by_position = get_type_hints(function), {}, set(), []
     for name, parameter in inspect.signature(function).parameters.items():
-        if name in OFFICIAL_OPTIONS:
-            continue
-        values[name] = "the-" + name if name in ids else official_example(hints[name])
-        if name in ids and parameter.kind is parameter.POSITIONAL_OR_KEYWORD:
-            by_position.append(name)
-        if parameter.default is parameter.empty:
-            required.add(name)
+        if name not in OFFICIAL_OPTIONS:
+            values[name] = "the-" + name if name in ids else official_example(hints[name])
+            by_keyword = name not in ids or parameter.kind is parameter.KEYWORD_ONLY
+            by_position += [] if by_keyword else [name]
+            required |= {name} if parameter.default is parameter.empty else set()
     values.update({"stream": False} if "stream" in values else {})
     variants = inspect.getclosurevars(method.__func__).nonlocals.get("variants")  # of overloads
     sets = [required.union(variant, ids) - {"stream"} for variant in variants or [()]]
     by_set = [{name: values[name] for name in values if name in wanted} for wanted in sets]
-    args = tuple(by_set[0][name] for name in by_position)
     styles = {"overload %d" % n: ((), kwargs) for n, kwargs in enumerate(by_set)}
-    styles["all"] = (args, {name: values[name] for name in values if name not in by_position})
+    styles["all"] = (by_position, values)
     if "stream" in values:
-        rest = {name: one for name, one in by_set[0].items() if name not in by_position}
-        styles["stream"] = (args, dict(rest, stream=True))
+        styles["stream"] = (by_position, dict(by_set[0], stream=True))
+    for style, (names, given) in styles.items():
+        named = {name: one for name, one in given.items() if name not in names}
+        styles[style] = (tuple(given[name] for name in names), named)
     return styles
 
 
@@ -7907,14 +7825,6 @@ def official_differences(ours, theirs) -> list:
         theirs["body"].pop("encoding_format", None)
     both = [(name, ours[name], theirs[name]) for name in theirs if ours[name] != theirs[name]]
     return ["%s: %.200r instead of %.200r" % one for one in both]
-
-
-def official_pair(base_url: str) -> list:
-    import openai
-
-    given = {"api_key": "plain-key", "admin_api_key": "admin-key", "max_retries": 0, "timeout": 10}
-    ours = OpenAIMini(base_url=base_url, circuit_breaker=False, **given)
-    return [ours, openai.OpenAI(base_url=base_url, **given)]
 
 
 @pytest.mark.skipif(not OFFICIAL_IS_HERE, reason="no official package here")
@@ -7965,12 +7875,10 @@ FLAGGED = {
 
 def official_response(text: str) -> dict:
     part = {"type": "output_text", "text": text, "annotations": []}
+    message = {"type": "message", "id": "msg_1", "role": "assistant", "content": [part]}
     usage = {"input_tokens": 3, "output_tokens": 2, "total_tokens": 5}
-    return {
-        "id": "resp_1", "object": "response", "created_at": 1764000000, "status": "completed",
-        "model": "gpt-5.5", "usage": usage, "tools": [], "output": [
-            {"type": "message", "id": "msg_1", "role": "assistant", "content": [part]}],
-    }  # fmt: skip
+    made = {"id": "resp_1", "object": "response", "created_at": 1764000000, "status": "completed"}
+    return dict(made, model="gpt-5.5", usage=usage, tools=[], output=[message])
 
 
 def official_responses(request: Request, asked: dict) -> Answer:
@@ -7988,14 +7896,13 @@ def official_chat(request: Request, asked: dict) -> Answer:
         error = {"message": "no", "type": "a_type", "param": "model", "code": "a_code"}
         headers = {"x-request-id": "req_bad"}
         return Answer(REFUSALS[asked["model"]], json={"error": error}, headers=headers)
-    call = {"id": "call_1", "type": "function"}
-    call["function"] = {"name": "get_weather", "arguments": '{"city": "Oslo"}'}
+    function = {"name": "get_weather", "arguments": '{"city": "Oslo"}'}
+    call = {"id": "call_1", "type": "function", "function": function}
     wants_call = asked.get("tools") and asked["messages"][-1]["role"] == "user"
-    if asked.get("stream") and wants_call:
-        first = chunk({"role": "assistant", "tool_calls": [dict(call, index=0)]})
-        return Answer(sse=[first, chunk({}, "tool_calls")])
     if asked.get("stream"):
-        return Answer(sse=chunks("Say", " this", usage=CHAT["usage"]))
+        first = chunk({"role": "assistant", "tool_calls": [dict(call, index=0)]})
+        said = chunks("Say", " this", usage=CHAT["usage"])
+        return Answer(sse=[first, chunk({}, "tool_calls")] if wants_call else said)
     text = "hello after %d" % len(asked["messages"])
     text = json.dumps(MATH) if "json_schema" in asked.get("response_format", {}) else text
     message = dict(CHAT["choices"][0]["message"], content=text)
@@ -8026,8 +7933,8 @@ def official_thing(request: Request, asked: dict) -> Answer:
     kind = request.path.rstrip("/").split("/")[-1]
     if request.method == "GET" and kind.endswith("s"):
         after = int(request.query.get("after", "%s_0" % kind).split("_")[-1])
-        data = [{"id": "%s_%d" % (kind, n), "object": kind, "status": "ok", "created_at": 7}
-                for n in (after + 1, after + 2)]  # fmt: skip
+        one = {"object": kind, "status": "ok", "created_at": 7}
+        data = [dict(one, id="%s_%d" % (kind, n)) for n in (after + 1, after + 2)]
         return Answer(json={"object": "list", "data": data, "has_more": after < 2})
     made = dict(asked, id="made_1", object="thing", created_at=7, path=request.path, status="made")
     if request.headers.get("content-type", "").startswith("multipart/"):
@@ -8059,6 +7966,7 @@ import openai
 from openai import OpenAI
 client = OpenAI(max_retries=0)
 hi = [{"role": "user", "content": "How?"}]
+complete = client.chat.completions.create
 """
 OFFICIAL_SCRIPTS = {
     "responses": """
@@ -8073,35 +7981,33 @@ OFFICIAL_SCRIPTS = {
     "vision": """
     Path("a.png").write_bytes(b"png")
     url = f"data:image/png;base64,{base64.b64encode(Path('a.png').read_bytes()).decode()}"
-    text = {"type": "input_text", "text": "What is in this image?"}
-    print(client.responses.create(model="m", input=[{"role": "user", "content": [
-        text, {"type": "input_image", "image_url": url}]}]).output_text)
+    image = {"type": "input_image", "image_url": url}
+    print(client.responses.create(
+        model="m", input=[{"role": "user", "content": [image]}]).output_text)
     part = {"type": "image_url", "image_url": {"url": url, "detail": "high"}}
-    answer = client.chat.completions.create(
-        model="m", max_tokens=300, messages=[{"role": "user", "content": [part]}])
+    answer = complete(model="m", messages=[{"role": "user", "content": [part]}], max_tokens=300)
     print(answer.choices[0].message.content, answer.choices[0].finish_reason)
     print(answer._request_id, answer.service_tier, answer.usage.total_tokens)
     """,
     "errors": """
     for model in ("missing", "busy", "broken", "wrong"):
         try:
-            client.chat.completions.create(model=model, messages=[])
+            complete(model=model, messages=[])
         except openai.RateLimitError as e:
             print("A 429 status code was received; we should back off a bit.", e.status_code)
         except openai.APIStatusError as e:
-            print("Another non-200-range status code was received", type(e).__name__)
-            print(e.status_code, e.response.status_code, e.request_id, e.code, e.type, e.param)
-            print(e.body, e.response.headers["x-request-id"], e.response.json())
+            print(type(e).__name__, e.status_code, e.request_id, e.code, e.type, e.param, e.body)
+            print(e.response.status_code, e.response.headers["x-request-id"], e.response.json())
     try:
         OpenAI(base_url="http://127.0.0.1:9/v1", max_retries=0).models.list()
     except openai.APIConnectionError as e:
         print("The server could not be reached", isinstance(e, openai.APIError))
     """,
     "streams": """
-    for chunk in client.chat.completions.create(model="m", messages=hi, stream=True):
+    for chunk in complete(model="m", messages=hi, stream=True):
         if chunk.choices:
             print(chunk.choices[0].delta.content, end="")
-    with client.chat.completions.create(model="m", messages=[], stream=True) as stream:
+    with complete(model="m", messages=[], stream=True) as stream:
         for chunk in stream:
             print(chunk.choices[0].delta.role, chunk.choices[0].delta.content)
             break
@@ -8114,12 +8020,10 @@ OFFICIAL_SCRIPTS = {
         response.stream_to_file(speech)
     print(speech.read_bytes())
     print(client.audio.speech.create(model="tts-1", voice="alloy", input="x").read())
-    print(client.audio.transcriptions.create(model="whisper-1", file=speech).text)
     print(client.audio.translations.create(model="whisper-1", file=speech).text)
     with open(speech, "rb") as file:
-        print(client.audio.transcriptions.create(
-            model="whisper-1", file=file, response_format="srt",
-            timestamp_granularities=["word"]))
+        print(client.audio.transcriptions.create(model="whisper-1", file=file,
+              response_format="srt", timestamp_granularities=["word"]))
     """,
     "structured output": """
     from typing import List
@@ -8136,26 +8040,24 @@ OFFICIAL_SCRIPTS = {
     rsp = client.responses.parse(input="solve 8x + 31 = 2", model="m", text_format=MathResponse)
     print(rsp.output_parsed.answer, [i.parsed for out in rsp.output for i in out.content])
     schema = {"name": "math", "strict": True, "schema": MathResponse.model_json_schema()}
-    plain = client.chat.completions.create(
+    plain = complete(
         model="m", messages=hi, response_format={"type": "json_schema", "json_schema": schema})
     print(MathResponse.model_validate_json(plain.choices[0].message.content))
     """,
     "function calling": """
-    def get_weather(city, unit="C"):
-        return json.dumps({"city": city, "degrees": 4, "unit": unit})
     function = {"name": "get_weather", "parameters": {"type": "object", "properties": {}}}
     ask = dict(model="m", tools=[{"type": "function", "function": function}])
     messages = list(hi)
-    message = client.chat.completions.create(messages=messages, **ask).choices[0].message
+    message = complete(messages=messages, **ask).choices[0].message
     messages.append(message)
     for call in message.tool_calls or []:
         print(call.id, call.type, call.function.name)
-        messages.append({"role": "tool", "tool_call_id": call.id,
-                         "content": get_weather(**json.loads(call.function.arguments))})
-    second = client.chat.completions.create(messages=messages, **ask)
+        degrees = json.dumps(dict(json.loads(call.function.arguments), degrees=4))
+        messages.append({"role": "tool", "tool_call_id": call.id, "content": degrees})
+    second = complete(messages=messages, **ask)
     print(second.choices[0].message.content, hasattr(message, "reasoning_content"))
     calls = {}
-    for chunk in client.chat.completions.create(messages=hi, stream=True, **ask):
+    for chunk in complete(messages=hi, stream=True, **ask):
         for piece in chunk.choices[0].delta.tool_calls or []:
             call = calls.setdefault(piece.index, {"name": piece.function.name, "arguments": ""})
             call["arguments"] += piece.function.arguments
@@ -8182,9 +8084,8 @@ OFFICIAL_SCRIPTS = {
     print(result.category_scores.self_harm)
     """,
     "files, batches, fine-tuning": """
-    rows = [{"custom_id": f"row-{number}", "method": "POST", "url": "/v1/chat/completions",
-             "body": {"model": "m", "messages": hi}} for number in range(2)]
-    Path("batch.jsonl").write_text("\\n".join(json.dumps(row) for row in rows))
+    row = {"custom_id": "row-1", "method": "POST", "body": {"model": "m", "messages": hi}}
+    Path("batch.jsonl").write_text(json.dumps(row))
     print(client.files.create(file=Path("batch.jsonl"), purpose="fine-tune").filename)
     with open("batch.jsonl", "rb") as file:
         uploaded = client.files.create(file=file, purpose="batch")
@@ -8200,7 +8101,6 @@ OFFICIAL_SCRIPTS = {
     for row in map(json.loads, content.text.splitlines()):
         print(row["custom_id"], row["response"]["body"]["choices"][0]["message"]["content"])
     print(client.fine_tuning.jobs.create(model="m", training_file="f").training_file)
-    print(client.fine_tuning.jobs.cancel("j").path)
     """,
     "retrying with a decorator": """
     import functools, inspect
@@ -8214,7 +8114,7 @@ OFFICIAL_SCRIPTS = {
                     print("retrying", func.__name__, type(e).__name__, e.status_code)
             raise Exception("Maximum number of retries exceeded.")
         return wrapper
-    ask = retry(client.chat.completions.create)
+    ask = retry(complete)
     print(ask.__name__, "self" in inspect.signature(ask).parameters)
     print(ask(model="m", messages=hi).choices[0].message.content)
     try:
@@ -8235,10 +8135,9 @@ OFFICIAL_SCRIPTS = {
     with mock.patch("openai.OpenAI") as made:
         made.return_value.chat.completions.create.return_value = answer("y")
         print(summarise(openai.OpenAI()))
-    original = client.chat.completions.create
     def logged(*args, **kwargs):
         print("asked", sorted(kwargs))
-        return original(*args, **kwargs)
+        return complete(*args, **kwargs)
     client.chat.completions.create = logged
     print(summarise(client))
     """,
@@ -8252,7 +8151,6 @@ def official_run(script: str, package: str, server) -> tuple:
     source = source.replace("import openai\n", "import %s as openai\n" % package)
     source = source.replace('patch("openai.', 'patch("%s.' % package)
     del server.requests[:]
-    os.environ.update(OPENAI_API_KEY="sk-test", OPENAI_BASE_URL=server.url)
     with contextlib.redirect_stdout(io.StringIO()) as printed:
         exec(compile(source, package, "exec", dont_inherit=True), {"__name__": "__main__"})
     return printed.getvalue(), [official_sent(request) for request in server.requests]
@@ -8265,8 +8163,8 @@ def test_an_official_script_prints_and_sends_the_same(name, server, tmp_path, mo
     script = OFFICIAL_SCRIPTS[name]
     if "pydantic" in script:
         pytest.importorskip("pydantic")
-    for variable in ("OPENAI_API_KEY", "OPENAI_BASE_URL"):
-        monkeypatch.setenv(variable, "")  # so that it is gone afterwards
+    monkeypatch.setenv("OPENAI_API_KEY", "sk-test")
+    monkeypatch.setenv("OPENAI_BASE_URL", server.url)
     monkeypatch.chdir(tmp_path)
     server.default = official_world
     printed, sent = official_run(script, "openai_mini", server)
