@@ -693,9 +693,8 @@ class CircuitBreaker:
         return allowed.pop() if allowed else _Permit(self.opened)
 
     def _open_error(self) -> CircuitOpenError:
-        what, wait_s = "the circuit is open: the service has failed too often", self.retry_after
-        advice = "Nothing was sent. A probe may go in %.3g s." % wait_s
-        return CircuitOpenError(what, advice=advice, retry_after=wait_s)
+        what, wait_s = "the circuit is open: nothing was sent, a probe may go", self.retry_after
+        return CircuitOpenError("%s in %.3g s" % (what, wait_s), retry_after=wait_s)
 
     def _admit(self) -> Any:
         """A permit for a call, None if it may not be made."""
@@ -707,7 +706,9 @@ class CircuitBreaker:
     def _report(self, permit: _Permit, succeeded: bool | None) -> None:
         """Count the outcome of a call: success, failure or, for None, neither. Of further outcomes
         of the same call only a failure counts. A finalizer may call this, with None."""
-        (self._lock.leave if succeeded is None else self._do)(self._count, permit, succeeded)
+        self._lock.leave(self._count, permit, succeeded)
+        if succeeded is not None:  # on_change must not run in a finalizer
+            self._news._do_left()
 
     def _do(self, work: Callable[..., Any], *args: Any) -> Any:
         """Do `work(*args)` under the lock. Then call on_change for each change, in order, in one
@@ -2317,7 +2318,9 @@ class _CallersSession:
             raise ValidationError("verify= is a context: with session=, mount an adapter for it")
         how = session.merge_environment_settings(url, {}, True, verify, None)
         how["verify"] = how["verify"] or how["verify"] is not False  # "" of a variable is not False
-        limits.proxy = _proxy_for(call.origin, how["proxies"])[1]
+        proxy, limits.proxy = _proxy_for(call.origin, how["proxies"])
+        if proxy:  # without the white space around it
+            how["proxies"] = {call.origin.partition(":")[0]: proxy}
         timeout = (min(limits.connect, limits.left()), limits.left())
         try:
             answer = session.send(prepared, timeout=timeout, allow_redirects=False, **how)

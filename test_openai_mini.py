@@ -4206,7 +4206,7 @@ def test_endless_calls_end_in_a_tool_loop_error(server, client):
 
 @pytest.mark.parametrize(
     "answer, expected",
-    [(Answer(json={"a": 1}), {"a": 1}), (Answer(204), b""),
+    [(Answer(json={"a": 1}), {"a": 1}), (Answer(json=[1, 2]), [1, 2]), (Answer(204), b""),
      (Answer(body="a,b", content_type="text/csv; charset=utf-8"), "a,b"),
      (Answer(body=b"\x00\xff", content_type="audio/mpeg"), b"\x00\xff"),
      (Answer(body='{"a": 1}', content_type="application/problem+json"), {"a": 1})],
@@ -4492,13 +4492,8 @@ def test_files_are_known_by_their_kind_of_value(server, client, tmp_path):
     with open(str(path), "rb") as opened:
         for file in (path, opened, ("a.jsonl", b"{}"), ("a.jsonl", path)):
             client.files.create(file=file, purpose="batch")
-            sent = [(part.name, part.filename, part.body) for part in server.requests[-1].parts]
-            assert sent == [("purpose", None, b"batch"), ("file", "a.jsonl", b"{}")]
-    images = [("a", b"1"), ("b", b"2")]
-    client.images.edit(image=images, mask=("m", b"3"), prompt="p", extra_body={"n": 2})
-    assert [(part.name, part.body) for part in server.requests[-1].parts] == [
-        ("prompt", b"p"), ("n", b"2"), ("image[]", b"1"), ("image[]", b"2"), ("mask", b"3"),
-    ]  # fmt: skip
+            fields = {part.name: (part.filename, part.body) for part in server.requests[-1].parts}
+            assert fields == {"purpose": (None, b"batch"), "file": ("a.jsonl", b"{}")}
 
 
 def test_results_in_arguments_are_no_files(server, client):
@@ -4619,19 +4614,6 @@ def test_a_dropped_streaming_or_raw_answer_gives_slot_and_probe_back(server, req
         del answer
         assert client.stats()["queue"]["running"] == 0
     assert client.stats()["abandoned"] == 2
-
-
-def test_the_key_may_be_set_later_as_in_the_official_package(server):
-    client = OpenAIMini("old", base_url=server.url)
-    client.api_key = "new"
-    client.chat("hi")
-    pickle.loads(pickle.dumps(client)).chat("hi")
-    assert client_sent(server) == ["Bearer new"] * 2
-    with pytest.raises(ValidationError):
-        client.api_key = "a\nb"
-        client.chat("hi")
-    with pytest.raises(AttributeError):
-        client.base_url = "http://127.0.0.1:9"
 
 
 # parse
@@ -5988,13 +5970,9 @@ def test_what_is_put_onto_a_resource_stays_there(server, client):
 
 
 def test_methods_have_what_decorators_ask_of_a_function(client):
-    for method, name in (
-        (client.chat.completions.create, "chat.completions.create"), (client.chat, "chat"),
-        (client.files.with_raw_response.list, "files.list"),
-    ):  # fmt: skip
+    for method, name in ((client.chat, "chat"), (client.beta.files.with_raw_response.list, "list")):
         wrapped = functools.wraps(method)(lambda *args, **kwargs: None)
-        assert wrapped.__name__ == method.__name__ == name.rpartition(".")[2]
-        assert wrapped.__qualname__ == name and inspect.unwrap(wrapped) is method
+        assert wrapped.__name__ == method.__name__ == name and inspect.unwrap(wrapped) is method
         assert isinstance(inspect.signature(method), inspect.Signature)
 
 
@@ -7123,13 +7101,12 @@ def test_offline_a_stream_is_real_event_stream_bytes_through_the_real_parser(off
 
 
 def test_offline_a_schema_is_answered_by_what_it_allows(offline):
-    kinds = {"a": "string", "b": "integer", "c": "array", "d": "boolean", "e": "number"}
-    inner = {"type": "object", "properties": {name: {"type": kinds[name]} for name in kinds}}
+    kinds = {"string": "echo", "integer": 0, "array": [], "boolean": False, "number": 0}
+    inner = {"type": "object", "properties": {kind: {"type": kind} for kind in kinds}}
     named = {"Inner": inner, "Color": {"enum": ["red"], "type": "string"}}
     references = {name: {"$ref": "#/$defs/" + name} for name in named}
     schema = {"type": "object", "properties": references, "$defs": named}
-    least = {"a": "echo", "b": 0, "c": [], "d": False, "e": 0}
-    assert offline.chat("x", schema=schema).parsed == {"Inner": least, "Color": "red"}
+    assert offline.chat("x", schema=schema).parsed == {"Inner": kinds, "Color": "red"}
 
 
 def test_offline_embeddings_are_unit_vectors_that_depend_on_the_text_alone(offline):
@@ -7364,12 +7341,10 @@ CLI_ROWS = [
     ("embed text", "/embeddings", {"input": ["text"]}, "[1.0, 2.0]\n"),
     ("moderate some words", "/moderations", {"input": "some words"}, '"violence": true'),
     ("models", "/models", {}, "m-1\nm-2\n"),
-    ("request GET /models", "/models", {}, ""),
     ("request post /x -p a=1 -m m", "/x", {"a": 1, "model": "m"}, ""),
     ('request POST /x {"a":2}', "/x", {"a": 2}, ""),
     ("upload FILE -p purpose=batch", "/files", {}, "x-1\n"),
     ("transcribe FILE", "/audio/transcriptions", {}, "said\n"),
-    ("translate FILE", "/audio/translations", {}, "said\n"),
 ]
 
 
@@ -7400,8 +7375,8 @@ def test_cli_request_has_parameters_in_the_query_of_a_get_and_a_body_from_a_pipe
     assert cli("request", "POST", "/x", "-", piped=b"no json")[0] == 2
     body = {"model": "m", "messages": [{"role": "user", "content": "x"}], "stream": True}
     cli_server.script(Answer(sse=chunks("a", "b")))
-    words = "request", "POST", "/chat/completions", "-"
-    code, out, err = cli(*words, piped=json.dumps(body).encode())
+    piped = json.dumps(body).encode()
+    code, out, err = cli("request", "POST", "/chat/completions", "-", piped=piped)
     lines = [json.loads(line) for line in out.splitlines()]
     assert (code, err) == (0, "") and [r.json for r in cli_server.requests[1:]] == [body]
     assert [line["choices"][0]["delta"].get("content") for line in lines][-3:-1] == ["a", "b"]
@@ -7442,10 +7417,9 @@ def test_cli_health_says_so_by_its_exit_code(cli, cli_server):
 
 @pytest.mark.parametrize(
     "argv, about",
-    [("", "TEXT"), ("embed", "TEXT"), ("transcribe", "FILE"), ("download", "ID"),
-     ("request GET", "PATH"), ("models what?", "models"), ("download a b", "ID"),
-     ("--no-such-option x", "--no-such-option"), ("-p temperature x", "-p"), ("-m", "-m"),
-     ("-p temperature=NaN x", "temperature"), ("download ..", "id"),
+    [("", "TEXT"), ("transcribe", "FILE"), ("request GET", "PATH"), ("models what?", "models"),
+     ("download a b", "ID"), ("--no-such-option x", "--no-such-option"), ("-m", "-m"),
+     ("-p temperature x", "-p"), ("-p temperature=NaN x", "temperature"), ("download ..", "id"),
      ("--base-url nonsense x", "base_url"), ("--base-url http://u:p@127.0.0.1 x", "base_url"),
      ("--schema BROKEN x", "broken.json")],
 )  # fmt: skip
@@ -7477,7 +7451,6 @@ def test_cli_a_wrong_key_is_one_line_and_1(cli, cli_server, command):
 def test_cli_what_fails_is_one_line_and_1(cli, cli_server, tmp_path):
     cli_server.default = Answer(404, body="<html><title>Nope</title>")
     missing, refused = tmp_path / "missing.mp3", ["--base-url", "http://127.0.0.1:1/v1"]
-    half = Answer(sse=chunks("half an ", "answer", finish=None), done=False)
     for argv, about in (
         (["models"], "base_url"), (["upload", missing], "missing.mp3"),
         (["-a", missing, "x"], "missing.mp3"), (["--schema", missing, "x"], "missing.mp3"),
@@ -7486,14 +7459,14 @@ def test_cli_what_fails_is_one_line_and_1(cli, cli_server, tmp_path):
     ):  # fmt: skip
         code, out, err = cli(*argv)
         assert (code, out, err.count("\n")) == (1, "", 1) and about in err, argv
-    cli_server.script(half)  # what came is shown
+    cli_server.script(Answer(sse=chunks("half an ", "answer", finish=None), done=False))
     code, out, err = cli("Hello")
     assert (code, out, err.count("\n")) == (1, "half an answer\n", 1)
 
 
 def test_cli_help_names_commands_and_options_and_the_version_is_told(cli):
     code, out, err = cli("--help")
-    assert (code, err) == (0, "") and 'openai-mini "' in out
+    assert (code, err) == (0, "")
     assert all(name in out for name in [*CLI_WORDS, "--offline", "--schema", "--no-stream"])
     assert cli("--version") == (0, "openai-mini %s\n" % openai_mini.__version__, "")
 
@@ -7615,7 +7588,7 @@ def test_cli_on_a_terminal_it_answers_as_it_arrives_and_keeps_bytes_in_a_file(tm
     assert code == 0 and "speech.mp3" in shown and (tmp_path / "speech.mp3").read_bytes()
 
 
-# The same script and command line against every kind of server: offline and the loopback server
+# Servers: the same script and command line against every kind: offline and the loopback server
 # always, servers that others wrote where OPENAI_MINI_TEST_SERVERS names some, as `base_url key
 # model`, with semicolons between. Read here, as a fixture takes such variables away.
 SERVERS = ["echo: - echo", "loopback sk-test m"]
@@ -7900,9 +7873,7 @@ def official_chat(request: Request, asked: dict) -> Answer:
     call = {"id": "call_1", "type": "function", "function": function}
     wants_call = asked.get("tools") and asked["messages"][-1]["role"] == "user"
     if asked.get("stream"):
-        first = chunk({"role": "assistant", "tool_calls": [dict(call, index=0)]})
-        said = chunks("Say", " this", usage=CHAT["usage"])
-        return Answer(sse=[first, chunk({}, "tool_calls")] if wants_call else said)
+        return Answer(sse=chunks("Say", " this", usage=CHAT["usage"]))
     text = "hello after %d" % len(asked["messages"])
     text = json.dumps(MATH) if "json_schema" in asked.get("response_format", {}) else text
     message = dict(CHAT["choices"][0]["message"], content=text)
@@ -7930,14 +7901,13 @@ def official_audio(request: Request, asked: dict) -> Answer:
 
 def official_thing(request: Request, asked: dict) -> Answer:
     """A list of two pages with two things each, by the cursor; or what was made or asked for."""
-    kind = request.path.rstrip("/").split("/")[-1]
-    if request.method == "GET" and kind.endswith("s"):
-        after = int(request.query.get("after", "%s_0" % kind).split("_")[-1])
-        one = {"object": kind, "status": "ok", "created_at": 7}
-        data = [dict(one, id="%s_%d" % (kind, n)) for n in (after + 1, after + 2)]
+    kind = request.path.split("/")[-1]
+    if request.method == "GET":
+        after = int(request.query.get("after", "x_0").split("_")[-1])
+        data = [{"id": "x_%d" % n, "object": kind, "created_at": 7} for n in (after + 1, after + 2)]
         return Answer(json={"object": "list", "data": data, "has_more": after < 2})
     made = dict(asked, id="made_1", object="thing", created_at=7, path=request.path, status="made")
-    if request.headers.get("content-type", "").startswith("multipart/"):
+    if not asked and request.body:
         file = [part for part in request.parts if part.filename][0]
         made.update(filename=file.filename, bytes=len(file.body))
     return Answer(json=made)
@@ -8013,13 +7983,10 @@ OFFICIAL_SCRIPTS = {
             break
     """,
     "audio": """
-    speech = Path("speech.mp3")
-    with client.audio.speech.with_streaming_response.create(
-        model="tts-1", voice="alloy", input="the quick brown fox"
-    ) as response:
+    speech, ask = Path("speech.mp3"), dict(model="tts-1", voice="alloy", input="the quick fox")
+    with client.audio.speech.with_streaming_response.create(**ask) as response:
         response.stream_to_file(speech)
-    print(speech.read_bytes())
-    print(client.audio.speech.create(model="tts-1", voice="alloy", input="x").read())
+    print(speech.read_bytes(), client.audio.speech.create(**ask).read())
     print(client.audio.translations.create(model="whisper-1", file=speech).text)
     with open(speech, "rb") as file:
         print(client.audio.transcriptions.create(model="whisper-1", file=file,
@@ -8039,10 +8006,6 @@ OFFICIAL_SCRIPTS = {
     print(message.parsed.steps, message.parsed.answer, message.refusal)
     rsp = client.responses.parse(input="solve 8x + 31 = 2", model="m", text_format=MathResponse)
     print(rsp.output_parsed.answer, [i.parsed for out in rsp.output for i in out.content])
-    schema = {"name": "math", "strict": True, "schema": MathResponse.model_json_schema()}
-    plain = complete(
-        model="m", messages=hi, response_format={"type": "json_schema", "json_schema": schema})
-    print(MathResponse.model_validate_json(plain.choices[0].message.content))
     """,
     "function calling": """
     function = {"name": "get_weather", "parameters": {"type": "object", "properties": {}}}
@@ -8056,18 +8019,11 @@ OFFICIAL_SCRIPTS = {
         messages.append({"role": "tool", "tool_call_id": call.id, "content": degrees})
     second = complete(messages=messages, **ask)
     print(second.choices[0].message.content, hasattr(message, "reasoning_content"))
-    calls = {}
-    for chunk in complete(messages=hi, stream=True, **ask):
-        for piece in chunk.choices[0].delta.tool_calls or []:
-            call = calls.setdefault(piece.index, {"name": piece.function.name, "arguments": ""})
-            call["arguments"] += piece.function.arguments
-    print(calls)
     """,
     "embeddings with a table": """
     import csv, io
-    def get_embedding(text, model="text-embedding-3-small", **kwargs):
-        response = client.embeddings.create(input=[text], model=model, **kwargs)
-        return response.data[0].embedding
+    def get_embedding(text, **kwargs):
+        return client.embeddings.create(input=[text], model="m", **kwargs).data[0].embedding
     table = [dict(text=text, embedding=get_embedding(text)) for text in ("cat", "dog", "car")]
     query = get_embedding("cat", encoding_format="float")
     for row in table:
@@ -8089,12 +8045,10 @@ OFFICIAL_SCRIPTS = {
     print(client.files.create(file=Path("batch.jsonl"), purpose="fine-tune").filename)
     with open("batch.jsonl", "rb") as file:
         uploaded = client.files.create(file=file, purpose="batch")
-    batch = client.batches.create(
-        input_file_id=uploaded.id, endpoint="/v1/chat/completions", completion_window="24h",
-        metadata={"a": "b"})
+    batch = client.batches.create(input_file_id=uploaded.id, endpoint="/v1/chat/completions",
+                                  completion_window="24h", metadata={"a": "b"})
     print(uploaded.bytes, batch.id, batch.status, batch.metadata, batch.errors)
-    print(client.batches.retrieve("b").path, client.batches.cancel("b").path)
-    print([one.id for one in client.batches.list(limit=2)])
+    print(client.batches.cancel("b").path, [one.id for one in client.batches.list(limit=2)])
     content = client.files.content("file-out")
     content.write_to_file("copy.jsonl")
     print(content.read() == Path("copy.jsonl").read_bytes() == content.content)
@@ -8239,8 +8193,7 @@ README_USE = """
 """
 
 
-@pytest.mark.parametrize("zipped", [False, True], ids=["as files", "in a zipapp"])
-def test_copies_of_two_versions_live_side_by_side_in_another_package(tmp_path, zipped):
+def test_copies_of_two_versions_live_side_by_side_in_another_package(tmp_path):
     place, version = tmp_path / "src", '"%s"' % openai_mini.__version__
     source = pathlib.Path(openai_mini.__file__).read_text("utf-8")
     for number in "12":
@@ -8250,11 +8203,11 @@ def test_copies_of_two_versions_live_side_by_side_in_another_package(tmp_path, z
         (vendor / "openai_mini.py").write_text(text, encoding="utf-8")
     (place / "app" / "use.py").write_text(textwrap.dedent(README_USE))
     (place / "__main__.py").write_text("import app.use\n")
-    if zipped:
-        zipapp.create_archive(str(place), str(tmp_path / "app.pyz"))
-        place = tmp_path / "app.pyz"
-    done = subprocess.run([sys.executable, "-I", str(place)], stdout=-1, stderr=-1, timeout=60)
-    assert done.stdout.decode().split() == "1.0 Hello 2.0 Hello False".split(), done.stderr
+    zipapp.create_archive(str(place), str(tmp_path / "app.pyz"))
+    for started in (place, tmp_path / "app.pyz"):
+        command = [sys.executable, "-I", str(started)]
+        done = subprocess.run(command, stdout=-1, stderr=-1, timeout=60)
+        assert done.stdout.decode().split() == "1.0 Hello 2.0 Hello False".split(), done.stderr
 
 
 def test_importing_the_module_loads_nothing_that_it_may_not_need():
@@ -8277,32 +8230,6 @@ def fuzz(*strategies):
     return lambda test: settings(hypothesis.given(*strategies)(test))
 
 
-FUZZ_LINES = st.sampled_from(
-    [b"data: ", b"data:", b"data", b"event: ", b"id: ", b"retry: ", b":", b"\n", b"\r", b"\r\n",
-     b"\n\n", b"\xef\xbb\xbf", b"\0", b"[DONE]", b"{}", b"\xff", b"\xe2\x80\xa8", b" ",
-     b'{"choices":[{"delta":{"content":"x"},"index":0}]}'],
-)  # fmt: skip
-FUZZ_SSE = st.lists(st.one_of(FUZZ_LINES, st.binary(max_size=8)), max_size=30).map(b"".join)
-
-
-@fuzz(FUZZ_SSE, st.randoms(use_true_random=False), st.integers(0, 64))
-def test_any_bytes_are_the_same_events_however_they_are_cut_and_within_a_limit(content, rng, limit):
-    def events(pieces):
-        found = [(e.event, e.data, e.id, e.retry) for e in openai_mini.iter_sse(pieces)]
-        assert all(type(event[1]) is str and "\n" not in event[0] for event in found)
-        return found
-
-    cuts = sorted(rng.randrange(len(content) + 1) for _ in range(rng.randrange(6)))
-    pieces = [content[a:b] for a, b in zip([0, *cuts], [*cuts, len(content)])]
-    bytewise = [content[i : i + 1] for i in range(len(content))]
-    assert events(pieces) == events([content]) == events(bytewise)
-    try:
-        for event in openai_mini.iter_sse([content], max_event_bytes=limit):
-            assert len(event.data) <= limit
-    except openai_mini.APIResponseError:  # a broken byte counts as what it becomes, U+FFFD
-        assert len(content.decode("utf-8", "replace").encode()) > limit
-
-
 FUZZ_NAMES = st.sampled_from(
     """error message detail code type param msg loc choices delta content tool_calls index usage
     finish_reason data id object has_more last_id output text function name arguments status
@@ -8315,13 +8242,10 @@ FUZZ_JSON = st.recursive(
     max_leaves=12,
 )  # fmt: skip
 FUZZ_FORMS = st.sampled_from(
-    ["%s", '{"error": %s}', '{"choices": [%s]}', '{"choices": [{"delta": %s}]}', "data: %s\n\n",
-     '{"choices": [{"message": %s}]}', '{"type": "response.completed", "response": %s}',
-     '{"data": [%s], "usage": %s}', 'data: {"choices": [%s]}\n\n',
-     'data: {"choices": [{"delta": %s}]}\n\ndata: [DONE]\n\n'],
-)  # fmt: skip
+    ["%s", '{"error": %s}', "data: %s\n\n", "data: %s\n\ndata: [DONE]\n\n"]
+)
 FUZZ_BODIES = st.one_of(
-    st.builds(lambda form, value: form.replace("%s", json.dumps(value)), FUZZ_FORMS, FUZZ_JSON),
+    st.builds(lambda form, value: form % json.dumps(value), FUZZ_FORMS, ANY | FUZZ_JSON),
     st.binary(max_size=60), st.text(max_size=60).map(lambda text: text.encode("utf-8", "replace")),
     st.sampled_from([b"<html><title>", b"[" * 5000, b"9" * 5000, b'"\\ud800"', b"\xed\xa0\x80",
                      b"NaN", b"-Infinity", b"{", b""]),
@@ -8346,46 +8270,29 @@ FUZZ_STATUSES = st.sampled_from(
 )
 
 
-def fuzz_chat(client):
-    result = client.chat("hi")
-    return result.content, result.message, result.tool_calls, result.finish_reason, result.to_json()
-
-
-def fuzz_stream(client):
-    with client.stream_chat("hi") as stream:
-        texts = [piece.content for piece in stream]
-    assert all(type(text) is str for text in [*texts, stream.content])
-    return stream.message, stream.choices, stream.stats, stream.usage
-
-
-FUZZ_CALLS = [  # each way in which an answer is read, and what a caller does with the outcome
-    fuzz_chat, fuzz_stream, lambda client: list(itertools.islice(client.files.list(), 3)),
-    lambda client: client.list_models(), lambda client: client.embedding(["a"]),
-    lambda client: client.transcribe_audio(b"ID3"), lambda client: client.moderation("x").results,
-    lambda client: client.request("GET", "/x"), lambda client: client.download_file("f"),
-    lambda client: getattr(client.responses.create(input="x"), "output_text", ""),
-]  # fmt: skip
-FUZZ_WHICH = st.sampled_from(FUZZ_CALLS)
+FUZZ_WHICH = st.sampled_from(  # each way in which an answer is read
+    [*ANY_CALL, lambda c, to: c.request("GET", "/x"), lambda c, to: c.download_file("f")]
+)
 
 
 @pytest.fixture(scope="module")
-def fuzz_server():
+def fuzz_server(tmp_path_factory):
     given = {"max_retries": 0, "circuit_breaker": False, "use_request_queue": False}
     with LoopbackServer() as server, client_for(server, timeout=(5, 5), **given) as client:
-        yield server, client
+        yield server, client, tmp_path_factory.mktemp("fuzz")
 
 
 @fuzz(FUZZ_STATUSES, FUZZ_BODIES, FUZZ_HEADERS, FUZZ_LENGTHS, FUZZ_FRAMINGS, FUZZ_WHICH)
 def test_any_answer_is_a_result_or_an_error_of_ours(
     fuzz_server, status, body, headers, length, framing, call
 ):
-    server, client = fuzz_server
+    server, client, folder = fuzz_server
     if length is not None:
         headers = dict(headers, **{"content-length": length})
     server.requests.clear()
     server.default = Answer(status, body=body, headers=headers, framing=framing, close=True)
     try:
-        call(client)
+        call(client, folder)
     except OpenAIError as error:
         assert len(str(error)) < 1200 and str(error).isprintable(), ascii(str(error))
         assert error.retry_after is None or error.retry_after >= 0
@@ -8399,8 +8306,8 @@ RAW_HEADS = [
 
 @fuzz(st.binary(max_size=200), st.sampled_from(RAW_HEADS), FUZZ_WHICH)
 def test_any_bytes_on_the_socket_are_a_result_or_an_error_of_ours(fuzz_server, content, head, call):
-    server, client = fuzz_server
+    server, client, folder = fuzz_server
     server.requests.clear()
     server.default = Answer(raw=head + content)
     with contextlib.suppress(OpenAIError):
-        call(client)
+        call(client, folder)
