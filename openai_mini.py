@@ -574,8 +574,7 @@ class _EventParser:
 # closed     enough failures in the window   -> open
 # open       reset_timeout has passed        -> half_open  (noticed when asked; there is no timer)
 # half_open  success_threshold in a row      -> closed
-# half_open  one failure                     -> open
-# half_open  probe without an outcome        -> half_open, the next probe may go
+# half_open  one failure                     -> open       (no outcome: the next probe may go)
 #
 # The lock guards the state and the counts. Whoever asks or reports holds it for a few lines, never
 # while the guarded work or on_change runs; nobody is ever woken. A finalizer may report an outcome.
@@ -987,14 +986,16 @@ class RequestQueue:
                 continue
             if slot:
                 slot.work, slot.job = item, tuple(place)
-            slot = slot or item
-            self._held.add(id(slot))
-            self._retrying.discard(slot.job)
-            slot.state = "granted"
-            slot.wake()
-            if self.per_minute:
-                self._starts.append(self._clock())  # the deque drops the oldest
-                self._pause_until(self._starts[0] + 60.0)
+            self._start(slot or item)
+
+    def _start(self, slot: _Slot) -> None:
+        self._held.add(id(slot))
+        self._retrying.discard(slot.job)
+        slot.state = "granted"
+        slot.wake()
+        if self.per_minute:
+            self._starts.append(self._clock())  # the deque drops the oldest
+            self._pause_until(self._starts[0] + 60.0)
 
     def _pause_until(self, moment: float) -> None:
         if moment > self._opens_at:
