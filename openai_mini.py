@@ -2635,6 +2635,7 @@ class _Exchange:
     """One attempt at a call: its slot, its permit of the breaker, its answer. end() ends all."""
 
     slot = permit = body = response = None  # type: Any
+    sent_bytes = 0
 
     def __init__(self, client: OpenAIMini, call: _Call) -> None:
         self.client, self.call = client, call
@@ -2697,7 +2698,7 @@ class _Exchange:
         url = call.origin + call.target.split("?")[0]
         self.response = Response(raw.status, raw.headers, call.method, url)
         self.response.retries_taken = call.attempts - 1
-        call.owner._stats.add(bytes_sent=len(call.body or b""))
+        self.sent_bytes += len(call.body or b"")
         call.owner._stats.headers = raw.headers
         return str(raw.headers.get("location") or "") if 300 <= raw.status < 400 else ""
 
@@ -2799,7 +2800,8 @@ class _Exchange:
 
     def notify(self, error: BaseException | None, state: str | None = None) -> None:
         """Tell on_event and the log of an answer: at its end, of a stream at its first event."""
-        if self.response is not None:
+        is_watched = self.call.owner.on_event or self.call.owner._log
+        if self.response is not None and is_watched:
             self.client._emit(
                 "response", self.call, status=self.response.status_code, usage=self.call.usage,
                 state=state, request_id=_without(self.call.secrets, self.response.request_id),
@@ -2819,7 +2821,8 @@ class _Exchange:
             return
         client, call = self.client, self.call
         if self.body is not None:
-            call.owner._stats.add(bytes_received=self.body.received)
+            counts = {"bytes_sent": self.sent_bytes, "bytes_received": self.body.received}
+            call.owner._stats.add(**counts)
             (self.body.close if error or abandoned else self.body.release)()
         is_ours = isinstance(error, OpenAIError)  # the caller's own say nothing
         self.report(_outcome(error) if (is_ours or not error) and not abandoned else None)
@@ -2926,22 +2929,27 @@ class _Stats:
         for name, count in counts.items():
             known[name] = known.get(name, 0) + count
 
-    def end(self, outcome: str, error: Any, latency_s: float, usage: Any, stream: Any) -> None:
-        """Count a call that has ended as `outcome`: succeeded, failed or abandoned."""
-        self.add("", **{outcome: 1})
+    def end(self, *how: Any) -> None:
+        """Count a call that has ended as succeeded, failed or abandoned."""
+        self._lock.leave(self._end, *how)
+
+    def _end(self, outcome: str, error: Any, latency_s: float, usage: Any, stream: Any) -> None:
+        counts = self.counts
+        self._add(counts[""], {outcome: 1})
         if outcome == "failed":
-            self.add("errors", **{type(error).__name__: 1})
+            self._add(counts["errors"], {type(error).__name__: 1})
         if outcome == "succeeded":
-            self._lock.leave(self.latencies.append, latency_s)
+            self.latencies.append(latency_s)
         if isinstance(usage, dict):
             given = {name: count for name, count in usage.items() if isinstance(count, int)}
             prompt = given.get("prompt_tokens") or given.get("input_tokens") or 0
             completion = given.get("completion_tokens") or given.get("output_tokens") or 0
             total = given.get("total_tokens") or prompt + completion
-            self.add("tokens", prompt=prompt, completion=completion, total=total)
+            tokens = {"prompt": prompt, "completion": completion, "total": total}
+            self._add(counts["tokens"], tokens)
         if stream is not None:
             name = _STREAM_OUTCOMES.get(outcome, outcome)
-            self.add("streams", **{name: 1, "chunks": stream._count})
+            self._add(counts["streams"], {name: 1, "chunks": stream._count})
 
     def snapshot(self) -> dict[str, Any]:
         self._lock.do(int)  # what was left is done
