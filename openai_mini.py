@@ -1987,7 +1987,11 @@ def _seekable(file: Any) -> Any:
     if hasattr(file, "filename") and hasattr(file, "file"):
         file = file.file  # FastAPI's and Starlette's own read() is a coroutine function
     usable = callable(getattr(file, "read", None)) and not getattr(file, "closed", False)
-    if not usable or not isinstance(file.read(0), (bytes, bytearray)):
+    try:
+        usable = usable and isinstance(file.read(0), (bytes, bytearray))
+    except TypeError:  # its read() takes no size
+        usable = False
+    if not usable:
         raise ValidationError("a path, bytes or a file open in 'rb' is needed: %r" % (file,))
     if not getattr(file, "seekable", bool)():
         pipe, file = file, tempfile.TemporaryFile()
@@ -2600,7 +2604,8 @@ class _Call:
             if not hasattr(self.options.get(name) or {}, "items"):
                 raise ValidationError("%s= is no dict: %r" % (name, self.options[name]))
         to = self.sink and self.sink[0]
-        if isinstance(to, io.TextIOBase) or to and not _is_any_of(to, (str, "__fspath__", "write")):
+        is_place = to is None or _is_any_of(to, (str, "__fspath__", "write"))
+        if not is_place or isinstance(to, io.TextIOBase):
             raise ValidationError("to=%r: a path or a file open for bytes is needed" % (to,))
 
     def begin(self, client: OpenAIMini) -> None:
@@ -3251,7 +3256,8 @@ class OpenAIMini:
                 listener(news)
             except Exception:  # a listener's trouble is not the caller's
                 _logger().exception("on_event raised")
-        if log and event != "request":  # a line for each attempt, when it is over
+        # A line for each attempt, when it is over; none from the finalizer of a dropped stream.
+        if log and event != "request" and fields.get("state") != "abandoned":
             log.info(" ".join("%s=%s" % (k, _plain(str(v), 200)) for k, v in news.items()))
 
     def _note_circuit(self, call: _Call) -> None:

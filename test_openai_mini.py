@@ -5701,17 +5701,71 @@ def test_each_part_of_each_item_of_a_responses_stream_has_its_own_text(server):
         assert "".join(piece.content for piece in stream) == "abc" == stream.content
 
 
+def test_a_tool_gets_a_whole_number_as_int_and_what_its_signature_does_not_name(server, client):
+    def tool(a: int, **more):
+        return repr((a, more))
+
+    arguments = json.dumps({"a": 5.0, "b": 2})
+    call = {"id": "c", "type": "function", "function": {"name": "tool", "arguments": arguments}}
+    asked = {"role": "assistant", "content": None, "tool_calls": [call]}
+    choice = {"index": 0, "message": asked, "finish_reason": "tool_calls"}
+    server.script(Answer(json=dict(CHAT, choices=[choice])))
+    client.run_tools("hi", [tool])
+    assert server.requests[-1].json["messages"][-1]["content"] == "(5, {'b': 2})"
+
+
+def test_a_303_to_a_get_is_followed_and_one_to_a_post_is_not(server, client):
+    for method in ("GET", "POST"):
+        server.script(Answer(303, headers={"location": "/v1/other"}))
+        with contextlib.suppress(openai_mini.APIStatusError):
+            client.with_options(max_retries=0).request(method, "/x")
+    assert [request.path for request in server.requests] == ["/v1/x", "/v1/other", "/v1/x"]
+
+
+def test_without_a_queue_no_more_connections_are_kept_than_a_queue_would_hold(server):
+    gate = threading.Barrier(6)
+    server.default = lambda request: gate.wait(10) is None or Answer(json=CHAT)
+    options = {"use_request_queue": False, "max_concurrent_requests": 2}
+    with client_for(server, **options) as client:
+        assert together(6, lambda i: client.chat("hi").content) == ["hello"] * 6
+        server.wait_closed(4)
+    assert server.connections == 6
+
+
+def test_a_dropped_stream_writes_no_line_of_the_log(server, caplog):
+    server.script(Answer(sse=chunks("a", "b"), wait=threading.Event(), hold_after=1))
+    with client_for(server, debug=True) as client, caplog.at_level("INFO", "openai_mini"):
+        stream = client.stream_chat("hi")
+        before = len(caplog.records)
+        del stream
+        gc.collect()
+        assert len(caplog.records) == before
+
+
+@pytest.mark.skipif(os.name != "posix", reason="a shell's redirections")
+@pytest.mark.parametrize("ends", ["<&-", ">&-", "<&- >&- 2>&-"])
+def test_cli_with_closed_standard_streams_answers_or_ends_in_silence(ends):
+    line = '"%s" "%s" --offline Hello %s' % (sys.executable, openai_mini.__file__, ends)
+    done = subprocess.run(line, shell=True, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+    assert (done.returncode, done.stderr) == (0, b"")
+    assert done.stdout == (b"Hello\n" if ends == "<&-" else b"")
+
+
 def test_what_is_given_in_another_form_is_taken_or_refused_and_never_lost(server, client):
     given = openai_mini.OpenAIMini("k", base_url=server.url, timeout=openai_mini.NOT_GIVEN,
                                    max_retries=openai_mini.omit)  # fmt: skip
     assert given.timeout == (10, 600) and given.max_retries == 3
+    reader = types.SimpleNamespace(read=lambda: b"x")  # its read() takes no size
     for call in (lambda: client.edit_image((b"\x89PNG1", b"\x89PNG2"), "x"),
-                 lambda: client.chat(one for one in [])):
+                 lambda: client.chat(one for one in []), lambda: client.upload_file(reader),
+                 lambda: client.download_file("f", to=False)):
         client_error(call, ValidationError)
     assert not server.requests
     text = '{"a": 1} and then he said'
     server.script(Answer(body=text, content_type="text/plain"))
     assert str(client.transcribe_audio(b"ID3", response_format="text")) == text
+    client.embeddings.create(model="m", input=types.SimpleNamespace(tolist=lambda: ["a", "b"]))
+    assert server.requests[-1].json["input"] == ["a", "b"]  # as of numpy and pandas
     answer = client.chat("hi")
     assert answer.content == "hello"
     copied = answer.model_copy()
