@@ -1613,67 +1613,88 @@ _SNAPSHOTS = _LAST_EVENTS.union(
 _RARE_IN_A_CHOICE = frozenset(("message", "text", "usage", "error"))
 
 
-def _chunks(exchange: Any) -> Iterator[tuple[Any, str]]:
-    """Yield the chunks of a body, each with the type of its event; None is the chunk of `[DONE]`.
+def _pieces(exchange: Any, so_far: _Accumulator) -> Iterator[bytes]:
+    """Yield the body of a stream as it arrives, and b"" at its end.
 
-    It does not know the Stream that reads it. An event without its blank line at the end of the
-    body counts if it is whole JSON.
+    Only an event renews the time, no keep-alive does; while the caller is at work on an event, it
+    does not run.
     """
-    whole = exchange.whole_json()
-    if whole is not None:
-        yield from ((whole, ""), (None, ""))
-        return
-    parser, limits = _EventParser(MAX_EVENT_BYTES), exchange.limits
-    scan: Any = json.JSONDecoder(object_hook=Result).scan_once  # type: ignore[attr-defined]
-    piece, has_event = b"\n", True
-    while piece:
-        # Only an event renews the time, no keep-alive does; while the caller is at work on an
-        # event, it does not run.
-        if has_event:
-            limits.begin_wait(LINGER_S if limits.is_whole else float("inf"))
+    piece, count = b"\n", -1
+    while piece and not so_far.at_end:
+        if count != so_far.count:
+            exchange.limits.begin_wait(LINGER_S if so_far.is_whole else float("inf"))
+            count = so_far.count
         try:
             piece = exchange.body.read()
         except APITimeoutError:
             raise
         except APIError as error:
             raise _interrupted(error._what) from error.__cause__
-        has_event = False
-        for block in parser.blocks(piece or b"\n\n"):
-            found = _chunk_of(block, parser, scan, exchange, not piece)
-            if found is not None:
-                has_event = True
-                yield found
-                if found[0] is None:
-                    return
+        so_far.arrived_at = time.monotonic()
+        yield piece
 
 
-def _chunk_of(
-    block: str, parser: _EventParser, scan: Any, exchange: Any, is_last: bool
-) -> tuple[Any, str] | None:
-    """The chunk in the lines of an event, and the type of the event; raises the error in them."""
-    data, kind, start = block, "message", 6
-    if block[:7] != "data: {" or "\n" in block:  # by far the most events are one such line
-        event = parser.event_of(block)
-        while parser.unknown:  # lines outside `data:`, such as `error: {...}` or bare JSON
-            line = parser.unknown.popleft()
-            named = line.startswith("error:")
-            _raise_error_in(line[6 * named :], exchange, named)
-        data, kind, start = (event.data.strip(), event.event, 0) if event else ("", "", 0)
-        if not data:
-            return None  # keeps a quiet stream alive
-        if data[:6] == "[DONE]":
-            return None, ""
-        if kind == "error":
-            _raise_error_in(data, exchange, True)
+def _chunks(exchange: Any, so_far: _Accumulator) -> Iterator[Result]:
+    """Yield the chunks of a body, which `so_far` has taken in; an error has the message so far as
+    `.partial`. It does not know the Stream that reads it.
+
+    An event without its blank line at the end of the body counts if it is whole JSON.
+    """
+    parser = _EventParser(MAX_EVENT_BYTES)
+    scan: Any = json.JSONDecoder(object_hook=Result).scan_once  # type: ignore[attr-defined]
     try:
-        chunk, end = scan(data, start)
+        whole = None if so_far.count else exchange.whole_json()
+        if whole is not None:
+            so_far.done = so_far.at_end = True
+            yield so_far.add(whole, "")
+        for piece in _pieces(exchange, so_far):
+            for block in parser.blocks(piece or b"\n\n"):
+                if block[:7] == "data: {":  # by far the most events are one such line
+                    try:
+                        chunk, end = scan(block, 6)
+                    except (StopIteration, ValueError, RecursionError):
+                        end = -1
+                    if end == len(block):
+                        yield so_far.add(chunk, "message")
+                        continue
+                data, kind = _data_of(block, parser, exchange)
+                if data[:6] == "[DONE]":
+                    so_far.done = so_far.at_end = True
+                    break
+                if data:  # else it keeps a quiet stream alive
+                    yield so_far.add(_chunk_in(data, scan, not piece), kind)
+        so_far.check_end()
+    except OpenAIError as error:
+        error.partial = so_far.message
+        is_cut = isinstance(error, (APITimeoutError, StreamInterruptedError))
+        if not (is_cut and so_far.is_whole):
+            raise
+
+
+def _chunk_in(data: str, scan: Any, is_last: bool) -> Any:
+    """The chunk in the data of an event; an error that says what came instead."""
+    try:
+        chunk, end = scan(data, 0)
     except (StopIteration, ValueError, RecursionError):
         chunk, end = None, -1
     if end == len(data) and chunk.__class__ is Result:
-        return chunk, kind
+        return chunk
     if is_last:
         raise _interrupted()
-    return _parse_json(data[start:], only_object=True), kind  # or says what came instead
+    return _parse_json(data, only_object=True)
+
+
+def _data_of(block: str, parser: _EventParser, exchange: Any) -> tuple[str, str]:
+    """The data in the lines of an event, and its type; raises the error in them."""
+    event = parser.event_of(block)
+    while parser.unknown:  # lines outside `data:`, such as `error: {...}` or bare JSON
+        line = parser.unknown.popleft()
+        named = line.startswith("error:")
+        _raise_error_in(line[6 * named :], exchange, named)
+    data, kind = (event.data.strip(), event.event) if event else ("", "")
+    if data and kind == "error":
+        _raise_error_in(data, exchange, True)
+    return data, kind
 
 
 def _json_or_text(text: str) -> Any:
@@ -1696,89 +1717,40 @@ def _interrupted(why: str = "") -> StreamInterruptedError:
     return StreamInterruptedError(what, advice="What came is in .partial: go on from it, or retry.")
 
 
-class Stream(_Closing):
-    """The chunks of an answer as they arrive: an iterator and a context manager.
-
-    `close()`, leaving `with`, an exception and dropping it end the request at once. During and
-    after it: `.content` (all text), `.message`, `.tool_calls`, `.finish_reason`, `.choices`,
-    `.usage`, `.response`, and `.stats`: `duration_s`, `ttft_s` (to the first chunk), `chunks`,
-    `avg_chunk_interval_s`, and `tokens_per_s` where the server sent the usage, else None.
-    Raises StreamInterruptedError where it ends before its end, APITimeoutError where the server is
-    silent, or what an error event says; each with `.partial`.
-
-    It is whole at `[DONE]`, when each choice has its finish reason, or at an event that says so;
-    a stream of events of other kinds also when the body ends.
-    """
+class _Accumulator:
+    """The answer of a stream as far as it has come: its choices and its usage."""
 
     usage: Any = None  # the last that is not all zero
-    _kind = ""  # 'chat', or 'family' once an event of one has come
-    _done = _closed = False
-    _first: Any = None  # the first chunk: without a choice it may say what went wrong
-    _count = 0
+    kind = ""  # 'chat', or 'family' once an event of one has come
+    done = at_end = False  # whether it is whole; whether `[DONE]` has come
+    first: Any = None  # the first chunk: without a choice it may say what went wrong
+    count = 0
 
     def __init__(self, exchange: Any) -> None:
         self._exchange = exchange
-        self.response = exchange.response._reading(exchange, is_owner=False)
-        self._started_at = self._first_at = self._last_at = exchange.call.started_at
+        self.started_at = self.first_at = self.last_at = exchange.call.started_at
+        self.arrived_at = self.started_at  # of the bytes that were read last
         self._choices: dict[Any, Any] = {}  # by index
         self._ended: set[int] = set()  # those with a finish reason
-        self._ready: list[Result | None] = []
-        self._chunks: Iterator[tuple[Any, str]] = _chunks(exchange)
-        _renew_after_fork(self)
 
-    __iter__ = _Closing.__enter__
+    def check_end(self) -> None:
+        """Raise what is wrong with a stream that ends here."""
+        call, first = self._exchange.call, self.first or {}
+        # Events that no rule is known for may end with the body.
+        if not self.is_whole and (self.kind or not self.count):
+            raise _interrupted()
+        if call.needs_choice and not self._choices:
+            raise _no_choice_error(self._exchange.response, _without(call.secrets, first))
 
-    def __next__(self) -> Result:
-        try:
-            chunk = self._ready.pop() if self._ready else self._next_chunk()
-        except BaseException as error:
-            if self._closed:  # by another thread, while this one waited
-                raise StopIteration from None
-            if isinstance(error, ValueError) and "already executing" in str(error):
-                raise ValidationError("another thread reads this stream: only one may") from None
-            if isinstance(error, OpenAIError):
-                self._exchange.locate(error)
-            self._exchange.end(error, stream=self)
-            self._closed = True  # read again it ends
-            raise
-        if chunk is None:
-            self._exchange.end(None, stream=self)
-            raise StopIteration
-        return chunk
-
-    def _begin(self) -> None:
-        """Wait for the first chunk: up to here the call may be tried again."""
-        self._ready = [self._next_chunk()]
-
-    def _next_chunk(self) -> Result | None:
-        """The next chunk, None after the last; an error has the message so far as `.partial`."""
-        try:
-            for chunk, kind in self._chunks:
-                if chunk is not None:
-                    return self._add(chunk, kind)
-                self._done = True
-            call, first = self._exchange.call, self._first or {}
-            # Events that no rule is known for may end with the body.
-            if not self._is_whole and (self._kind or not self._count):
-                raise _interrupted()
-            if call.needs_choice and not self._choices:
-                raise _no_choice_error(self._exchange.response, _without(call.secrets, first))
-        except OpenAIError as error:
-            error.partial = self.message
-            is_cut = isinstance(error, (APITimeoutError, StreamInterruptedError))
-            if not (is_cut and self._is_whole):
-                raise
-        return None
-
-    def _add(self, chunk: Result, kind: str) -> Result:
+    def add(self, chunk: Result, kind: str) -> Result:
         """Take a chunk in and return it with its text; APIResponseError where it is of no shape."""
-        self._last_at = time.monotonic()
-        if not self._count:
-            self._first_at, self._first = self._last_at, chunk
-        self._count += 1
+        self.last_at = self.arrived_at
+        if not self.count:
+            self.first_at, self.first = self.last_at, chunk
+        self.count += 1
         try:
             if "choices" in chunk:
-                self._kind, text = "chat", ""
+                self.kind, text = "chat", ""
                 for choice in chunk["choices"] or ():
                     text += self._add_choice(choice, dict.get)
             else:
@@ -1788,11 +1760,9 @@ class Stream(_Closing):
             raise APIResponseError(what + _plain(chunk.to_json(None), 200)) from None
         if "error" in chunk or "base_resp" in chunk:
             _raise_error_in(chunk, self._exchange)
-        if "usage" in chunk and chunk["usage"] or "x_groq" in chunk or "response" in chunk:
+        if self._ended or self.done or "usage" in chunk and chunk["usage"]:
             self._add_usage(chunk, chunk.get("x_groq"), chunk.get("response"))
         chunk.__dict__["content"] = text  # a Result's own way to set one sets a key
-        if self._ended or self._done:
-            self._exchange.limits.is_whole = self._is_whole
         return chunk
 
     def _add_choice(self, choice: dict[str, Any], get: Any) -> str:
@@ -1816,7 +1786,7 @@ class Stream(_Closing):
             text = _text_of(text) or ""
         if not _RARE_IN_A_CHOICE.isdisjoint(choice):
             text += self._add_rest(known, choice)
-        return "" if known["index"] and self._kind == "chat" else text
+        return "" if known["index"] and self.kind == "chat" else text
 
     def _add_rest(self, known: dict[str, Any], choice: Any) -> str:
         """What few servers send in a choice: an error, the usage, plain text, a whole message,
@@ -1844,8 +1814,8 @@ class Stream(_Closing):
         if "error" in (kind, get(chunk, "object")):
             raise self._exchange.error_of(chunk)
         if kind.startswith(_FAMILIES):
-            self._kind = "family"
-            self._done = self._done or kind in _LAST_EVENTS
+            self.kind = "family"
+            self.done = self.done or kind in _LAST_EVENTS
         # Each part of each output item is taken in as a choice of its own.
         place = 1000 * (get(chunk, "output_index") or 0) + (get(chunk, "content_index") or 0)
         if kind in _TEXT_DELTAS:
@@ -1862,10 +1832,10 @@ class Stream(_Closing):
         return text
 
     @property
-    def _is_whole(self) -> Any:
+    def is_whole(self) -> Any:
         """Whether its end has come, however the transfer ends."""
-        if self._done or not self._ended:
-            return self._done
+        if self.done or not self._ended:
+            return self.done
         return len(self._ended) >= max(self._exchange.call.choices, len(self._choices))
 
     @property
@@ -1880,32 +1850,83 @@ class Stream(_Closing):
     @property
     def message(self) -> Any:
         """The whole message of choice 0 as far as it got, fit to be sent back."""
-        messages = [c["message"] for c in self.choices if not c["index"] or self._kind == "family"]
+        messages = [c["message"] for c in self.choices if not c["index"] or self.kind == "family"]
         if len(messages) == 1:
             return messages[0]
         text = "".join(_text_of(message["content"]) or "" for message in messages)
         return Result(role="assistant", content=text or None)
 
+    finish_reason = property(lambda self: self._choices.get(0, {}).get("finish_reason"))
+
+
+class Stream(_Closing):
+    """The chunks of an answer as they arrive: an iterator and a context manager.
+
+    `close()`, leaving `with`, an exception and dropping it end the request at once. During and
+    after it: `.content` (all text), `.message`, `.tool_calls`, `.finish_reason`, `.choices`,
+    `.usage`, `.response`, and `.stats`: `duration_s`, `ttft_s` (to the first chunk), `chunks`,
+    `avg_chunk_interval_s`, and `tokens_per_s` where the server sent the usage, else None.
+    Raises StreamInterruptedError where it ends before its end, APITimeoutError where the server is
+    silent, or what an error event says; each with `.partial`.
+
+    It is whole at `[DONE]`, when each choice has its finish reason, or at an event that says so;
+    a stream of events of other kinds also when the body ends.
+    """
+
+    _closed = False
+    usage = property(lambda self: self._so_far.usage, doc="The last that is not all zero.")
+    choices = property(lambda self: self._so_far.choices, doc="Each as far as it has come.")
+    message = property(lambda self: self._so_far.message, doc="That of choice 0, to be sent back.")
     content = property(lambda self: _text_of(self.message.get("content")) or "", doc="All text.")
     tool_calls = property(lambda self: self.message.get("tool_calls"))
-    finish_reason = property(lambda self: self._choices.get(0, {}).get("finish_reason"))
+    finish_reason = property(lambda self: self._so_far.finish_reason)
+
+    def __init__(self, exchange: Any) -> None:
+        self._exchange, self._so_far = exchange, _Accumulator(exchange)
+        self.response = exchange.response._reading(exchange, is_owner=False)
+        self._chunks: Iterator[Result] = _chunks(exchange, self._so_far)
+        _renew_after_fork(self)
+
+    __iter__ = _Closing.__enter__
+
+    def __next__(self) -> Result:
+        try:
+            for chunk in self._chunks:
+                return chunk
+        except BaseException as error:
+            if self._closed:  # by another thread, while this one waited
+                raise StopIteration from None
+            if isinstance(error, ValueError) and "already executing" in str(error):
+                raise ValidationError("another thread reads this stream: only one may") from None
+            if isinstance(error, OpenAIError):
+                self._exchange.locate(error)
+            self._exchange.end(error, stream=self)
+            self._closed = True  # read again it ends
+            raise
+        self._exchange.end(None, stream=self)
+        raise StopIteration
+
+    def _begin(self) -> None:
+        """Wait for the first chunk: up to here the call may be tried again."""
+        self._chunks = itertools.chain([*itertools.islice(self._chunks, 1)], self._chunks)
 
     @property
     def stats(self) -> dict[str, Any]:
         """Times in seconds, chunks, and tokens a second."""
-        duration_s, usage = self._last_at - self._started_at, self.usage or {}
+        so_far, usage = self._so_far, self.usage or {}
+        duration_s = so_far.last_at - so_far.started_at
         tokens = usage.get("completion_tokens") or usage.get("output_tokens")
         is_known = isinstance(tokens, (int, float)) and duration_s > 0
         return {
-            "duration_s": duration_s, "ttft_s": self._first_at - self._started_at,
-            "chunks": self._count,
-            "avg_chunk_interval_s": (self._last_at - self._first_at) / max(self._count - 1, 1),
+            "duration_s": duration_s, "ttft_s": so_far.first_at - so_far.started_at,
+            "chunks": so_far.count,
+            "avg_chunk_interval_s": (so_far.last_at - so_far.first_at) / max(so_far.count - 1, 1),
             "tokens_per_s": tokens / duration_s if is_known else None,
         }  # fmt: skip
 
     def close(self) -> None:
         """End the request now; a reader in another thread wakes up. May be called again."""
-        self._closed, self._ready, self._chunks = True, [], iter(())
+        self._closed, self._chunks = True, iter(())
         self._exchange.end(None, abandoned=True, stream=self)
 
     __del__ = close
@@ -1913,7 +1934,7 @@ class Stream(_Closing):
     def _renew(self) -> None:
         """In a child: what has not come is the parent's, so that here the stream breaks off."""
         self._exchange.forget()
-        self._chunks = iter(())
+        self._chunks = _chunks(self._exchange, self._so_far)
 
 
 # ------------------------------------------------------------------------------------------------
@@ -2063,7 +2084,6 @@ class _Limits:
     alive = connecting = at_end = False
     proxy = ""  # host:port of a proxy on the way
     body = b""  # a small body, which goes out in one send with its head
-    is_whole = False  # of a stream: its end is still to come, and is not waited for long
     send_error = sock = None  # type: Any  # the body was refused before its end; what is waited at
 
     def __init__(self, connect: Any, read: Any, ends_at: float, host: str = "the server") -> None:
@@ -2450,16 +2470,18 @@ class _Body:
 
     def _undo_chunks(self, data: bytes) -> bytes:
         """RFC 9112, section 7.1. `_left` is what the chunk still has to come, with its line end."""
-        data, at, size, head = self._rest + data, self._left, 1, b""
-        out = [data[: max(at - 2, 0)]]
+        data, at, size = self._rest + data, self._left, 1
+        out, head, last_size = [data[: max(at - 2, 0)]], b"?", -1  # no head begins so
         while at < len(data) and size > 0:
-            start = data.find(b"\n", at) + 1
-            if not start:
-                break
-            if data[at:start] != head:  # else the chunk is as long as the one before, as most are
+            if data.startswith(head, at):  # as most chunks, it is as long as the one before
+                start, size = at + len(head), last_size
+            else:
+                start = data.find(b"\n", at) + 1
+                if not start:
+                    break
                 head = data[at:start]
                 digits = re.match(rb"[\da-fA-F]+(?=\s*(;|$))", head)
-                size = int(digits[0], 16) if digits else -1
+                size = last_size = int(digits[0], 16) if digits else -1
             at = start + size
             out.append(data[start:at])
             at += 2  # the end of its line
@@ -2794,7 +2816,7 @@ class _Exchange:
         stream = Stream(self)
         stream._begin()
         self.call.handed_over = True
-        ttft_s = stream._first_at - stream._started_at
+        ttft_s = stream._so_far.first_at - self.call.started_at
         self.call.owner._stats.add("streams", started=1, ttft_s=ttft_s)
         self.report(True)
         self.notify(None, state="streaming")
@@ -2954,7 +2976,7 @@ class _Stats:
             self._add(counts["tokens"], tokens)
         if stream is not None:
             name = _STREAM_OUTCOMES.get(outcome, outcome)
-            self._add(counts["streams"], {name: 1, "chunks": stream._count})
+            self._add(counts["streams"], {name: 1, "chunks": stream._so_far.count})
 
     def snapshot(self) -> dict[str, Any]:
         self._lock.do(int)  # what was left is done
@@ -3899,7 +3921,6 @@ def _read_parameters(function: Any, defs: dict[str, Any]) -> tuple[dict[str, Any
     properties = {name: schema for name, (schema, _) in read.items()}
     schema = {"type": "object", "properties": properties, "required": required}
     schema.update({"$defs": defs} if defs else {})
-
 
     def call(**values: Any) -> Any:
         known = {name: read[name][1](values[name]) for name in read.keys() & values.keys()}
