@@ -1506,9 +1506,8 @@ def _parse_json(content: bytes | str, only_object: bool = False) -> Any:
 #
 # A streamed message is put together by meaning: deltas add up, a whole `message` replaces, names
 # and constants are set once, and a tool call begins where a function is named behind finished
-# arguments. Events of other kinds are taken in as choices too. A Stream owns the events of a body
-# and the choices as far as they have come; nothing refers to the Stream, so that dropping it ends
-# the request at once.
+# arguments. Events of other kinds are taken in as choices too. A generator reads the chunks and an
+# accumulator takes them in; neither refers to the Stream, so that dropping it ends the request.
 
 LINGER_S = 5.0  # how long a stream that is whole may take to send its usage and its end
 _CONSTANTS = frozenset("role id type name format model object call_id status".split())
