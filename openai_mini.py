@@ -432,7 +432,8 @@ class _Lock:
             with self._lock:
                 return work(*args)
         finally:
-            self._do_left()  # left by somebody who saw that the lock was taken
+            if self._left:  # by somebody who saw that the lock was taken
+                self._do_left()
 
     def leave(self, work: Callable[..., Any], *args: Any) -> None:
         """Have `work(*args)` done: now if the lock is free, else by its holder. Never waits."""
@@ -698,15 +699,13 @@ class CircuitBreaker:
     def _admit(self) -> Any:
         """A permit for a call, None if it may not be made."""
         permit = _Permit(self.opened)  # before the look at the state: it may open in between
-        if self._state == "closed":
-            return permit
-        return None if self.state == "open" else self._lock.do(self._new_permit)
+        return permit if self._state == "closed" else self._do(self._new_permit)
 
     def _report(self, permit: _Permit, succeeded: bool | None) -> None:
         """Count the outcome of a call: success, failure or, for None, neither. Of further outcomes
         of the same call only a failure counts. A finalizer may call this, with None."""
         self._lock.leave(self._count, permit, succeeded)
-        if succeeded is not None:  # on_change must not run in a finalizer
+        if self._news._left and succeeded is not None:  # on_change must not run in a finalizer
             self._news._do_left()
 
     def _do(self, work: Callable[..., Any], *args: Any) -> Any:
@@ -796,12 +795,12 @@ class _Slot:
     from any thread, more than once."""
 
     state = "new"  # then waiting, granted, released
-    place: Any = ()  # in the line of callers: (priority, number)
-    # The place of the job in which it was asked for; that job, from the grant to its beginning.
-    job = work = None  # type: Any
+    # In the line of callers: (priority, number); a worker's job, from the grant to its beginning.
+    place, work = (), None  # type: Any, Any
 
-    def __init__(self, queue: RequestQueue, priority: Any, timeout: float | None) -> None:
-        self.queue, self.priority, self.timeout = queue, priority, timeout
+    def __init__(self, queue: RequestQueue, priority: Any, timeout: float | None, job: Any) -> None:
+        # `job` is the place of the job in which it was asked for, or, of a worker, of its own.
+        self.queue, self.priority, self.timeout, self.job = queue, priority, timeout, job
         self.lock = _thread.allocate_lock()  # wait() takes it again and again, wake() releases it
 
     def acquire(self) -> _Slot:
@@ -899,11 +898,10 @@ class RequestQueue:
 
         The first slot that is asked for within a job is the one with which the job was started.
         """
-        _check_number("priority", priority, float("-inf"))
+        if priority.__class__ is not int:  # nearly all are
+            _check_number("priority", priority, float("-inf"))
         local = self._local.__dict__
-        slot: _Slot = local.pop("slot", None) or _Slot(self, priority, timeout)
-        slot.job = local.get("job")
-        return slot
+        return local.pop("slot", None) or _Slot(self, priority, timeout, local.get("job"))
 
     def pause(self, seconds: float) -> None:
         """Let nothing start for `seconds`. What runs already goes on."""
@@ -953,6 +951,9 @@ class RequestQueue:
 
     def _arrive(self, slot: _Slot) -> None:
         """Stand in line, and start at once, as nearly all callers do, or wait."""
+        is_free = len(self._held) < self.max_concurrent and not self._callers and not self._jobs
+        if is_free and self._clock() >= self._opens_at:
+            return self._start(slot)
         slot.state, slot.place = "waiting", (slot.priority, next(self._numbers))
         self._insort(self._callers, (*slot.place, slot))
         self._grant()
@@ -1035,7 +1036,7 @@ class RequestQueue:
 
     def _work(self) -> None:
         """Run one job after the other in this thread, until there is none for a while."""
-        local, slot = self._local.__dict__, _Slot(self, None, None)
+        local, slot = self._local.__dict__, _Slot(self, None, None, None)
         self._lock.do(self._offer, slot)
         while True:
             while not slot.wait(0.5):  # a thread without a job for so long ends
@@ -1043,7 +1044,7 @@ class RequestQueue:
                     return
             local["slot"], local["job"] = slot, slot.job
             # Only `local` keeps the slot: it comes back if the job takes it and drops it.
-            job, slot = vars(slot).pop("work"), _Slot(self, None, None)
+            job, slot = vars(slot).pop("work"), _Slot(self, None, None, None)
             self._run(job, slot)
             del job  # its result belongs to the caller only
 
@@ -2690,7 +2691,6 @@ class _Exchange:
             self.slot.acquire()
         if client._breaker is not None:
             self.permit = client._breaker._admit()
-            client._note_circuit(call)
             if self.permit is None:
                 raise client._breaker._open_error()
         client._authorize(call)
@@ -2838,7 +2838,6 @@ class _Exchange:
         """Tell the breaker what the attempt came to; after a success only a failure is news."""
         if self.permit is not None:
             self.client._breaker._report(self.permit, succeeded)
-            self.client._note_circuit(self.call)
 
     def end(self, error: Any, abandoned: bool = False, stream: Any = None) -> None:
         """Give back slot, connection and permit, and count what it came to. Once; safe in a
@@ -3269,6 +3268,10 @@ class OpenAIMini:
         listener, log = call.owner.on_event, call.owner._log
         if not listener and not log or sys.is_finalizing():
             return
+        breaker, told = self._breaker, self._stats.circuits
+        if breaker and breaker._state != told.get(breaker, "closed"):  # tells of that before
+            told[breaker] = breaker._state
+            self._emit("circuit", call, state=told[breaker])
         news = {"event": event, "id": call.id, "method": call.method, "path": call.path,
                 "model": call.model, "attempt": call.attempts}  # fmt: skip
         news.update((name, value) for name, value in fields.items() if value is not None)
@@ -3280,12 +3283,6 @@ class OpenAIMini:
         # A line for each attempt, when it is over; none from the finalizer of a dropped stream.
         if log and event != "request" and fields.get("state") != "abandoned":
             log.info(" ".join("%s=%s" % (k, _plain(str(v), 200)) for k, v in news.items()))
-
-    def _note_circuit(self, call: _Call) -> None:
-        state, told = self._breaker._state, self._stats.circuits
-        if state != told.get(self._breaker, "closed"):
-            told[self._breaker] = state
-            self._emit("circuit", call, state=state)
 
     def _authorize(self, call: _Call) -> None:
         """Put the key into the headers."""
