@@ -801,7 +801,7 @@ class _Slot:
     def __init__(self, queue: RequestQueue, priority: Any, timeout: float | None, job: Any) -> None:
         # `job` is the place of the job in which it was asked for, or, of a worker, of its own.
         self.queue, self.priority, self.timeout, self.job = queue, priority, timeout, job
-        self.lock = _thread.allocate_lock()  # wait() takes it again and again, wake() releases it
+        self.lock = _thread.allocate_lock()  # taken by wait(), released to wake it
 
     def acquire(self) -> _Slot:
         """Wait until granted. Raises QueueFullError, or QueueTimeoutError after `timeout` s."""
@@ -830,11 +830,6 @@ class _Slot:
             self.lock.acquire(True, min(until - now, 1.0))
             queue._lock.do(queue._grant)
         return True
-
-    def wake(self) -> None:
-        """Have its thread look again. Called under the queue's lock."""
-        if self.lock.locked():
-            self.lock.release()
 
     def release(self, again: bool = False) -> None:
         """Give the slot back. `again`: its job will try again, so a slot is kept free for it."""
@@ -962,8 +957,9 @@ class RequestQueue:
 
     def _take_back(self, slot: _Slot, again: bool) -> None:
         """A slot was given back, or its caller has given up."""
+        if id(slot) not in self._held:  # it waits
+            _remove(self._callers, slot.place)
         self._held.discard(id(slot))
-        _remove(self._callers, slot.place)
         if again and slot.job:
             self._retrying.add(slot.job)
         self._grant()
@@ -993,7 +989,8 @@ class RequestQueue:
         self._held.add(id(slot))
         self._retrying.discard(slot.job)
         slot.state = "granted"
-        slot.wake()
+        if slot.lock.locked():
+            slot.lock.release()  # wakes its thread
         if self.per_minute:
             self._starts.append(self._clock())  # the deque drops the oldest
             self._pause_until(self._starts[0] + 60.0)
@@ -1002,7 +999,8 @@ class RequestQueue:
         if moment > self._opens_at:
             self._opens_at = moment
             for slot in (*self._idle, *(waiting[2] for waiting in self._callers)):
-                slot.wake()  # to wait again, until the pause is over
+                if slot.lock.locked():
+                    slot.lock.release()  # its thread waits again, until the pause is over
 
     def _add_job(self, waiting: Any) -> bool:
         """Put a job in line; return whether a thread has to be started for it, counted here."""
