@@ -2582,9 +2582,9 @@ def _fetch(url: Any) -> bytes:
 # ------------------------------------------------------------------------------------------------
 # Calls
 #
-# A _Call is what a method of the client asks for; an _Exchange is one attempt at it. The way of a
-# call: method -> _Call -> OpenAIMini._run -> _perform -> _Exchange -> transport -> _Body -> reader
-# -> then -> caller. This room does not know which endpoints there are.
+# A _Call is what a method of the client asks for; an _Exchange is one attempt at it, and an _Answer
+# what that came to. The way of a call: method -> _Call -> OpenAIMini._run -> _perform -> _Exchange
+# -> transport -> _Body -> reader -> then -> caller. This room knows no endpoints.
 
 _NUMBERS = ("timeout", "deadline", "max_retries", "priority")  # among the options of a call
 # The least that each option of a call or client may be.
@@ -2656,14 +2656,110 @@ def _checked_option(name: str, value: Any) -> Any:
     return value if name != "timeout" else tuple(value) if is_pair else (value, value)
 
 
-class _Exchange:
-    """One attempt at a call: its slot, its permit of the breaker, its answer. end() ends all."""
+class _Answer:
+    """The answer to a call, and what it is by the kind that is due."""
 
-    slot = permit = body = response = None  # type: Any
-    sent_bytes = 0
+    body = response = None  # type: Any
 
     def __init__(self, client: OpenAIMini, call: _Call) -> None:
         self.client, self.call = client, call
+
+    def locate(self, error: OpenAIError) -> None:
+        self.call.locate(error, self.response)
+
+    def error_of(self, told: Any, place: str = "") -> APIStatusError:
+        """The error that an answer, or a part of one under status 200, tells of."""
+        told = _without(self.call.secrets, told)
+        words, body = _error_object(told)
+        return _status_error(self.response, words, body or None, place, told)
+
+    def kind(self) -> str:
+        """How the answer is read: as the call says, or by its Content-Type; of several by what
+        fits."""
+        if self.call.read != "auto":
+            return self.call.read
+        types = str(self.response.headers.get("content-type") or "").lower()
+        is_json = re.search(r"application/([^\s;,]+\+)?json(?![\w-])", types)
+        if "text/event-stream" in types and not (is_json and self.body.peek()[:1] == b"{"):
+            return "stream"
+        return "json" if is_json else "text" if types.startswith("text/") else "bytes"
+
+    def parse(self, content: bytes) -> Any:
+        """What the call returns for a body."""
+        value = self.parse_as(self.kind(), content)
+        return self.call.then(value) if self.call.then else value
+
+    def parse_as(self, kind: str, content: bytes) -> Any:
+        """What a body is by the kind of the answer; an APIError where it is no answer."""
+        if kind == "bytes":
+            binary = Binary(content)
+            binary.response = self.response
+            return binary
+        if kind == "text":
+            return content.decode("utf-8", "replace")
+        if kind == "transcript":  # JSON; or text, srt, vtt, which may begin with a brace too
+            text = content.decode("utf-8", "replace")
+            is_text = str(self.response.headers.get("content-type"))[:5] == "text/"
+            begins_as_json = re.match(r'\s*\{\s*["}]', text)
+            if not begins_as_json or is_text and not isinstance(_json_or_text(text), Result):
+                content = json.dumps({"text": text}).encode()
+        data = _parse_json(content if content or kind != "json" else b"{}", kind != "json")
+        self._check(data)
+        if not isinstance(data, Result):
+            return data
+        # What has a list iterates over its items, though no page may follow.
+        is_list = kind == "page" or kind == "json" and isinstance(data.get("data"), list)
+        result = (Page if is_list else Transcript if kind == "transcript" else Result)(data)
+        result._response = self.response
+        if self.call.read == "page":
+            result._fetch = self._next_page
+        return result
+
+    def _check(self, data: Any) -> None:
+        """Raise the error that an answer tells of, or that it is none."""
+        call = self.call
+        holder = _error_in(data, any_kind=call.needs_choice)
+        if holder is not None:
+            raise self.error_of(holder)
+        if call.needs_choice and not _has_choice(data, call.read == "stream"):
+            raise _no_choice_error(self.response, _without(call.secrets, data))
+        if not isinstance(data, (Result, list)) and call.read != "auto":
+            raise APIResponseError("the answer is no JSON object but %r" % (data,))
+
+    def _next_page(self, cursor: str) -> Any:
+        """Ask for another page of a list."""
+        call = self.call
+        # The files of an environment are the one list that calls its cursor so.
+        is_token = re.match("/agents/environments/[^/]+/files$", call.path)
+        query = {**call.query, "page" if is_token else "after": cursor}
+        more = {"query": query, "headers": call.headers, "admin": call.admin}
+        return self.client._run(_Call(call.method, call.path, "page", {**call.options}, **more))
+
+    def whole_json(self) -> Result | None:
+        """The answer to a streaming call if that is JSON, by its first bytes, and None of an event
+        stream; APIResponseError where it is neither."""
+        start = self.body.peek()
+        if start[:1] in (b"{", b"["):
+            content = self.body.read_all()
+            if b"\ndata:" not in content:
+                return self.parse_as("object", content)  # type: ignore[no-any-return]
+            self.body.unread = content  # events behind a line of JSON, perhaps an error
+            return None
+        kind = str(self.response.headers.get("content-type") or "text/event-stream").lower()
+        if "event-stream" not in kind and not re.match(rb"(data|event|id|retry|error)?:", start):
+            words = _excerpt(self.body.read()[:2000].decode("utf-8", "replace"))
+            raise APIResponseError("the answer is no event stream but %s: %s" % (kind, words))
+        return None
+
+
+class _Exchange(_Answer):
+    """One attempt at a call: its slot, its permit of the breaker, its answer. end() ends all."""
+
+    slot = permit = None  # type: Any
+    sent_bytes = 0
+
+    def __init__(self, client: OpenAIMini, call: _Call) -> None:
+        super().__init__(client, call)
         self._ended = _thread.allocate_lock()  # taken by the one end() that counts
 
     def run(self) -> Any:
@@ -2735,79 +2831,6 @@ class _Exchange:
         text = re.sub("^data:", "", content.decode("utf-8", "replace"))  # an event, of some servers
         raise self.error_of(_json_or_text(text), place.split("?")[0])
 
-    def error_of(self, told: Any, place: str = "") -> APIStatusError:
-        """The error that an answer, or a part of one under status 200, tells of."""
-        told = _without(self.call.secrets, told)
-        words, body = _error_object(told)
-        return _status_error(self.response, words, body or None, place, told)
-
-    def parse(self, content: bytes) -> Any:
-        """What the call returns for a body."""
-        value = self.parse_as(_kind_of(self), content)
-        return self.call.then(value) if self.call.then else value
-
-    def parse_as(self, kind: str, content: bytes) -> Any:
-        """What a body is by the kind of the answer; an APIError where it is no answer."""
-        if kind == "bytes":
-            binary = Binary(content)
-            binary.response = self.response
-            return binary
-        if kind == "text":
-            return content.decode("utf-8", "replace")
-        if kind == "transcript":  # JSON; or text, srt, vtt, which may begin with a brace too
-            text = content.decode("utf-8", "replace")
-            is_text = str(self.response.headers.get("content-type"))[:5] == "text/"
-            begins_as_json = re.match(r'\s*\{\s*["}]', text)
-            if not begins_as_json or is_text and not isinstance(_json_or_text(text), Result):
-                content = json.dumps({"text": text}).encode()
-        data = _parse_json(content if content or kind != "json" else b"{}", kind != "json")
-        self._check(data)
-        if not isinstance(data, Result):
-            return data
-        # What has a list iterates over its items, though no page may follow.
-        is_list = kind == "page" or kind == "json" and isinstance(data.get("data"), list)
-        result = (Page if is_list else Transcript if kind == "transcript" else Result)(data)
-        result._response = self.response
-        if self.call.read == "page":
-            result._fetch = self._next_page
-        return result
-
-    def _check(self, data: Any) -> None:
-        """Raise the error that an answer tells of, or that it is none."""
-        call = self.call
-        holder = _error_in(data, any_kind=call.needs_choice)
-        if holder is not None:
-            raise self.error_of(holder)
-        if call.needs_choice and not _has_choice(data, call.read == "stream"):
-            raise _no_choice_error(self.response, _without(call.secrets, data))
-        if not isinstance(data, (Result, list)) and call.read != "auto":
-            raise APIResponseError("the answer is no JSON object but %r" % (data,))
-
-    def _next_page(self, cursor: str) -> Any:
-        """Ask for another page of a list."""
-        call = self.call
-        # The files of an environment are the one list that calls its cursor so.
-        is_token = re.match("/agents/environments/[^/]+/files$", call.path)
-        query = {**call.query, "page" if is_token else "after": cursor}
-        more = {"query": query, "headers": call.headers, "admin": call.admin}
-        return self.client._run(_Call(call.method, call.path, "page", {**call.options}, **more))
-
-    def whole_json(self) -> Result | None:
-        """The answer to a streaming call if that is JSON, by its first bytes, and None of an event
-        stream; APIResponseError where it is neither."""
-        start = self.body.peek()
-        if start[:1] in (b"{", b"["):
-            content = self.body.read_all()
-            if b"\ndata:" not in content:
-                return self.parse_as("object", content)  # type: ignore[no-any-return]
-            self.body.unread = content  # events behind a line of JSON, perhaps an error
-            return None
-        kind = str(self.response.headers.get("content-type") or "text/event-stream").lower()
-        if "event-stream" not in kind and not re.match(rb"(data|event|id|retry|error)?:", start):
-            words = _excerpt(self.body.read()[:2000].decode("utf-8", "replace"))
-            raise APIResponseError("the answer is no event stream but %s: %s" % (kind, words))
-        return None
-
     def open_stream(self) -> Stream:
         """The answer as a Stream, which is the caller's from its first chunk on."""
         stream = Stream(self)
@@ -2818,9 +2841,6 @@ class _Exchange:
         self.report(True)
         self.notify(None, state="streaming")
         return stream
-
-    def locate(self, error: OpenAIError) -> None:
-        self.call.locate(error, self.response)
 
     def notify(self, error: BaseException | None, state: str | None = None) -> None:
         """Tell on_event and the log of an answer: at its end, of a stream at its first event."""
@@ -2868,19 +2888,8 @@ class _Exchange:
 # Readers: what an exchange gives its caller.
 
 
-def _kind_of(exchange: _Exchange) -> str:
-    """How the answer is read: as the call says, or by its Content-Type; of several by what fits."""
-    if exchange.call.read != "auto":
-        return exchange.call.read
-    types = str(exchange.response.headers.get("content-type") or "").lower()
-    is_json = re.search(r"application/([^\s;,]+\+)?json(?![\w-])", types)
-    if "text/event-stream" in types and not (is_json and exchange.body.peek()[:1] == b"{"):
-        return "stream"
-    return "json" if is_json else "text" if types.startswith("text/") else "bytes"
-
-
 def _read_answer(exchange: _Exchange) -> Any:
-    call, kind = exchange.call, _kind_of(exchange)
+    call, kind = exchange.call, exchange.kind()
     if call.raw == "with_streaming_response" or call.raw and kind == "stream":
         call.handed_over = True
         return exchange.response._reading(exchange, is_owner=True)
@@ -3302,7 +3311,7 @@ class OpenAIMini:
 
         asked = ("%s%s\n" % (call.origin, call.target)).encode() + call.body
         key = call.cache_key = hashlib.sha256(asked).hexdigest()
-        hit, known = None, _Exchange(self, call)
+        hit, known = None, _Answer(self, call)
         known.response = Response(200, {"content-type": "application/json"}, call.method, call.path)
         try:
             kept = self.cache.get(key) or b""
