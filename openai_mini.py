@@ -699,7 +699,8 @@ class CircuitBreaker:
     def _admit(self) -> Any:
         """A permit for a call, None if it may not be made."""
         permit = _Permit(self.opened)  # before the look at the state: it may open in between
-        return permit if self._state == "closed" else self._do(self._new_permit)
+        is_closed = self._state == "closed" or self.state == "closed"
+        return permit if is_closed else self._lock.do(self._new_permit)
 
     def _report(self, permit: _Permit, succeeded: bool | None) -> None:
         """Count the outcome of a call: success, failure or, for None, neither. Of further outcomes
@@ -986,9 +987,9 @@ class RequestQueue:
             self._start(slot or item)
 
     def _start(self, slot: _Slot) -> None:
+        slot.state = "granted"
         self._held.add(id(slot))
         self._retrying.discard(slot.job)
-        slot.state = "granted"
         if slot.lock.locked():
             slot.lock.release()  # wakes its thread
         if self.per_minute:
@@ -1644,6 +1645,7 @@ def _chunks(exchange: Any, so_far: _Accumulator) -> Iterator[Result]:
         whole = None if so_far.count else exchange.whole_json()
         if whole is not None:
             so_far.done = so_far.at_end = True
+            so_far.arrived_at = time.monotonic()
             yield so_far.add(whole, "")
         for piece in _pieces(exchange, so_far):
             for block in parser.blocks(piece or b"\n\n"):
@@ -1758,7 +1760,7 @@ class _Accumulator:
             raise APIResponseError(what + _plain(chunk.to_json(None), 200)) from None
         if "error" in chunk or "base_resp" in chunk:
             _raise_error_in(chunk, self._exchange)
-        if self._ended or self.done or "usage" in chunk and chunk["usage"]:
+        if "usage" in chunk and chunk["usage"] or "x_groq" in chunk or "response" in chunk:
             self._add_usage(chunk, chunk.get("x_groq"), chunk.get("response"))
         chunk.__dict__["content"] = text  # a Result's own way to set one sets a key
         return chunk
@@ -1906,7 +1908,8 @@ class Stream(_Closing):
 
     def _begin(self) -> None:
         """Wait for the first chunk: up to here the call may be tried again."""
-        self._chunks = itertools.chain([*itertools.islice(self._chunks, 1)], self._chunks)
+        self._first = iter([*itertools.islice(self._chunks, 1)])
+        self._chunks = itertools.chain(self._first, self._chunks)
 
     @property
     def stats(self) -> dict[str, Any]:
@@ -1932,7 +1935,7 @@ class Stream(_Closing):
     def _renew(self) -> None:
         """In a child: what has not come is the parent's, so that here the stream breaks off."""
         self._exchange.forget()
-        self._chunks = _chunks(self._exchange, self._so_far)
+        self._chunks = itertools.chain(self._first, _chunks(self._exchange, self._so_far))
 
 
 # ------------------------------------------------------------------------------------------------
@@ -2165,8 +2168,8 @@ class _Connection:
         answer = super().response_class(*args, **kwargs)  # type: ignore[misc]
         raw = answer.fp.raw  # a SocketIO, whichever kind of socket is behind it
         self.limits.sock, raw.readinto = raw._sock, self.limits.receive
-        read_status = answer._read_status
-        answer._read_status = lambda: _status_after_hints(*read_status())
+        read_status, weak = type(answer)._read_status, weakref.proxy(answer)  # no cycle
+        answer._read_status = lambda: _status_after_hints(*read_status(weak))
         return answer
 
     def send(self, data: Any) -> None:
@@ -2785,6 +2788,7 @@ class _Exchange(_Answer):
             self.slot.acquire()
         if client._breaker is not None:
             self.permit = client._breaker._admit()
+            self.note_circuit()
             if self.permit is None:
                 raise client._breaker._open_error()
         client._authorize(call)
@@ -2842,6 +2846,14 @@ class _Exchange(_Answer):
         self.notify(None, state="streaming")
         return stream
 
+    def note_circuit(self) -> None:
+        """Tell on_event and the log of the circuit, if its state is another than they know."""
+        breaker, told = self.client._breaker, self.client._stats.circuits
+        is_watched = self.call.owner.on_event or self.call.owner._log
+        if is_watched and breaker._state != told.get(breaker, "closed"):
+            told[breaker] = breaker._state
+            self.client._emit("circuit", self.call, state=told[breaker])
+
     def notify(self, error: BaseException | None, state: str | None = None) -> None:
         """Tell on_event and the log of an answer: at its end, of a stream at its first event."""
         is_watched = self.call.owner.on_event or self.call.owner._log
@@ -2856,6 +2868,8 @@ class _Exchange(_Answer):
         """Tell the breaker what the attempt came to; after a success only a failure is news."""
         if self.permit is not None:
             self.client._breaker._report(self.permit, succeeded)
+            if succeeded is not None:  # else this may be a finalizer
+                self.note_circuit()
 
     def end(self, error: Any, abandoned: bool = False, stream: Any = None) -> None:
         """Give back slot, connection and permit, and count what it came to. Once; safe in a
@@ -3275,10 +3289,6 @@ class OpenAIMini:
         listener, log = call.owner.on_event, call.owner._log
         if not listener and not log or sys.is_finalizing():
             return
-        breaker, told = self._breaker, self._stats.circuits
-        if breaker and breaker._state != told.get(breaker, "closed"):  # tells of that before
-            told[breaker] = breaker._state
-            self._emit("circuit", call, state=told[breaker])
         news = {"event": event, "id": call.id, "method": call.method, "path": call.path,
                 "model": call.model, "attempt": call.attempts}  # fmt: skip
         news.update((name, value) for name, value in fields.items() if value is not None)
