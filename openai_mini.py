@@ -26,6 +26,7 @@ __all__ = [
     "main", "Stream", "Result", "Page", "Transcript", "Binary", "Response", "ServerSentEvent",
     "HIGH", "NORMAL", "LOW", "NOT_GIVEN", "omit", "DEFAULT_MODELS",
     "OpenAIError", "APIError", "APIConnectionError", "APITimeoutError", "APIResponseError",
+    "APIResponseValidationError", "LengthFinishReasonError", "ContentFilterFinishReasonError",
     "StreamInterruptedError", "APIStatusError", "BadRequestError", "AuthenticationError",
     "PermissionDeniedError", "NotFoundError", "ConflictError", "UnprocessableEntityError",
     "RateLimitError", "InternalServerError", "CircuitOpenError", "QueueFullError",
@@ -159,6 +160,11 @@ class APIResponseError(APIError):
     """An answer that is not what it says it is: broken JSON, HTML, a body cut short."""
 
 
+# The names that the official package has for an answer that is cut, refused or of no use.
+LengthFinishReasonError = ContentFilterFinishReasonError = APIResponseError
+APIResponseValidationError = APIResponseError
+
+
 class StreamInterruptedError(APIError):
     """A stream ended before its end: `.partial` is what had come of the message."""
 
@@ -278,6 +284,8 @@ def _error_text(value: Any) -> str:
         return "" if value is None else _excerpt(str(value))
     words = [value[name] for name in _WORDS if value.get(name) not in (None, "", True)]
     text = _error_text(words[0] if words else None) or (str(dict(value)) if value else "")
+    if isinstance(value.get("metadata"), dict):  # OpenRouter has the provider's own words there
+        text += " " + _error_text(value["metadata"].get("raw"))
     place = value.get("loc")  # FastAPI says where in the request
     return "%s: %s" % (".".join(map(str, place)), text) if isinstance(place, list) else text
 
@@ -306,6 +314,10 @@ def _error_in(data: Any, any_kind: bool) -> Any:
             error = holder.get("error")
             if any(error.values()) if isinstance(error, dict) else error:
                 return holder
+            reason = "%s %s" % (holder.get("finish_reason"), holder.get("native_finish_reason"))
+            if re.search("error|abort|insufficient", reason, re.I):
+                words = "the model broke off, its finish reason is " + reason
+                return {"message": words, "code": "server_error"}
     status = data.get("base_resp")  # MiniMax
     failed = isinstance(status, dict) and status.get("status_code")
     return data if failed or data.get("object") == "error" else None
@@ -339,6 +351,8 @@ def _status_error(
     cls, name, advice = _STATUSES.get(known, (APIStatusError, "the request was refused", ""))
     if place:
         name += " to " + _plain(place, 200)
+    if response.status_code < 300 and status == 500 and not transient:
+        name, advice = "the answer is an error", "Check base_url= and what is asked for."
     if spent:
         advice = "The quota is used up: waiting does not help, look at the account's billing."
     elif "model_not_found" in words or status in (400, 404) and re.search(_NO_MODEL, text, re.I):
@@ -1261,7 +1275,8 @@ class Result(dict):  # type: ignore[type-arg]
             return getattr(self._response, name.lstrip("_"))
         if name in self:
             return self[name]
-        if name in _PROBED_NAMES or name[0] == "_" and name != "_request_id":
+        is_event = "." in str(self.get("type"))  # of a stream: scripts ask what it has
+        if name in _PROBED_NAMES or is_event or name[0] == "_" and name != "_request_id":
             raise AttributeError(name)
         keys = [key for key in self.keys() if re.sub(r"\W", "_", key) in (name, name.rstrip("_"))]
         return self[keys[0]] if keys else _computed(self, name)
@@ -1294,6 +1309,8 @@ class Result(dict):  # type: ignore[type-arg]
         vars(copied).update(vars(self), _message=None)
         return copied
 
+    model_extra = property(lambda self: self, doc="All of it: there is nothing else.")
+    model_fields_set = property(set)
     model_dump = dict = to_dict
     json = model_dump_json
 
@@ -1582,7 +1599,8 @@ def _continued(piece: Any, items: list[Any]) -> Any:
         is_whole = call.get("arguments") and _is_finished(begun.get("arguments"))
         if not is_whole and begun.get("name") in (None, name):
             return item
-    return None
+    # With neither a name nor an id of its own it begins none, whatever its index.
+    return items[-1] if items and call and not name and not piece.get("id") else None
 
 
 def _is_finished(arguments: Any) -> bool:
@@ -1697,7 +1715,7 @@ def _data_of(block: str, parser: _EventParser, exchange: Any) -> tuple[str, str]
     return data, kind
 
 
-def _json_or_text(text: str) -> Any:
+def _json_or_text(text: Any) -> Any:
     try:
         return _parse_json(text)
     except APIResponseError:
@@ -1758,7 +1776,7 @@ class _Accumulator:
         except (ArithmeticError, AttributeError, LookupError, TypeError, ValueError):
             what = "a chunk has a shape that no chunk should have: "
             raise APIResponseError(what + _plain(chunk.to_json(None), 200)) from None
-        if "error" in chunk or "base_resp" in chunk:
+        if self._ended or "error" in chunk or "base_resp" in chunk:
             _raise_error_in(chunk, self._exchange)
         if "usage" in chunk and chunk["usage"] or "x_groq" in chunk or "response" in chunk:
             self._add_usage(chunk, chunk.get("x_groq"), chunk.get("response"))
@@ -1774,9 +1792,6 @@ class _Accumulator:
             new: dict[str, Any] = {"index": int(index), "finish_reason": None}  # "0" is 0 too
             new["message"] = {"role": None, "content": None}
             known = self._choices.setdefault(int(index), new)
-        if get(choice, "finish_reason"):
-            known["finish_reason"] = choice["finish_reason"]
-            self._ended.add(known["index"])
         message, delta = known["message"], get(choice, "delta") or {}
         have, text = message["content"], get(delta, "content")
         if text.__class__ is str and len(delta) == 1 and have.__class__ is _Text:
@@ -1786,6 +1801,9 @@ class _Accumulator:
             text = _text_of(text) or ""
         if not _RARE_IN_A_CHOICE.isdisjoint(choice):
             text += self._add_rest(known, choice)
+        if get(choice, "finish_reason"):
+            known["finish_reason"] = choice["finish_reason"]
+            self._ended.add(known["index"])
         return "" if known["index"] and self.kind == "chat" else text
 
     def _add_rest(self, known: dict[str, Any], choice: Any) -> str:
@@ -2052,9 +2070,9 @@ class _Form:
                     sent += len(block)
                     if self.progress:
                         self.progress(sent, self.length)
-        except Exception as error:
+        except Exception as error:  # an OSError would be taken for one of the connection
             self.error = error
-            raise
+            raise ValueError("the body cannot be read") from None
 
 
 def _quoted(name: str) -> str:
@@ -2339,6 +2357,7 @@ class _CallersSession:
         auth = (lambda sent: sent) if has_key else None
         asked = requests.Request(call.method, url, call.sent_headers, None, call.body, auth=auth)
         prepared = session.prepare_request(asked)
+        call.added_headers = prepared.headers
         verify = session.verify if call.verify is None else call.verify
         if hasattr(verify, "wrap_socket"):
             raise ValidationError("verify= is a context: with session=, mount an adapter for it")
@@ -2350,6 +2369,8 @@ class _CallersSession:
         timeout = (min(limits.connect, limits.left()), limits.left())
         try:
             answer = session.send(prepared, timeout=timeout, allow_redirects=False, **how)
+        except requests.HTTPError as error:  # of a hook such as raise_for_status()
+            answer = error.response
         except OSError:
             if isinstance(how["verify"], (str, os.PathLike)):
                 _ssl_context(how["verify"])  # says what is wrong with it
@@ -2393,7 +2414,8 @@ class _Body:
         self._shutdown = socket.socket.shutdown  # for a finalizer
         length = getattr(self._fp, "length", None)  # 0 after HEAD and 204, chunked or not
         self.ended = length == 0
-        self._is_chunked = not self.ended and getattr(self._fp, "chunked", False)
+        # urllib3 reads the header as a list, http.client does not; a mock's body is never chunked.
+        self._is_chunked = not self.ended and hasattr(self._fp, "chunked") and raw.chunked
         self._left: Any = 0 if self._is_chunked else length  # of the chunk, or the body if known
         header = (raw.headers.get("content-encoding") or "").lower()
         codings = re.findall(r"gzip|deflate|\bbr\b|zstd|compress", header)  # others are none
@@ -2462,6 +2484,9 @@ class _Body:
                 data = self._undo_chunks(data)
             elif self._left is None:  # the end of the connection is that of the body
                 self.ended = not data
+                # Of a caller's session: http.client takes a head that was cut for a whole one.
+                if not (data or self.received or self._limits.alive) and self._socket is not None:
+                    raise ValueError("cut short")
             else:
                 data, self._left = data[: self._left], self._left - len(data)
                 self.ended = self._left <= 0
@@ -2481,7 +2506,7 @@ class _Body:
                 if not start:
                     break
                 head = data[at:start]
-                digits = re.match(rb"[\da-fA-F]+(?=\s*(;|$))", head)
+                digits = re.match(rb"[ \t]*[\da-fA-F]+(?=\s*(;|$))", head)
                 size = last_size = int(digits[0], 16) if digits else -1
             at = start + size
             out.append(data[start:at])
@@ -2497,6 +2522,8 @@ class _Body:
         """Undo gzip (one member or several) or deflate (with its zlib header or without)."""
         out = b""
         while data:
+            if self._unzip is not None and self._unzip.eof and data[0] != 31:
+                break  # what follows is no other member of a gzip file
             if self._unzip is None or self._unzip.eof:
                 has_header = data[0] & 15 in (8, 15)  # of zlib, of gzip
                 self._unzip = zlib.decompressobj(47 if has_header else -15)  # 47: either
@@ -2543,6 +2570,7 @@ def _wire_error(error: Any, limits: _Limits) -> OpenAIError:
     said = _plain(getattr(last, "strerror", None) or str(last), 200)
     said = re.sub(r"//\S*@", "//", said)  # a proxy's password
     is_cert, is_late = "CERT" in (names + said).upper(), "imeout" in names
+    is_connecting = limits.connecting or "ConnectTimeout" in names
     again = not is_cert and not re.search(_HOPELESS, names + said)
     what = "the connection to %s failed: %s" % (limits.host, said)
     advice = "Check base_url= (http or https, host, port), a proxy on the way, and the server."
@@ -2555,12 +2583,12 @@ def _wire_error(error: Any, limits: _Limits) -> OpenAIError:
     elif is_cert:
         advice = "If the certificate is your own server's, pass verify='path/to/it.pem'."
     elif is_late:
-        patience = limits.connect if limits.connecting else limits.read
+        patience = limits.connect if is_connecting else limits.read
         what = "no answer from %s in %.3g s" % (limits.host, patience)
         advice = "Raise timeout=, or check base_url= and a proxy on the way."
     what += " (while the body was being sent)" if limits.send_error else ""
     what += ", through the proxy " + limits.proxy if limits.proxy else ""
-    may_be_done = is_late and not limits.connecting
+    may_be_done = is_late and not is_connecting
     problem = cls(what, advice=advice, _transient=again, _may_be_done=may_be_done)
     problem.__cause__ = plain
     return problem
@@ -2610,6 +2638,7 @@ class _Call:
     timeout = deadline = max_retries = priority = body = verify = model = None  # type: Any
     origin, target, ends_at = "", "", float("inf")
     sent_headers: dict[str, str] = {}
+    added_headers: Any = {}  # with those of a caller's session
     # The owner is the client whose statistics and listener hear of the call, a fallback's too.
     owner = usage = cache_key = None  # type: Any
 
@@ -2641,7 +2670,11 @@ class _Call:
         if client is self.owner and self.deadline is not None:  # a fallback has what is left of it
             self.ends_at = self.started_at + self.deadline
 
-    secrets = property(lambda self: _secrets_in(self.sent_headers))
+    @property
+    def secrets(self) -> list[str]:
+        """What is secret in all that goes out, the longest first."""
+        query = url_parse.parse_qsl(self.target.partition("?")[2])
+        return _secrets_in([*self.sent_headers.items(), *self.added_headers.items(), *query])
 
     def locate(self, error: OpenAIError, response: Any = None) -> None:
         """Have the error say where it happened and how often it was tried."""
@@ -2703,7 +2736,7 @@ class _Answer:
         if kind == "transcript":  # JSON; or text, srt, vtt, which may begin with a brace too
             text = content.decode("utf-8", "replace")
             is_text = str(self.response.headers.get("content-type"))[:5] == "text/"
-            begins_as_json = re.match(r'\s*\{\s*["}]', text)
+            begins_as_json = re.match(r'\s*(\{\s*["}]|<(!doctype|html)\W)', text, re.I)  # no page
             if not begins_as_json or is_text and not isinstance(_json_or_text(text), Result):
                 content = json.dumps({"text": text}).encode()
         data = _parse_json(content if content or kind != "json" else b"{}", kind != "json")
@@ -2723,11 +2756,28 @@ class _Answer:
         call = self.call
         holder = _error_in(data, any_kind=call.needs_choice)
         if holder is not None:
-            raise self.error_of(holder)
+            problem = self.error_of(holder)
+            problem.partial = data  # it may have been paid for
+            raise problem
         if call.needs_choice and not _has_choice(data, call.read == "stream"):
             raise _no_choice_error(self.response, _without(call.secrets, data))
         if not isinstance(data, (Result, list)) and call.read != "auto":
             raise APIResponseError("the answer is no JSON object but %r" % (data,))
+
+    def refuse_no_audio(self) -> None:
+        """Raise the error that came, or a page of a proxy, in place of speech."""
+        content = self.body.unread = self.body.read()
+        if re.match(rb"(?i)\s*(\{|<(!doctype|html)\W)", content):
+            content = self.body.unread = self.body.read_all()
+            if content.lstrip()[:1] == b"<" or isinstance(_json_or_text(content), Result):
+                self.parse_as("object", content)
+
+    def put_together(self, content: bytes) -> bytes:
+        """The whole answer of a server that streams though it was not asked to."""
+        self.body.unread, so_far = content, _Accumulator(self)
+        collections.deque(_chunks(self, so_far), 0)
+        rest = {"object": "chat.completion", "choices": so_far.choices, "usage": so_far.usage}
+        return json.dumps({**so_far.first, **rest}).encode()
 
     def _next_page(self, cursor: str) -> Any:
         """Ask for another page of a list."""
@@ -2767,22 +2817,29 @@ class _Exchange(_Answer):
 
     def run(self) -> Any:
         """What the caller gets. A Stream takes slot and connection along and calls end() itself."""
+        thread, amid = _thread.get_ident(), self.client._stats.amid
+        is_nested = thread in amid  # as in a signal's handler, in on_event or in progress=
+        amid.add(thread)
         try:
-            self._start()
+            self._start(is_nested)
             result = _read_answer(self)
         except BaseException as error:
             self.end(error)
             raise
+        finally:
+            if not is_nested:
+                amid.discard(thread)
         if not self.call.handed_over:
             self.end(None)
         return result
 
-    def _start(self) -> None:
-        """Slot, breaker, send: the headers of the answer are here when it returns."""
+    def _start(self, is_nested: bool) -> None:
+        """Slot, breaker, send: the headers of the answer are here when it returns. A call in the
+        midst of another one takes no slot: it could wait for that of its own thread."""
         client, call = self.client, self.call
         connect, read = call.timeout
         self.limits = _Limits(connect, read, call.ends_at, call.origin.split("//")[1])
-        if client._queue is not None:
+        if client._queue is not None and not is_nested:
             longest = min(self.limits.read, call.ends_at - time.monotonic())
             self.slot = client._queue.slot(call.priority, longest)
             self.slot.acquire()
@@ -2812,7 +2869,8 @@ class _Exchange(_Answer):
             raw = self.client._transport.send(call, self.limits)
         except (OSError, ValueError, urllib3.exceptions.HTTPError) as error:
             if getattr(call.body, "error", None):
-                raise call.body.error from None  # what the caller's own file raised
+                own, call.body.error = call.body.error, None  # else the two make a cycle
+                raise own from None  # what the caller's own file or progress raised
             failure = _wire_error(error, self.limits)
             try:
                 raise failure from failure.__cause__
@@ -2832,7 +2890,8 @@ class _Exchange(_Answer):
             self.response._content = content = self.body.read_all(MAX_ERROR_BYTES)
         except APIError:
             pass  # the status says enough
-        text = re.sub("^data:", "", content.decode("utf-8", "replace"))  # an event, of some servers
+        text = content.decode("utf-8", "replace")
+        text = re.sub(r"^(event:.*\s+)?data:", "", text)  # an event, of some servers
         raise self.error_of(_json_or_text(text), place.split("?")[0])
 
     def open_stream(self) -> Stream:
@@ -2909,9 +2968,13 @@ def _read_answer(exchange: _Exchange) -> Any:
         return exchange.response._reading(exchange, is_owner=True)
     if kind == "stream":
         return exchange.open_stream()
+    if call.path == "/audio/speech":
+        exchange.refuse_no_audio()
     if call.sink and call.sink != (None, None):
         return _download(exchange, *call.sink)
     content = exchange.body.read_all()
+    if call.needs_choice and content.lstrip()[:5] == b"data:":
+        content = exchange.put_together(content)
     result = exchange.parse_as(kind, content)
     if isinstance(result, Result):
         call.usage = result.get("usage")
@@ -2963,6 +3026,7 @@ class _Stats:
     def __init__(self) -> None:
         self._lock = _Lock()
         self.circuits: dict[Any, str] = {}
+        self.amid: set[int] = set()  # the threads within an attempt
         self.headers: Any = {}  # of the last answer
         self.latencies: Any = collections.deque(maxlen=1000)  # of the last that succeeded
         self.counts = {group: dict.fromkeys(v.split(), 0) for group, v in _COUNTS.items()}
@@ -3306,9 +3370,10 @@ class OpenAIMini:
         key = call.admin and self.admin_api_key or self.api_key
         is_bearer = callable(key) or not self.api_version
         key = _checked_key("what api_key= returned", key() if callable(key) else key)
-        if key and not call.has_key:
-            name, value = ("Authorization", "Bearer " + key) if is_bearer else ("api-key", key)
-            call.sent_headers[name] = value
+        if not call.has_key:
+            name, start = ("Authorization", "Bearer ") if is_bearer else ("api-key", "")
+            call.sent_headers.pop(name, None)  # of the attempt before
+            call.sent_headers.update({name: start + key} if key else {})
 
     # The cache.
 
@@ -3582,14 +3647,15 @@ _OFFICIAL_VERBS = ("get", "post", "put", "patch", "delete")
 
 def AzureOpenAI(
     *, azure_endpoint: str | None = None, azure_deployment: str | None = None, api_key: Any = None,
-    azure_ad_token_provider: Any = None, api_version: str | None = None, **options: Any,
+    azure_ad_token: str | None = None, azure_ad_token_provider: Any = None,
+    api_version: str | None = None, **options: Any,
 ) -> OpenAIMini:  # fmt: skip
     """A client of an Azure deployment. Else AZURE_OPENAI_ENDPOINT, AZURE_OPENAI_API_KEY,
     AZURE_OPENAI_AD_TOKEN and OPENAI_API_VERSION are read."""
     version = api_version or _environ("OPENAI_API_VERSION")
     endpoint = azure_endpoint or _environ("AZURE_OPENAI_ENDPOINT") or options.get("base_url")
     key = azure_ad_token_provider or api_key or _environ("AZURE_OPENAI_API_KEY")
-    token = _environ("AZURE_OPENAI_AD_TOKEN") or ""
+    token = azure_ad_token or _environ("AZURE_OPENAI_AD_TOKEN") or ""
     if not (version and endpoint and (key or token)):  # OPENAI_API_KEY is nothing for Azure
         what = "azure_endpoint= (AZURE_OPENAI_ENDPOINT), api_version= (OPENAI_API_VERSION), and a "
         what += "key: api_key= (AZURE_OPENAI_API_KEY) or azure_ad_token_provider="
@@ -3702,10 +3768,10 @@ def _is_secret(header: str) -> bool:
     return bool(re.search(words, header.lower()))
 
 
-def _secrets_in(headers: dict[str, str]) -> list[str]:
-    """All that is secret in headers, the longest first, as one may hold another."""
+def _secrets_in(pairs: list[tuple[str, Any]]) -> list[str]:
+    """All that is secret in headers and queries, the longest first, as one may hold another."""
     parts = {
-        part for name, value in headers.items() if _is_secret(name)
+        part for name, value in pairs if _is_secret(name) for value in [str(value)]
         for part in (value, value.split(" ")[-1], *re.findall("=([^;]*)", value))
         if len(part) >= (4 if name.lower() in _KEY_HEADERS else 8)
     }  # fmt: skip
@@ -3829,10 +3895,10 @@ def _vectors(answer: Any, count: int) -> list[list[float]]:
     """The `count` vectors of an embeddings answer, in the order of their inputs."""
     try:
         items = answer["data"]
-        numbered = [(item["index"], item) for item in items if item.get("index") is not None]
-        by_index: dict[Any, Any] = dict(numbered or enumerate(items))
-        if len(by_index) == len(items) == count:
-            return [_vector(by_index[index]["embedding"]) for index in range(count)]
+        by_index = {item.get("index", at): item for at, item in enumerate(items)}
+        vectors = [_vector(by_index[index]["embedding"]) for index in range(count)]
+        if len(by_index) == len(items) == count and all(vectors):
+            return vectors
     except (AttributeError, LookupError, TypeError, ValueError):
         pass
     what = "the answer has no %d vectors, one for each input, with indexes in order: %.100r"
@@ -3891,11 +3957,12 @@ def _with_parsed(schema: Any, result: Any) -> Any:
     parts = [part for item in _dicts(result.get("output")) for part in _dicts(item.get("content"))]
     holders += [part for part in parts if part.get("type") == "output_text"]
     for holder in reversed(holders):
-        text = _text_of(holder.get("content", holder.get("text"))) or ""
+        text = (_text_of(holder.get("content", holder.get("text"))) or "").rpartition("</think>")[2]
         # What does not begin as JSON may have it in a Markdown fence.
         text = re.sub(r'^(?!\s*[{["]).*?```\w*\s(.*)```.*', r"\1", text, flags=re.DOTALL)
         try:
-            holder._parsed = result._parsed = read(text) if text else None
+            is_empty = not text and result.finish_reason != "length"  # as a refusal is
+            holder._parsed = result._parsed = None if is_empty else read(text)
         except (APIResponseError, ValueError) as error:  # pydantic's errors are ValueErrors
             is_cut = ": it was cut at max_tokens" if result.finish_reason == "length" else ""
             what = "the answer does not fit the schema%s (%s)" % (is_cut, _plain(str(error), 200))
@@ -3998,6 +4065,7 @@ def _checked(kind: Any, value: Any) -> Any:
 
 def _tool_message(functions: dict[str, Any], call: Any) -> dict[str, Any]:
     """The answer to a model's call of a tool; what goes wrong is told to the model too."""
+    arguments: Any = None
     try:
         name, arguments = call["function"]["name"], call["function"].get("arguments")
         while isinstance(arguments, str):  # JSON, or JSON of JSON
@@ -4008,6 +4076,9 @@ def _tool_message(functions: dict[str, Any], call: Any) -> dict[str, Any]:
         content = answer if isinstance(answer, str) else json.dumps(answer, default=str)
     except Exception as error:  # whatever it is, it is the model's to know
         content = "Error: %s: %s" % (type(error).__name__, _plain(str(error)))
+        if isinstance(arguments, str):  # no JSON: servers refuse what has such a call in it
+            content += ", in: " + _plain(arguments)
+            call["function"]["arguments"] = "{}"
     return {"role": "tool", "tool_call_id": getattr(call, "id", None), "content": content}
 
 
@@ -4109,6 +4180,11 @@ def _resolve(path: tuple[str, ...], args: tuple[Any, ...], given: dict[str, Any]
     """The call that `client.<path>(*args, **given)` stands for."""
     if isinstance(given.get("file"), str):
         raise ValidationError("file= is a str: give a pathlib.Path, an open binary file or bytes")
+    if isinstance(given.get("file"), tuple):  # a text in it is the content
+        given["file"] = tuple(
+            part.encode() if at == 1 and isinstance(part, str) else part
+            for at, part in enumerate(given["file"])
+        )
     method, template = _template(path)
     then = _result_of(path, given)
     read, url = _read_as(template, path[-1], given), _filled(path, template, args, given)
@@ -4352,7 +4428,7 @@ def _parser() -> Any:
 
 
 def main(argv: list[str] | None = None) -> int:
-    """The exit code is 0, 1 (the call failed), 2 (wrong usage) or 130 (Ctrl-C).
+    """The exit code is 0, 1 (no whole answer), 2 (wrong usage) or 130 (Ctrl-C).
 
     samples:
       openai-mini "Why is the sky blue?"
@@ -4395,8 +4471,8 @@ def _run_command(asked: Any) -> int:
             _print((chunk.content for chunk in stream), end="")
         finally:
             _print([""], end="" if stream.content.endswith("\n") else "\n")
-        return 0
-    result = getattr(client, method)(*words, **options)
+        return _check_end(stream)
+    answer = result = getattr(client, method)(*words, **options)
     sys.stderr.write("\x1b[K" if "progress" in options else "")  # wipes the progress bar
     if "to" in options:  # the result is only a count
         result = options["to"] if isinstance(options["to"], str) else b""
@@ -4406,7 +4482,19 @@ def _run_command(asked: Any) -> int:
         result = getattr(result, shown)
     is_many = isinstance(result, Stream) or isinstance(result, list) and not asked.json
     _print(result if is_many else [result])
+    if command == "chat" and not asked.json:
+        return _check_end(answer)
     return int(command == "health" and not result["ok"])
+
+
+def _check_end(answer: Any) -> int:
+    """The exit code of a chat; 1, and why on stderr, where its text is not whole."""
+    reason, text = answer.finish_reason, answer.content
+    if text and reason not in ("length", "content_filter"):
+        return 0
+    why = answer.message.get("refusal") or "finish_reason is %s" % reason
+    print("openai-mini: the answer is not whole: " + _plain(str(why)), file=sys.stderr)
+    return 1
 
 
 def _arguments(command: str, asked: Any) -> tuple[list[Any], dict[str, Any]]:
@@ -4424,6 +4512,8 @@ def _arguments(command: str, asked: Any) -> tuple[list[Any], dict[str, Any]]:
         raise ValidationError("%s takes %s; see --help" % (command, needs or "no words"))
     if command == "chat":
         words = [_conversation(words[0], asked)]
+    elif asked.system or asked.attach or asked.schema:
+        raise ValidationError("-s, -a and --schema are for chat, not for " + command)
     if asked.schema:
         options["schema"] = asked.schema
     if "." in shown:
