@@ -4178,13 +4178,11 @@ def _read_as(url: str, verb: str, given: dict[str, Any]) -> str:
 
 def _resolve(path: tuple[str, ...], args: tuple[Any, ...], given: dict[str, Any]) -> _Call:
     """The call that `client.<path>(*args, **given)` stands for."""
-    if isinstance(given.get("file"), str):
+    file = given.get("file")
+    if isinstance(file, str):
         raise ValidationError("file= is a str: give a pathlib.Path, an open binary file or bytes")
-    if isinstance(given.get("file"), tuple):  # a text in it is the content
-        given["file"] = tuple(
-            part.encode() if at == 1 and isinstance(part, str) else part
-            for at, part in enumerate(given["file"])
-        )
+    if isinstance(file, tuple) and [part for part in file[1:2] if isinstance(part, str)]:
+        given["file"] = (file[0], file[1].encode(), *file[2:])  # a text in it is the content
     method, template = _template(path)
     then = _result_of(path, given)
     read, url = _read_as(template, path[-1], given), _filled(path, template, args, given)
