@@ -315,9 +315,9 @@ def _error_in(data: Any, any_kind: bool) -> Any:
             if any(error.values()) if isinstance(error, dict) else error:
                 return holder
             reason = "%s %s" % (holder.get("finish_reason"), holder.get("native_finish_reason"))
-            if re.search("error|abort|insufficient", reason, re.I):
-                words = "the model broke off, its finish reason is " + reason
-                return {"message": words, "code": "server_error"}
+            is_usual = reason in ("None None", "stop None")  # which is told fast
+            if not is_usual and re.search("error|abort|insufficient", reason, re.I):
+                return {"message": "the model broke off: " + reason, "code": "server_error"}
     status = data.get("base_resp")  # MiniMax
     failed = isinstance(status, dict) and status.get("status_code")
     return data if failed or data.get("object") == "error" else None
@@ -1127,6 +1127,9 @@ class _Map:
 BLOCK_BYTES = 256 << 10  # read or sent at a time: smaller blocks cost CPU
 MAX_BODY_BYTES = 256 << 20  # of an answer kept in memory: 2048 embeddings as text are 130 MB
 _HTTP_NAMES = ("headers", "request_id", "_request_id", "status_code")
+_COMPUTED_NAMES = frozenset(
+    "message content tool_calls finish_reason output_text parsed output_parsed".split()
+)
 # Names that scripts and libraries probe for, and that no official object has: absent means absent.
 _PROBED_NAMES = frozenset(
     "reasoning reasoning_content reasoning_details reasoning_text thinking thinking_blocks "
@@ -1275,11 +1278,14 @@ class Result(dict):  # type: ignore[type-arg]
             return getattr(self._response, name.lstrip("_"))
         if name in self:
             return self[name]
-        is_event = "." in str(self.get("type"))  # of a stream: scripts ask what it has
-        if name in _PROBED_NAMES or is_event or name[0] == "_" and name != "_request_id":
+        if name in _PROBED_NAMES or name[0] == "_" and name != "_request_id":
             raise AttributeError(name)
+        if name in _COMPUTED_NAMES:
+            return _computed(self, name)
         keys = [key for key in self.keys() if re.sub(r"\W", "_", key) in (name, name.rstrip("_"))]
-        return self[keys[0]] if keys else _computed(self, name)
+        if not keys and "." in str(self.get("type")):  # an event: scripts ask what it has
+            raise AttributeError(name)
+        return self[keys[0]] if keys else None
 
     def __setattr__(self, name: str, value: Any) -> None:
         (super().__setattr__ if name[0] == "_" else self.__setitem__)(name, value)
@@ -1360,6 +1366,8 @@ def _text_of(content: Any) -> str | None:
 def _fit_message(message: Any, own_ids: str = "") -> Any:
     """A message that can be sent back: with its role, no empty list of calls, and each call with
     its id (else one that begins with `own_ids`), type, name and arguments."""
+    if message.get("role") and "tool_calls" not in message:
+        return message
     calls, start = [], own_ids or "call_%s_" % os.urandom(8).hex()
     for number, call in enumerate(_dicts(message.get("tool_calls"))):
         own_id = str(call.get("id") or start + str(number))
@@ -2637,6 +2645,7 @@ class _Call:
     # What goes out, filled in for each client at which the call is tried.
     timeout = deadline = max_retries = priority = body = verify = model = None  # type: Any
     origin, target, ends_at = "", "", float("inf")
+    bytes_sent = bytes_received = 0  # in all attempts
     sent_headers: dict[str, str] = {}
     added_headers: Any = {}  # with those of a caller's session
     # The owner is the client whose statistics and listener hear of the call, a fallback's too.
@@ -2937,8 +2946,8 @@ class _Exchange(_Answer):
             return
         client, call = self.client, self.call
         if self.body is not None:
-            counts = {"bytes_sent": self.sent_bytes, "bytes_received": self.body.received}
-            call.owner._stats.add(**counts)
+            call.bytes_sent += self.sent_bytes
+            call.bytes_received += self.body.received
             (self.body.close if error or abandoned else self.body.release)()
         is_ours = isinstance(error, OpenAIError)  # the caller's own say nothing
         self.report(_outcome(error) if (is_ours or not error) and not abandoned else None)
@@ -3043,9 +3052,11 @@ class _Stats:
         """Count a call that has ended as succeeded, failed or abandoned."""
         self._lock.leave(self._end, *how)
 
-    def _end(self, outcome: str, error: Any, latency_s: float, usage: Any, stream: Any) -> None:
-        counts = self.counts
-        self._add(counts[""], {outcome: 1})
+    def _end(
+        self, call: _Call, outcome: str, error: Any, latency_s: float, usage: Any, stream: Any
+    ) -> None:
+        counts, sent, received = self.counts, call.bytes_sent, call.bytes_received
+        self._add(counts[""], {outcome: 1, "bytes_sent": sent, "bytes_received": received})
         if outcome == "failed":
             self._add(counts["errors"], {type(error).__name__: 1})
         if outcome == "succeeded":
@@ -3341,7 +3352,7 @@ class OpenAIMini:
         is_abandoned = abandoned or error and not isinstance(error, Exception)
         outcome = "abandoned" if is_abandoned else "failed" if error else "succeeded"
         usage, latency_s = (stream or call).usage, time.monotonic() - call.started_at
-        self._stats.end(outcome, error, latency_s, usage, stream)
+        self._stats.end(call, outcome, error, latency_s, usage, stream)
         if stream or error:
             state = stream and _STREAM_OUTCOMES.get(outcome, outcome)
             more = {"error": error and type(error).__name__, "duration_s": latency_s}
