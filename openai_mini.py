@@ -2775,7 +2775,11 @@ class _Answer:
 
     def refuse_no_audio(self) -> None:
         """Raise the error that came, or a page of a proxy, in place of speech."""
-        content = self.body.unread = self.body.read()
+        content, piece = b"", self.body.read()
+        while piece and len(content.lstrip()) < 16:
+            content += piece
+            piece = self.body.read()
+        self.body.unread = content = content + piece
         if re.match(rb"(?i)\s*(\{|<(!doctype|html)\W)", content):
             content = self.body.unread = self.body.read_all()
             if content.lstrip()[:1] == b"<" or isinstance(_json_or_text(content), Result):
@@ -4488,7 +4492,7 @@ def _run_command(asked: Any) -> int:
     elif shown == "save" and not asked.json:
         result = result.save(asked.output or ".")
     elif shown and not asked.json:
-        result = getattr(result, shown)
+        result = getattr(result, shown) or ""  # as of a refusal
     is_many = isinstance(result, Stream) or isinstance(result, list) and not asked.json
     _print(result if is_many else [result])
     if command == "chat" and not asked.json:
