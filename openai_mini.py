@@ -1900,6 +1900,7 @@ class Stream(_Closing):
     """
 
     _closed = False
+    _first: Any = ()  # an iterator of the first chunk
     usage = property(lambda self: self._so_far.usage, doc="The last that is not all zero.")
     choices = property(lambda self: self._so_far.choices, doc="Each as far as it has come.")
     message = property(lambda self: self._so_far.message, doc="That of choice 0, to be sent back.")
@@ -2775,11 +2776,11 @@ class _Answer:
 
     def refuse_no_audio(self) -> None:
         """Raise the error that came, or a page of a proxy, in place of speech."""
-        content, piece = b"", self.body.read()
-        while piece and len(content.lstrip()) < 16:
-            content += piece
+        content = piece = self.body.read()
+        while piece and not re.match(rb"\s*([^\s<]|<.{9})", content, re.DOTALL):  # too short
             piece = self.body.read()
-        self.body.unread = content = content + piece
+            content += piece
+        self.body.unread = content
         if re.match(rb"(?i)\s*(\{|<(!doctype|html)\W)", content):
             content = self.body.unread = self.body.read_all()
             if content.lstrip()[:1] == b"<" or isinstance(_json_or_text(content), Result):
