@@ -2837,14 +2837,14 @@ class _Exchange(_Answer):
         try:
             self._start(is_nested)
             result = _read_answer(self)
+            if not self.call.handed_over:
+                self.end(None)  # gives the slot back, before which no call may wait for one
         except BaseException as error:
             self.end(error)
             raise
         finally:
             if not is_nested:
                 amid.discard(thread)
-        if not self.call.handed_over:
-            self.end(None)
         return result
 
     def _start(self, is_nested: bool) -> None:
@@ -2884,7 +2884,10 @@ class _Exchange(_Answer):
         except (OSError, ValueError, urllib3.exceptions.HTTPError) as error:
             if getattr(call.body, "error", None):
                 own, call.body.error = call.body.error, None  # else the two make a cycle
-                raise own from None  # what the caller's own file or progress raised
+                try:
+                    raise own from None  # what the caller's own file or progress raised
+                finally:
+                    del own  # it knows this frame too
             failure = _wire_error(error, self.limits)
             try:
                 raise failure from failure.__cause__
@@ -2987,7 +2990,7 @@ def _read_answer(exchange: _Exchange) -> Any:
     if call.sink and call.sink != (None, None):
         return _download(exchange, *call.sink)
     content = exchange.body.read_all()
-    if call.needs_choice and content.lstrip()[:5] == b"data:":
+    if call.needs_choice and re.match(rb"\s*(data|event|id|retry)?:", content):
         content = exchange.put_together(content)
     result = exchange.parse_as(kind, content)
     if isinstance(result, Result):
@@ -3911,7 +3914,8 @@ def _vectors(answer: Any, count: int) -> list[list[float]]:
     """The `count` vectors of an embeddings answer, in the order of their inputs."""
     try:
         items = answer["data"]
-        by_index = {item.get("index", at): item for at, item in enumerate(items)}
+        indexes = [item.get("index") for item in items]
+        by_index = {at if i is None else i: items[at] for at, i in enumerate(indexes)}
         vectors = [_vector(by_index[index]["embedding"]) for index in range(count)]
         if len(by_index) == len(items) == count and all(vectors):
             return vectors
