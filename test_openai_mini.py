@@ -568,9 +568,9 @@ def _relay(client, server) -> None:
 @functools.lru_cache(maxsize=None)
 def certificate() -> tuple:
     """The paths of a self-signed certificate for 127.0.0.1 and localhost, and of its key."""
-    folder = tempfile.TemporaryDirectory(prefix="loopback-tls-")
-    atexit.register(folder.cleanup)
-    wish, cert, key = (os.path.join(folder.name, name) for name in ("wish.cnf", "cert", "key"))
+    folder = tempfile.mkdtemp(prefix="loopback-tls-")
+    atexit.register(shutil.rmtree, folder)  # as a TemporaryDirectory it would end with a child
+    wish, cert, key = (os.path.join(folder, name) for name in ("wish.cnf", "cert", "key"))
     pathlib.Path(wish).write_text(
         "[req]\ndistinguished_name=dn\nx509_extensions=ext\nprompt=no\n[dn]\nCN=localhost\n"
         "[ext]\nsubjectAltName=IP:127.0.0.1,DNS:localhost\nbasicConstraints=critical,CA:TRUE\n"
