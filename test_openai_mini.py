@@ -812,8 +812,7 @@ def test_an_event_is_yielded_as_soon_as_its_blank_line_has_come(ends):
 
 @cases("limit", [20, 1000, 70000])
 def test_an_event_of_exactly_the_limit_passes_and_one_over_it_does_not(limit):
-    """Counted with all its bytes it passes; counted with none but those of its data it does not.
-    What was complete before it is yielded."""
+    """All its bytes count. What was complete before it is yielded."""
     for head, end in ((b"data:", b"\n"), (b"id: 1\rdata: ", b"\r"), (b"event: e\ndata: ", b"\r\n")):
         fits = head + b"x" * (limit - len(head + end * 2)) + end * 2
         for size in (limit // 40 + 7, limit, 100000):
@@ -993,7 +992,7 @@ ERROR_SHAPES = [  # (body, what the message has of it, code, inner body where it
     ('{"error": null, "detail": "by"}', "by"),
     ('{"errors": [{"message": "first"}, {"message": "second"}]}', "first; second"),
     ('{"detail": ["1a", "2a", "3a", "4a", "5a", "6a"]}', "1a; 2a; 3a; 4a; 5a, after"),
-    ('[{"error": {"message": "of google", "status": "X"}}, 7]', "of google"),
+    ('[{"error": {"message": "of google", "code": 4}}, 7]', "of google", 4),
     ('{"error": {"message": null, "detail": "aside"}}', "aside"),
     ('{"error": true, "message": "beside"}', "beside"),
     ('{"error": {}, "message": "beside"}', "beside"), ('"a string"', "a string"),
@@ -1504,6 +1503,13 @@ def test_nothing_starts_during_a_pause_and_all_does_after_it_in_order():
     assert queue_refuses(queue, 0, NORMAL).retry_after is None
     keep.set()
     assert all_ended(caller, *jobs) and order == ["1st"] + ["job"] * 3 and queue_is_empty(queue)
+
+
+def test_a_timeout_is_over_before_a_longer_pause():
+    queue = queue_of(1)
+    queue.pause(0.9)
+    with pytest.raises(QueueTimeoutError):
+        queue.slot(timeout=0.05).acquire()
 
 
 def test_a_slot_is_given_back_once_also_by_dropping_it():
