@@ -995,7 +995,7 @@ ERROR_SHAPES = [  # (body, what the message has of it, code, inner body where it
     ('[{"error": {"message": "of google", "code": 4}}, 7]', "of google", 4),
     ('{"error": {"message": null, "detail": "aside"}}', "aside"),
     ('{"error": true, "message": "beside"}', "beside"),
-    ('{"error": {}, "message": "beside"}', "beside"), ('"a string"', "a string"),
+    ('{"error": {}, "message": "beside"}', "beside"), ('"a string"', "a string", None, "a string"),
     ('{"error": {"message": {"text": "inner"}}}', "inner"), ("null", ""), ("[]", ""), ("", ""),
     ("plain words", "plain words", None, "plain words"), ("w" * 600, "w" * 497),
     ("<html><title lang=x>502 Sad &amp;</title><p>x</html>", "HTML page: 502 Sad &amp;, after"),
