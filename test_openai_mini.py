@@ -2929,7 +2929,7 @@ def test_a_server_that_never_answers_a_post_is_asked_twice_at_most(server, sessi
     assert server.wait_requests(2) and len(server.requests) == 2
     with pytest.raises(LATE, match="4 attempts"):  # reading again costs nothing
         client.list_models(max_retries=3)
-    error = ending(client, timeout=None, deadline=0.3)  # no reason to ask again
+    error = ending(client, timeout=9, deadline=0.3)  # no reason to ask again
     assert isinstance(error, LATE) and "deadline" in str(error)
     assert server.wait_closed(7) and len(server.requests) == 7
     assert client.stats()["queue"]["running"] == 0
