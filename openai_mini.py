@@ -2777,11 +2777,11 @@ class _Answer:
     def refuse_no_audio(self) -> None:
         """Raise the error that came, or a page of a proxy, in place of speech."""
         content = piece = self.body.read()
-        while piece and not re.match(rb"\s*([^\s<]|<.{9})", content, re.DOTALL):  # too short
+        while piece and not re.match(rb"(?s)\s*([^\s<{]|\{\s*\S|<.{9})", content):  # too short
             piece = self.body.read()
             content += piece
         self.body.unread = content
-        if re.match(rb"(?i)\s*(\{|<(!doctype|html)\W)", content):
+        if re.match(rb'(?i)\s*(\{\s*["}]|<(!doctype|html)\W)', content):
             content = self.body.unread = self.body.read_all()
             if content.lstrip()[:1] == b"<" or isinstance(_json_or_text(content), Result):
                 self.parse_as("object", content)
