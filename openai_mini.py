@@ -2379,6 +2379,8 @@ class _CallersSession:
         try:
             answer = session.send(prepared, timeout=timeout, allow_redirects=False, **how)
         except requests.HTTPError as error:  # of a hook such as raise_for_status()
+            if error.response is None:
+                raise
             answer = error.response
         except OSError:
             if isinstance(how["verify"], (str, os.PathLike)):
