@@ -1675,39 +1675,28 @@ def _chunks(exchange: Any, so_far: _Accumulator) -> Iterator[Result]:
             yield so_far.add(whole, "")
         for piece in _pieces(exchange, so_far):
             for block in parser.blocks(piece or b"\n\n"):
-                if block[:7] == "data: {":  # by far the most events are one such line
-                    try:
-                        chunk, end = scan(block, 6)
-                    except (StopIteration, ValueError, RecursionError):
-                        end = -1
-                    if end == len(block):
-                        yield so_far.add(chunk, "message")
-                        continue
-                data, kind = _data_of(block, parser, exchange)
-                if data[:6] == "[DONE]":
+                data, at, kind = block, 6, "message"  # by far the most are one line of data
+                if block[:7] != "data: {" or "\n" in block:
+                    (data, kind), at = _data_of(block, parser, exchange), 0
+                try:
+                    chunk, end = scan(data, at)
+                except (StopIteration, ValueError, RecursionError):
+                    chunk, end = None, -1
+                if end == len(data) and chunk.__class__ is Result:
+                    yield so_far.add(chunk, kind)
+                elif data[:6] == "[DONE]":
                     so_far.done = so_far.at_end = True
                     break
-                if data:  # else it keeps a quiet stream alive
-                    yield so_far.add(_chunk_in(data, scan, not piece), kind)
+                elif data and not piece:
+                    raise _interrupted()
+                elif data:  # else it keeps a quiet stream alive
+                    yield so_far.add(_parse_json(data[at:], only_object=True), kind)
         so_far.check_end()
     except OpenAIError as error:
         error.partial = so_far.message
         is_cut = isinstance(error, (APITimeoutError, StreamInterruptedError))
         if not (is_cut and so_far.is_whole):
             raise
-
-
-def _chunk_in(data: str, scan: Any, is_last: bool) -> Any:
-    """The chunk in the data of an event; an error that says what came instead."""
-    try:
-        chunk, end = scan(data, 0)
-    except (StopIteration, ValueError, RecursionError):
-        chunk, end = None, -1
-    if end == len(data) and chunk.__class__ is Result:
-        return chunk
-    if is_last:
-        raise _interrupted()
-    return _parse_json(data, only_object=True)
 
 
 def _data_of(block: str, parser: _EventParser, exchange: Any) -> tuple[str, str]:
