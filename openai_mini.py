@@ -71,16 +71,17 @@ _importing: list[int] = []  # the threads amid an import: a call in a signal's h
 
 # isort: off
 if TYPE_CHECKING:  # never runs: type checkers and packers such as PyInstaller read it
-    import argparse, base64, bisect, codecs, collections, inspect, itertools, json  # noqa: E401
-    import mimetypes, os, random, re, select, socket, tempfile, threading, weakref  # noqa: E401
-    import certifi, requests, urllib3, urllib.parse as url_parse, zlib  # noqa: E401
+    import argparse, base64, bisect, codecs, collections, contextlib, copy, functools  # noqa: E401
+    import hashlib, inspect, itertools, json, logging, mimetypes, os, random, re, select  # noqa: E401
+    import socket, tempfile, threading, typing, weakref, zlib, urllib.parse as url_parse  # noqa: E401
+    import certifi, requests, urllib3  # noqa: E401
     from concurrent import futures
     from encodings import idna
 # isort: on
 else:
-    for _name in """argparse base64 bisect certifi codecs collections concurrent.futures
-            encodings.idna inspect itertools json mimetypes os random re requests select socket
-            tempfile threading urllib3 weakref zlib""".split():
+    for _name in """argparse base64 bisect certifi codecs collections concurrent.futures contextlib
+            copy encodings.idna functools hashlib inspect itertools json logging mimetypes os random
+            re requests select socket tempfile threading typing urllib3 weakref zlib""".split():
         _Late(_name)
     _Late("urllib.parse", "url_parse")
 
@@ -96,7 +97,7 @@ else:
 class OpenAIError(Exception):
     """The base of all errors of this module. `.message` is also its `str()`."""
 
-    code = type = param = body = request_id = response = partial = None  # type: Any
+    code = type = param = body = response = partial = None  # type: Any
     status_code = retry_after = None  # type: Any
     _transient = False  # whether the same request may succeed later
     _may_be_done = False  # whether the server may have done, and billed, the work
@@ -104,31 +105,27 @@ class OpenAIError(Exception):
     def __init__(self, message: str = "", *, advice: str = "", **details: Any) -> None:
         super().__init__(message.rstrip(". ") + ". " + advice if advice else message)
         self._what, self._advice = message, advice
-        response, body = details.get("response"), details.get("body")
-        if response is not None:
-            self.status_code = getattr(response, "status_code", None)
-            self.request_id = (getattr(response, "headers", None) or {}).get("x-request-id")
-        if isinstance(body, dict):
-            self.code, self.type, self.param = map(body.get, ("code", "type", "param"))
+        self.status_code = getattr(details.get("response"), "status_code", None)
+        if isinstance(details.get("body"), dict):
+            self.code, self.type, self.param = map(details["body"].get, ("code", "type", "param"))
         self.__dict__.update(details)
 
     message = property(str)
+    request_id = property(lambda self: getattr(self.response, "headers", {}).get("x-request-id"))
     is_auth_error = property(lambda self: self.status_code in (401, 403))
     is_rate_limit_error = property(lambda self: isinstance(self, RateLimitError))
     is_transient_error = property(lambda self: self._transient)
 
     def _locate(self, where: str, attempts: int, secrets: Any = (), response: Any = None) -> None:
-        """Say where it happened and after how many attempts. This is the one place where keys that
-        a server echoed, and library errors with the URL or the key in them, are taken out."""
-        self.response = self.response or response
-        self.request_id = self.request_id or getattr(self.response, "request_id", None)
-        partial = self.partial  # a model may well have said a key as short as `ollama`
+        """Say where it happened and after how many attempts. Keys that a server echoed, and errors
+        of libraries, which may have the URL or the key in them, are taken out here."""
+        self.response, partial = self.response or response, self.partial
         for holder in filter(None, (self, self.response)):
             vars(holder).update(_without(secrets, vars(holder)))
-        if partial is not None:
-            self.partial = _without([secret for secret in secrets if len(secret) > 11], partial)
+        # A model may well have said a key as short as `ollama`.
+        self.partial = _without([secret for secret in secrets if len(secret) > 11], partial)
         if not str(self).startswith(where):
-            times = ", after %d attempt%s" % (attempts, "s"[attempts == 1 :])
+            times = ", after %d attempt%s" % (attempts, "" if attempts == 1 else "s")
             parts = (where, self._what.rstrip(". "), times if isinstance(self, APIError) else "")
             self.args = (_plain("%s: %s%s. " % parts + self._advice, 2000),)
         if not isinstance(self.__cause__, OSError):
@@ -227,7 +224,7 @@ class ValidationError(OpenAIError, ValueError):
     """An argument is wrong; nothing was sent."""
 
 
-_STATUSES: dict[int, tuple[type[APIStatusError], str, str]] = {  # class, what happened, advice
+_STATUSES: dict[int, tuple[type[APIError], str, str]] = {  # class, what happened, advice
     300: (APIStatusError, "a redirect that is not followed", "Set base_url= to where it leads."),
     400: (BadRequestError, "the request was refused", ""),
     401: (AuthenticationError, "the API key was not accepted", "Check api_key= or OPENAI_API_KEY."),
@@ -235,13 +232,12 @@ _STATUSES: dict[int, tuple[type[APIStatusError], str, str]] = {  # class, what h
     404: (NotFoundError, "not found", "Check base_url= and the path."),
     407: (APIStatusError, "the proxy wants another user or password", "Check HTTPS_PROXY."),
     409: (ConflictError, "conflict", "Read the object again before you change it."),
-    413: (APIStatusError, "the request is too large", "Send less at once."),
     422: (UnprocessableEntityError, "the request was refused", ""),
     429: (RateLimitError, "rate limit reached", "Try again later, or lower requests_per_minute=."),
     500: (InternalServerError, "the server failed", "Try again later."),
 }
-# An error under status 200 has no status of its own; its code or type stands for one. A code that
-# is not here counts as 500, but only one whose words say overload, rate or server is tried again.
+# The code or type of an error under status 200 stands for a status. One that is not here counts as
+# 500, and is tried again only if its words say overload, rate or server.
 _ERROR_CODES = {
     "invalid_request_error": 400, "invalid_prompt": 400, "context_length_exceeded": 400,
     "content_filter": 400, "authentication_error": 401, "invalid_api_key": 401,
@@ -251,6 +247,7 @@ _ERROR_CODES = {
 }  # fmt: skip
 _TRANSIENT_WORDS = "overload|over capacity|rate.?limit|too many req|unavailable|server|internal"
 _NO_MODEL = "model.*(exist|found|name)|(unknown|invalid) model"
+_WORDS = "message msg detail errors error base_resp status_msg metadata raw".split()
 
 
 def _plain(text: str, most: int = 500) -> str:
@@ -262,118 +259,89 @@ def _plain(text: str, most: int = 500) -> str:
 
 def _excerpt(text: str) -> str:
     """The start of what a server sent; of an HTML page its title, else its words."""
-    if text.lstrip()[:1] != "<":
-        return _plain(text)
-    title = re.search(r"(?i)<title[^<>]*>([^<]{1,500})", text[:100_000])
-    words = title[1] if title else re.sub("<[^>]*>?", " ", text[:9999])
-    return "an HTML page: " + _plain(words, 200)
-
-
-_WORDS = ("message", "msg", "detail", "errors", "error", "base_resp", "status_msg")
+    if text.lstrip()[:1] == "<":
+        title = re.search(r"(?i)<title[^<>]*>([^<]{1,500})", text[:100_000])
+        text = "an HTML page: " + (title[1] if title else re.sub("<[^>]*>?", " ", text[:9999]))
+    return _plain(text)
 
 
 def _error_text(value: Any) -> str:
-    """The words of an error, in any of the shapes that servers use.
+    """The words of an error, in any of the shapes that servers use; "" where there are none.
 
     >>> _error_text({"detail": [{"loc": ["body", "n"], "msg": "too many"}]})
     'body.n: too many'
     """
     if isinstance(value, list):
-        return "; ".join(map(_error_text, value[:5]))
+        return _plain("; ".join(filter(None, dict.fromkeys(map(_error_text, value[:5])))))
     if not isinstance(value, dict):
-        return "" if value is None else _excerpt(str(value))
-    words = [value[name] for name in _WORDS if value.get(name) not in (None, "", True)]
-    text = _error_text(words[0] if words else None) or (str(dict(value)) if value else "")
-    if isinstance(value.get("metadata"), dict):  # OpenRouter has the provider's own words there
-        text += " " + _error_text(value["metadata"].get("raw"))
+        return "" if value is None or value is True else _excerpt(str(value))
+    text = _error_text([value[name] for name in _WORDS if value.get(name)])
     place = value.get("loc")  # FastAPI says where in the request
     return "%s: %s" % (".".join(map(str, place)), text) if isinstance(place, list) else text
 
 
-def _error_object(data: Any) -> tuple[str, Any]:
-    """The words and the inner error object in what a server sent with an error.
+def _error_in(data: Any, any_kind: bool, due: tuple[str, ...] = ()) -> Any:
+    """What says that JSON under status 200 is no answer: the whole, or one of its choices; else
+    None.
 
-    >>> _error_object({"error": {"message": "no", "code": "x"}})
-    ('no', {'message': 'no', 'code': 'x'})
-    """
-    data = data[0] if isinstance(data, list) and data else data
-    found = map((data if isinstance(data, dict) else {}).get, ("error", "errors", "detail"))
-    inner = next((one for one in found if one and isinstance(one, (str, dict, list))), data)
-    return _error_text(data if isinstance(inner, str) else inner), inner
-
-
-def _error_in(data: Any, any_kind: bool) -> Any:
-    """What tells of an error in JSON that came under status 200: the whole, or one of its choices;
-    else None. `any_kind`: also in an object whose kind is named: elsewhere that may have a field
-    `error` of its own, as a failed batch has.
+    `any_kind`: an `error` counts in an object of any kind, though a failed batch has one too.
+    `due`: a choice has to have an object under one of these names.
     """
     if not isinstance(data, dict):
         return None
-    if any_kind or data.get("object") in (None, "error"):
-        for holder in (data, *_dicts(data.get("choices"))):
-            error = holder.get("error")
-            if any(error.values()) if isinstance(error, dict) else error:
-                return holder
-            reason = "%s %s" % (holder.get("finish_reason"), holder.get("native_finish_reason"))
-            is_usual = reason in ("None None", "stop None")  # which is told fast
-            if not is_usual and re.search("error|abort|insufficient", reason, re.I):
-                return {"message": "the model broke off: " + reason, "code": "server_error"}
+    choices = _dicts(data.get("choices"))
+    is_judged = any_kind or data.get("object") in (None, "error")
+    for holder in (data, *choices) if is_judged else ():
+        error = holder.get("error")
+        if any(error.values()) if isinstance(error, dict) else error:
+            return holder
+        why = "%s %s" % (holder.get("finish_reason"), holder.get("native_finish_reason"))
+        if why not in ("None None", "stop None") and re.search("(?i)error|abort|insufficient", why):
+            return {"message": "the model broke off: " + why, "code": "server_error"}
     status = data.get("base_resp")  # MiniMax
     failed = isinstance(status, dict) and status.get("status_code")
-    return data if failed or data.get("object") == "error" else None
+    messages = _dicts([choice.get(name) for choice in choices for name in due])
+    return data if failed or data.get("object") == "error" or due and not any(messages) else None
 
 
-def _has_choice(data: Any, in_stream: bool) -> bool:
-    """Whether a chat's answer has a choice with something in it."""
-    choices = _dicts(data.get("choices")) if isinstance(data, dict) else []
-    names = ("message", "delta") if in_stream else ("message",)
-    return any(choice[name] for choice in choices for name in names if _dicts([choice.get(name)]))
-
-
-def _no_choice_error(response: Any, data: Any) -> APIError:
-    """The error for a chat's answer without a choice: what its words say, if it has any."""
-    words, body = _error_object(data)
-    if isinstance(data, dict) and any(name in data for name in _WORDS):
-        return _status_error(response, words, body, around=data)
-    return APIResponseError("the answer has no choice in it: " + _plain(words, 200), body=body)
-
-
-def _status_error(
-    response: Any, text: str, body: Any, place: str = "", around: Any = None
-) -> APIStatusError:
-    """The error for an answer with an error status, or with an error in it; `place` is where a
-    redirect leads, `around` what has the words of the error beside other fields."""
-    inner = body if isinstance(body, dict) else around if isinstance(around, dict) else {}
-    words = [str(inner.get(name)) for name in ("code", "type", "error_type", "status")]
-    status, transient = _status_of(response.status_code, text, words)
-    retry_after, spent = _retry_after(response.headers), "insufficient_quota" in words
-    known = 300 if status < 400 else min(status, 500)
-    cls, name, advice = _STATUSES.get(known, (APIStatusError, "the request was refused", ""))
-    if place:
-        name += " to " + _plain(place, 200)
-    if response.status_code < 300 and status == 500 and not transient:
-        name, advice = "the answer is an error", "Check base_url= and what is asked for."
-    if spent:
-        advice = "The quota is used up: waiting does not help, look at the account's billing."
-    elif "model_not_found" in words or status in (400, 404) and re.search(_NO_MODEL, text, re.I):
+def _answer_error(response: Any, told: Any, place: str = "") -> APIError:
+    """The error of an answer: `told` is the body of one with an error status, or what `_error_in`
+    found in another; `place` is where a redirect leads."""
+    told = told[0] if isinstance(told, list) and told else told
+    outer = told if isinstance(told, dict) else {}
+    found = map(outer.get, ("error", "errors", "detail"))
+    inner = next((one for one in found if one and isinstance(one, (str, dict, list))), told)
+    holder = inner if isinstance(inner, dict) else outer
+    codes = [str(holder.get(name)) for name in ("code", "type", "error_type", "status")]
+    text = _error_text(told if isinstance(inner, str) else inner)
+    status, again = _status_of(response.status_code, codes, text)
+    row = 300 if status < 400 else min(status, 500)
+    cls, what, advice = _STATUSES.get(row, (APIStatusError, "the request was refused", ""))
+    if response.status_code < 300 and status == 500 and not again:  # as a chat without a choice
+        what, advice = "this is no answer", "Check base_url= and what is asked for."
+        cls, status = (cls, status) if text else (APIResponseError, response.status_code)
+    if "insufficient_quota" in codes:
+        again, advice = False, "The quota is used up: look at the account's billing."
+    elif "model_not_found" in codes or status in (400, 404) and re.search(_NO_MODEL, text, re.I):
         advice = "list_models() tells which models there are."
+    text = ": " + (text or _plain(str(inner), 200)) if inner else ""
+    what = "%d %s%s%s" % (status, what, place and " to " + place[:200], text)
     wish = str(response.headers.get("x-should-retry")).lower()
-    transient = {"true": True, "false": False}.get(wish, transient and not spent)
+    again, wait_s = {"true": True, "false": False}.get(wish, again), _retry_after(response.headers)
     return cls(
-        "%d %s%s" % (status, name, text and ": " + _plain(text)), advice=advice, body=body,
-        response=response, status_code=status, retry_after=retry_after, _transient=transient,
+        what, advice=advice, body=inner or None, response=response, status_code=status,
+        retry_after=wait_s, _transient=again,
     )  # fmt: skip
 
 
-def _status_of(status: int, text: str, words: list[str]) -> tuple[int, bool]:
-    """The status of an error, and whether it may pass. Of one without an error status, its code or
-    type stands for one."""
-    found = [word for word in words if word in _ERROR_CODES or re.fullmatch("[45][0-9][0-9]", word)]
-    if status < 300 and not found:
-        said = " ".join([*words, text[:500]])  # a 1xx is what http.client took for the answer
-        return 500, status < 200 or bool(re.search(_TRANSIENT_WORDS, said, re.I))
+def _status_of(status: int, codes: list[str], text: str) -> tuple[int, bool]:
+    """The status of an error, or under 200 the one that a code stands for; whether it may pass."""
     if status < 300:
-        status = _ERROR_CODES.get(found[0]) or int(found[0])
+        known = [c for c in codes if c in _ERROR_CODES or re.fullmatch("[45][0-9][0-9]", c)]
+        if not known:  # a 1xx is what http.client took for the answer
+            said = " ".join([*codes, text])
+            return 500, status < 200 or bool(re.search(_TRANSIENT_WORDS, said, re.I))
+        status = _ERROR_CODES.get(known[0]) or int(known[0])
     return status, status in (408, 409, 429) or status >= 500
 
 
@@ -384,11 +352,9 @@ def _retry_after(headers: Any) -> float | None:
         number = re.match(r"\s*(\d+(\.\d*)?)\s*(,|$)", value, re.A)  # it may stand there twice
         if number:
             return float(number[1]) * unit
-    from email.utils import mktime_tz, parsedate_tz
-
     try:
-        return max(0.0, mktime_tz(parsedate_tz(value)) - time.time())  # type: ignore[arg-type]
-    except (TypeError, ValueError, LookupError, OverflowError):
+        return urllib3.Retry().parse_retry_after(value)  # a date
+    except (TypeError, ValueError, LookupError, OverflowError, urllib3.exceptions.HTTPError):
         return None  # a header that nobody can read asks for nothing
 
 
@@ -416,9 +382,8 @@ def _check_number(name: str, value: Any, least: float, most: float = float("inf"
     """Refuse what is no number from `least` to `most`; a whole one where `least` is an int."""
     kind = int if isinstance(least, int) else (int, float)
     if isinstance(value, bool) or not isinstance(value, kind) or not least <= value <= most:
-        limit = "from %g to %g" % (least, most) if most < float("inf") else "of at least %g" % least
-        what = "a whole number" if kind is int else "a number"
-        raise ValidationError("%s= is %r: %s %s is needed" % (name, value, what, limit))
+        needed = "a whole number" if kind is int else "a number", least, most
+        raise ValidationError("%s= is %r: %s from %g to %g is needed" % (name, value, *needed))
 
 
 # ------------------------------------------------------------------------------------------------
@@ -1755,7 +1720,7 @@ class _Accumulator:
         if not self.is_whole and (self.kind or not self.count):
             raise _interrupted()
         if call.needs_choice and not self._choices:
-            raise _no_choice_error(self._exchange.response, _without(call.secrets, first))
+            raise self._exchange.error_of(first)
 
     def add(self, chunk: Result, kind: str) -> Result:
         """Take a chunk in and return it with its text; APIResponseError where it is of no shape."""
@@ -1984,7 +1949,7 @@ class _File:
     web framework, or (name, any of these[, content type])."""
 
     def __init__(self, file: Any, name: str | None = None) -> None:
-        is_tuple = isinstance(file, tuple) and len(file) in (2, 3)
+        is_tuple = isinstance(file, tuple) and len(file) in (2, 3) and not _is_file(file[0])
         given, file, kind = (*file, None)[:3] if is_tuple else (None, file, None)
         if isinstance(file, (str, os.PathLike)) and "\0" not in str(file):
             file = open(file, "rb", buffering=0)
@@ -1993,20 +1958,17 @@ class _File:
             file = io.BytesIO(file)
         self.file = _seekable(file)
         self.start = self.file.tell()
-        by_content = "file." + _extension(self.file.read(16))
-        # `filename` is a web framework's; with it, `name` may be that of the form's field.
-        own = getattr(file, "filename", None) or getattr(file, "name", None)  # or a descriptor
-        own = os.fsdecode(own) if isinstance(own, (str, bytes, os.PathLike)) else "<"  # "<stdin>"
-        own = os.path.basename(own) if own[:1] != "<" else by_content
-        self.name = name or given or own or by_content
-        if not isinstance(self.name, str):
-            raise ValidationError("the name of a file is %.80r: a str is needed" % (self.name,))
-        kind = kind or _type_of(self.name) or _type_of(by_content)
-        self.type = kind or "application/octet-stream"
+        unnamed = "file." + _extension(self.file.read(16))
+        # `filename` is a web framework's; with it, `name` may be that of the form's field. Without
+        # a file's name, `name` may be "<stdin>" or a descriptor.
+        own: Any = getattr(file, "filename", None) or getattr(file, "name", None)
+        is_name = isinstance(own, (str, bytes, os.PathLike)) and str(own)[:1] != "<"
+        own = os.path.basename(os.fsdecode(own)) if is_name else ""
+        self.name = name or given or own or unnamed
+        self.type = kind or _type_of(self.name) or _type_of(unnamed) or "application/octet-stream"
         self.size = self.file.seek(0, 2) - self.start
         if self.size <= 0:
-            what = "the file %r is empty, or stands at its end: seek(0) first" % self.name
-            raise ValidationError(what)
+            raise ValidationError("the file %r is empty, or stands at its end: seek(0)" % self.name)
 
     def __iter__(self) -> Iterator[Any]:
         """Its bytes from the start, as many as were announced."""
@@ -2024,13 +1986,11 @@ def _seekable(file: Any) -> Any:
     """A file that can be rewound and measured: `file`, what it wraps, or a copy on disk."""
     if hasattr(file, "filename") and hasattr(file, "file"):
         file = file.file  # FastAPI's and Starlette's own read() is a coroutine function
-    usable = callable(getattr(file, "read", None)) and not getattr(file, "closed", False)
     try:
-        usable = usable and isinstance(file.read(0), (bytes, bytearray))
-    except TypeError:  # its read() takes no size
-        usable = False
-    if not usable:
-        raise ValidationError("a path, bytes or a file open in 'rb' is needed: %r" % (file,))
+        memoryview(file.read(0))
+    except (AttributeError, TypeError, ValueError):  # the latter of a closed file
+        what = "a path, bytes or a file open in 'rb' is needed: %r" % (file,)
+        raise ValidationError(what) from None
     if not getattr(file, "seekable", bool)():
         pipe, file = file, tempfile.TemporaryFile()
         file.writelines(iter(lambda: pipe.read(BLOCK_BYTES), b""))
@@ -2038,39 +1998,41 @@ def _seekable(file: Any) -> Any:
     return file
 
 
-class _Form:
-    """A multipart form as an iterable of bytes; `progress(sent, total)` is called on the way."""
+class _FromCaller(Exception):
+    """What the caller's own file or progress= raised, which is the `__context__`."""
 
-    def __init__(self, fields: Any, files: Any, progress: Any = None) -> None:
-        boundary, self.progress = os.urandom(16).hex(), progress
+
+class _Form:
+    """A multipart form as an iterable of bytes; `progress(sent, total)` is called on the way.
+
+    `pairs`: (name, a str or a _File) each.
+    """
+
+    def __init__(self, pairs: Iterable[Any], progress: Any = None) -> None:
+        boundary, self._progress, parts = os.urandom(16).hex(), progress, []
         self.content_type = "multipart/form-data; boundary=" + boundary
-        self.error: BaseException | None = None  # what a file or the caller's progress raised
-        parts: list[Any] = []
-        for name, value in [*fields, *files]:
+        for name, value in pairs:
             head = '--%s\r\nContent-Disposition: form-data; name="%s"' % (boundary, _quoted(name))
             if isinstance(value, _File):
                 names = _quoted(value.name), _quoted(value.type)
                 head += '; filename="%s"\r\nContent-Type: %s' % names
             parts += [head + "\r\n\r\n", value, "\r\n"]
         parts.append("--%s--\r\n" % boundary)
-        self._parts = [p.encode("utf-8", "replace") if isinstance(p, str) else p for p in parts]
-        self.length = sum(p.size if isinstance(p, _File) else len(p) for p in self._parts)
+        self._parts = [(p.encode("utf-8", "replace"),) if isinstance(p, str) else p for p in parts]
 
     def __len__(self) -> int:
-        return self.length
+        return sum(p.size if isinstance(p, _File) else len(p[0]) for p in self._parts)
 
     def __iter__(self) -> Iterator[Any]:
-        sent, self.error = 0, None
+        sent = 0
         try:
-            for part in self._parts:
-                for block in part if isinstance(part, _File) else (part,):
-                    yield block
-                    sent += len(block)
-                    if self.progress:
-                        self.progress(sent, self.length)
-        except Exception as error:  # an OSError would be taken for one of the connection
-            self.error = error
-            raise ValueError("the body cannot be read") from None
+            for block in itertools.chain(*self._parts):
+                yield block
+                sent += len(block)
+                if self._progress:
+                    self._progress(sent, len(self))
+        except Exception:  # an OSError would be taken for one of the connection
+            raise _FromCaller from None
 
 
 def _quoted(name: str) -> str:
@@ -2601,7 +2563,7 @@ def _fetch(url: Any) -> bytes:
             if answer.ok:
                 return b"".join(_at_most(MAX_BODY_BYTES, answer.iter_content(BLOCK_BYTES)))
             response = Response(answer.status_code, answer.headers, "GET", "")
-            problem: OpenAIError = _status_error(response, "", None)
+            problem: OpenAIError = _answer_error(response, None)
     except (OSError, ValueError) as error:
         # What it says may hold the URL, which may be signed, and so a secret.
         what = "an image could not be fetched: " + type(error).__name__
@@ -2615,25 +2577,27 @@ def _fetch(url: Any) -> bytes:
 #
 # A _Call is what a method of the client asks for; an _Exchange is one attempt at it, and an _Answer
 # what that came to. The way of a call: method -> _Call -> OpenAIMini._run -> _perform -> _Exchange
-# -> transport -> _Body -> reader -> then -> caller. This room knows no endpoints.
+# -> transport -> _Body -> _read_answer -> then -> caller. This room knows no endpoints.
 
 _NUMBERS = ("timeout", "deadline", "max_retries", "priority")  # among the options of a call
-# The least that each option of a call or client may be.
+# The least that each number among the options of a call or client may be.
 _LEAST = {
     "timeout": 1e-3, "deadline": 1e-3, "max_retries": 0, "initial_retry_delay": 0.0,
     "max_retry_delay": 0.0, "backoff_factor": 1.0, "priority": float("-inf"),
 }  # fmt: skip
+_STREAM_OUTCOMES = {"succeeded": "completed", "failed": "interrupted"}
 
 
 class _Call:
     """One call: what is asked, how the answer is read, what goes out, and how far it is."""
 
-    # The body; the kind of model to ask for; what the answer is turned into (vectors, ids, an
-    # answer with `.parsed`); (where a download goes, progress).
-    json = form = content = model_for = then = sink = None  # type: Any
-    # "with_raw_response" or the like; whether the admin key goes out, or a key in the caller's
-    # headers; whether the caller has a stream or a raw answer; how many choices are asked for.
-    raw, admin, has_key, handed_over, choices = "", False, False, False, 1
+    # The body; where a download goes; who is told how much of that or of a form has gone; the kind
+    # of model to ask for; what the answer is turned into (vectors, ids, one with `.parsed`).
+    json = form = content = to = progress = model_for = then = None  # type: Any
+    # "with_raw_response" or the like; whether the body is a form, whether the admin key goes out,
+    # or a key in the caller's headers; whether the caller has a stream or a raw answer; how many
+    # choices are asked for.
+    raw, is_form, admin, has_key, handed_over, choices = "", False, False, False, False, 1
     # What goes out, filled in for each client at which the call is tried.
     timeout = deadline = max_retries = priority = body = verify = model = None  # type: Any
     origin, target, ends_at = "", "", float("inf")
@@ -2649,17 +2613,11 @@ class _Call:
         self.options = {name: options.pop(name) for name in names}
         self.query, self.headers = {}, {}  # type: dict[str, Any], dict[str, Any]
         self.id, self.started_at = os.urandom(8).hex(), time.monotonic()
-        self.where = "%s %s" % (method, path)
         # A chat has a choice; what request() asks for is judged by an `error` in the answer alone.
         self.needs_choice = path == "/chat/completions" and method == "POST" and read != "auto"
         self.__dict__.update(more)
-        for name in ("extra_headers", "extra_query", "extra_body"):
-            if not hasattr(self.options.get(name) or {}, "items"):
-                raise ValidationError("%s= is no dict: %r" % (name, self.options[name]))
-        to = self.sink and self.sink[0]
-        is_place = to is None or _is_any_of(to, (str, "__fspath__", "write"))
-        if not is_place or isinstance(to, io.TextIOBase):
-            raise ValidationError("to=%r: a path or a file open for bytes is needed" % (to,))
+        if isinstance(self.to, (io.TextIOBase, int)):
+            raise ValidationError("to=%r: a path or a binary file is needed" % (self.to,))
 
     def begin(self, client: OpenAIMini) -> None:
         """Check the options of the call; what it leaves open is as the client has it."""
@@ -2671,15 +2629,54 @@ class _Call:
         if client is self.owner and self.deadline is not None:  # a fallback has what is left of it
             self.ends_at = self.started_at + self.deadline
 
+    def end(self, error: Any, abandoned: bool = False, stream: Any = None) -> None:
+        """Count the call, which is over, and tell the listener. A finalizer comes here too."""
+        is_abandoned = abandoned or error and not isinstance(error, Exception)
+        outcome = "abandoned" if is_abandoned else "failed" if error else "succeeded"
+        usage, latency_s = (stream or self).usage, time.monotonic() - self.started_at
+        counts, name = {outcome: 1}, error and type(error).__name__
+        counts.update(bytes_sent=self.bytes_sent, bytes_received=self.bytes_received)
+        state = stream and _STREAM_OUTCOMES.get(outcome, outcome)
+        self.owner._stats.add(
+            calls=counts, errors={name: 1} if outcome == "failed" else {}, tokens=_tokens_in(usage),
+            streams={state: 1, "chunks": stream.stats["chunks"]} if stream else {},
+        )  # fmt: skip
+        if outcome == "succeeded":
+            self.owner._stats.latencies.append(latency_s)
+        if stream or error:
+            event = "stream_end" if stream else "error"
+            self.tell(event, state=state, usage=usage, error=name, duration_s=latency_s)
+
+    def tell(self, event: str, **fields: Any) -> None:
+        """Tell on_event and the log. No key and no text of a prompt is in what they get."""
+        listener, log = self.owner.on_event, self.owner._log
+        if not listener and not log or sys.is_finalizing():
+            return
+        news = {"event": event, "id": self.id, "method": self.method, "path": self.path,
+                "model": self.model, "attempt": self.attempts}  # fmt: skip
+        news.update((name, value) for name, value in fields.items() if value is not None)
+        try:
+            if listener:
+                listener(news)
+        except Exception:  # a listener's trouble is not the caller's
+            _logger().exception("on_event raised")
+        # A line for each attempt, when it is over; none from the finalizer of a dropped stream.
+        if log and event != "request" and fields.get("state") != "abandoned":
+            line = " ".join("%s=%s" % (name, _plain(str(v), 200)) for name, v in news.items())
+            # To a program that has set up no logging, Python shows warnings alone.
+            log.log(20 if log.hasHandlers() else 30, line)
+
     @property
     def secrets(self) -> list[str]:
-        """What is secret in all that goes out, the longest first."""
-        query = url_parse.parse_qsl(self.target.partition("?")[2])
-        return _secrets_in([*self.sent_headers.items(), *self.added_headers.items(), *query])
-
-    def locate(self, error: OpenAIError, response: Any = None) -> None:
-        """Have the error say where it happened and how often it was tried."""
-        error._locate(self.where, self.attempts, self.secrets, response)
+        """What is secret in all that goes out, the longest first, as one may hold another."""
+        query: Any = url_parse.parse_qsl(self.target.partition("?")[2])
+        parts: set[str] = set()
+        for name, value in [*self.sent_headers.items(), *self.added_headers.items(), *query]:
+            if _is_secret(name):
+                least, value = 4 if name.lower() in _KEY_HEADERS else 8, str(value)
+                found = (value, value.split(" ")[-1], *re.findall("=([^;]*)", value))
+                parts.update(part for part in found if len(part) >= least)
+        return sorted(parts, key=len, reverse=True)
 
 
 def _checked_option(name: str, value: Any) -> Any:
@@ -2693,30 +2690,78 @@ def _checked_option(name: str, value: Any) -> Any:
     return value if name != "timeout" else tuple(value) if is_pair else (value, value)
 
 
+def _tokens_in(usage: Any) -> dict[str, int]:
+    """The tokens that the usage of a chat or of a Responses answer tells of."""
+    pairs = usage.items() if isinstance(usage, dict) else ()
+    given = {name: count for name, count in pairs if isinstance(count, int)}
+    prompt = given.get("prompt_tokens") or given.get("input_tokens") or 0
+    completion = given.get("completion_tokens") or given.get("output_tokens") or 0
+    total = given.get("total_tokens") or prompt + completion
+    return {"prompt": prompt, "completion": completion, "total": total}
+
+
+class _Stats:
+    """What a client and its copies count, in constant memory, behind the lock that finalizers may
+    use; and the state of each breaker that on_event was told last."""
+
+    def __init__(self) -> None:
+        self._lock = _Lock()
+        self.circuits: dict[Any, str] = {}
+        self.amid: set[int] = set()  # the threads within an attempt
+        self.headers: Any = {}  # of the last answer
+        self.latencies: Any = collections.deque(maxlen=1000)  # of the last that succeeded
+        groups = {  # the names in each that are there from the start
+            "calls": "requests succeeded failed abandoned retries bytes_sent bytes_received",
+            "streams": "started completed interrupted abandoned chunks ttft_s",
+            "errors": "", "tokens": "prompt completion total", "cache": "hits misses",
+        }  # fmt: skip
+        self.counts = {group: dict.fromkeys(names.split(), 0) for group, names in groups.items()}
+
+    def add(self, **counts: dict[str, Any]) -> None:
+        """Add to the counts of groups."""
+        self._lock.leave(self._add, counts)
+
+    def _add(self, counts: dict[str, dict[str, Any]]) -> None:
+        for group, more in counts.items():
+            known = self.counts[group]
+            for name, count in more.items():
+                known[name] = known.get(name, 0) + count
+
+    def snapshot(self) -> dict[str, Any]:
+        self._lock.do(int)  # what was left is done
+        found: dict[str, Any] = {group: dict(counts) for group, counts in self.counts.items()}
+        calls, streams, last = found.pop("calls"), found["streams"], sorted(self.latencies.copy())
+        streams["ttft_s"] = streams["ttft_s"] / streams["started"] if streams["started"] else None
+        mean = sum(last) / len(last) if last else None
+        p50, p95, most = (last[len(last) * k // 1000] if last else None for k in (500, 950, 999))
+        latency_s = {"count": calls["succeeded"], "mean": mean, "p50": p50, "p95": p95, "max": most}
+        limits = {k: v for k, v in self.headers.items() if k.lower().startswith("x-ratelimit-")}
+        return {**calls, **found, "latency_s": latency_s, "rate_limit": limits}
+
+
 class _Answer:
     """The answer to a call, and what it is by the kind that is due."""
 
-    body = response = None  # type: Any
+    body = None  # type: Any
 
-    def __init__(self, client: OpenAIMini, call: _Call) -> None:
-        self.client, self.call = client, call
+    def __init__(self, client: OpenAIMini, call: _Call, response: Any = None) -> None:
+        self.client, self.call, self.response = client, call, response
 
     def locate(self, error: OpenAIError) -> None:
-        self.call.locate(error, self.response)
+        call = self.call
+        where = "%s %s" % (call.method, call.path)
+        error._locate(where, call.attempts, call.secrets, self.response)
 
-    def error_of(self, told: Any, place: str = "") -> APIStatusError:
+    def error_of(self, told: Any, place: str = "") -> APIError:
         """The error that an answer, or a part of one under status 200, tells of."""
-        told = _without(self.call.secrets, told)
-        words, body = _error_object(told)
-        return _status_error(self.response, words, body or None, place, told)
+        return _answer_error(self.response, _without(self.call.secrets, told), place)
 
     def kind(self) -> str:
-        """How the answer is read: as the call says, or by its Content-Type; of several by what
-        fits."""
+        """How the answer is read: as the call says, or by its Content-Type (the one that fits)."""
         if self.call.read != "auto":
             return self.call.read
         types = str(self.response.headers.get("content-type") or "").lower()
-        is_json = re.search(r"application/([^\s;,]+\+)?json(?![\w-])", types)
+        is_json = re.search(r"[/+]json(?![\w-])", types)
         if "text/event-stream" in types and not (is_json and self.body.peek()[:1] == b"{"):
             return "stream"
         return "json" if is_json else "text" if types.startswith("text/") else "bytes"
@@ -2729,18 +2774,17 @@ class _Answer:
     def parse_as(self, kind: str, content: bytes) -> Any:
         """What a body is by the kind of the answer; an APIError where it is no answer."""
         if kind == "bytes":
+            if self.call.path == "/audio/speech" and not self.is_media(content):
+                self.parse_as("object", content)  # raises the error in it, if there is one
             binary = Binary(content)
             binary.response = self.response
             return binary
         if kind == "text":
             return content.decode("utf-8", "replace")
-        if kind == "transcript":  # JSON; or text, srt, vtt, which may begin with a brace too
-            text = content.decode("utf-8", "replace")
-            is_text = str(self.response.headers.get("content-type"))[:5] == "text/"
-            begins_as_json = re.match(r'\s*(\{\s*["}]|<(!doctype|html)\W)', text, re.I)  # no page
-            if not begins_as_json or is_text and not isinstance(_json_or_text(text), Result):
-                content = json.dumps({"text": text}).encode()
-        data = _parse_json(content if content or kind != "json" else b"{}", kind != "json")
+        if kind == "transcript" and self.is_media(content):
+            content = json.dumps({"text": content.decode("utf-8", "replace")}).encode()
+        only_object = kind != "json" or self.call.needs_choice
+        data = _parse_json(content if content or only_object else b"{}", only_object)
         self._check(data)
         if not isinstance(data, Result):
             return data
@@ -2752,37 +2796,23 @@ class _Answer:
             result._fetch = self._next_page
         return result
 
+    def is_media(self, content: bytes) -> bool:
+        """Whether this is speech or text, and no JSON object or web page in its place."""
+        start = re.match(rb'(?i)\s*(\{\s*["}]|<(!doctype|html)\W)', content)
+        is_json = "json" in str(self.response.headers.get("content-type"))
+        return not start or not (start[2] or is_json or isinstance(_json_or_text(content), Result))
+
     def _check(self, data: Any) -> None:
         """Raise the error that an answer tells of, or that it is none."""
         call = self.call
-        holder = _error_in(data, any_kind=call.needs_choice)
-        if holder is not None:
-            problem = self.error_of(holder)
+        names = ("message", "delta") if call.read == "stream" else ("message",)
+        told = _error_in(data, call.needs_choice, names if call.needs_choice else ())
+        if told is not None:
+            problem = self.error_of(told)
             problem.partial = data  # it may have been paid for
             raise problem
-        if call.needs_choice and not _has_choice(data, call.read == "stream"):
-            raise _no_choice_error(self.response, _without(call.secrets, data))
         if not isinstance(data, (Result, list)) and call.read != "auto":
             raise APIResponseError("the answer is no JSON object but %r" % (data,))
-
-    def refuse_no_audio(self) -> None:
-        """Raise the error that came, or a page of a proxy, in place of speech."""
-        content = piece = self.body.read()
-        while piece and not re.match(rb"(?s)\s*([^\s<{]|\{\s*\S|<.{9})", content):  # too short
-            piece = self.body.read()
-            content += piece
-        self.body.unread = content
-        if re.match(rb'(?i)\s*(\{\s*["}]|<(!doctype|html)\W)', content):
-            content = self.body.unread = self.body.read_all()
-            if content.lstrip()[:1] == b"<" or isinstance(_json_or_text(content), Result):
-                self.parse_as("object", content)
-
-    def put_together(self, content: bytes) -> bytes:
-        """The whole answer of a server that streams though it was not asked to."""
-        self.body.unread, so_far = content, _Accumulator(self)
-        collections.deque(_chunks(self, so_far), 0)
-        rest = {"object": "chat.completion", "choices": so_far.choices, "usage": so_far.usage}
-        return json.dumps({**so_far.first, **rest}).encode()
 
     def _next_page(self, cursor: str) -> Any:
         """Ask for another page of a list."""
@@ -2794,17 +2824,16 @@ class _Answer:
         return self.client._run(_Call(call.method, call.path, "page", {**call.options}, **more))
 
     def whole_json(self) -> Result | None:
-        """The answer to a streaming call if that is JSON, by its first bytes, and None of an event
-        stream; APIResponseError where it is neither."""
+        """The answer to a streaming call if its first bytes are JSON's, None if it is events; an
+        APIResponseError where it is neither."""
         start = self.body.peek()
+        kind = str(self.response.headers.get("content-type") or "text/event-stream").lower()
         if start[:1] in (b"{", b"["):
             content = self.body.read_all()
             if b"\ndata:" not in content:
                 return self.parse_as("object", content)  # type: ignore[no-any-return]
             self.body.unread = content  # events behind a line of JSON, perhaps an error
-            return None
-        kind = str(self.response.headers.get("content-type") or "text/event-stream").lower()
-        if "event-stream" not in kind and not re.match(rb"(data|event|id|retry|error)?:", start):
+        elif "event-stream" not in kind and not re.match(rb"(data|event|id|retry|error)?:", start):
             words = _excerpt(self.body.read()[:2000].decode("utf-8", "replace"))
             raise APIResponseError("the answer is no event stream but %s: %s" % (kind, words))
         return None
@@ -2844,17 +2873,17 @@ class _Exchange(_Answer):
         client, call = self.client, self.call
         connect, read = call.timeout
         self.limits = _Limits(connect, read, call.ends_at, call.origin.split("//")[1])
-        if client._queue is not None and not is_nested:
+        if client.use_request_queue and not is_nested:
             longest = min(self.limits.read, call.ends_at - time.monotonic())
-            self.slot = client._queue.slot(call.priority, longest)
+            self.slot = client._jobs.slot(call.priority, longest)
             self.slot.acquire()
         if client._breaker is not None:
             self.permit = client._breaker._admit()
-            self.note_circuit()
+            self._note_circuit()
             if self.permit is None:
                 raise client._breaker._open_error()
         client._authorize(call)
-        client._emit("request", call)
+        call.tell("request")
         self.began_at = time.monotonic()
         self.limits.begin_wait()
         for _ in range(6):  # redirects, within the origin only; method and body stay as they are
@@ -2872,18 +2901,11 @@ class _Exchange(_Answer):
         call = self.call
         try:
             raw = self.client._transport.send(call, self.limits)
+        except _FromCaller as error:
+            raise error.__context__ from None  # type: ignore[misc]
         except (OSError, ValueError, urllib3.exceptions.HTTPError) as error:
-            if getattr(call.body, "error", None):
-                own, call.body.error = call.body.error, None  # else the two make a cycle
-                try:
-                    raise own from None  # what the caller's own file or progress raised
-                finally:
-                    del own  # it knows this frame too
-            failure = _wire_error(error, self.limits)
-            try:
-                raise failure from failure.__cause__
-            finally:
-                del failure  # it knows this frame: a cycle would keep all that the caller has
+            # In no variable of this frame: an error that its own frame knows is a cycle.
+            raise _wire_error(error, self.limits)  # noqa: B904
         self.body = _Body(raw, self.limits)
         url = call.origin + call.target.split("?")[0]
         self.response = Response(raw.status, raw.headers, call.method, url)
@@ -2907,36 +2929,34 @@ class _Exchange(_Answer):
         stream = Stream(self)
         stream._begin()
         self.call.handed_over = True
-        ttft_s = stream._so_far.first_at - self.call.started_at
-        self.call.owner._stats.add("streams", started=1, ttft_s=ttft_s)
-        self.report(True)
-        self.notify(None, state="streaming")
+        self.call.owner._stats.add(streams={"started": 1, "ttft_s": stream.stats["ttft_s"]})
+        self._report(True)
+        self._tell_response(None, state="streaming")
         return stream
 
-    def note_circuit(self) -> None:
-        """Tell on_event and the log of the circuit, if its state is another than they know."""
-        breaker, told = self.client._breaker, self.client._stats.circuits
-        is_watched = self.call.owner.on_event or self.call.owner._log
-        if is_watched and breaker._state != told.get(breaker, "closed"):
-            told[breaker] = breaker._state
-            self.client._emit("circuit", self.call, state=told[breaker])
-
-    def notify(self, error: BaseException | None, state: str | None = None) -> None:
+    def _tell_response(self, error: BaseException | None, state: str | None = None) -> None:
         """Tell on_event and the log of an answer: at its end, of a stream at its first event."""
-        is_watched = self.call.owner.on_event or self.call.owner._log
-        if self.response is not None and is_watched:
-            self.client._emit(
-                "response", self.call, status=self.response.status_code, usage=self.call.usage,
-                state=state, request_id=_without(self.call.secrets, self.response.request_id),
+        call = self.call
+        if self.response is not None and (call.owner.on_event or call.owner._log):
+            call.tell(
+                "response", status=self.response.status_code, usage=call.usage, state=state,
+                request_id=_without(call.secrets, self.response.request_id),
                 error=error and type(error).__name__, duration_s=time.monotonic() - self.began_at,
             )  # fmt: skip
 
-    def report(self, succeeded: bool | None) -> None:
+    def _report(self, succeeded: bool | None) -> None:
         """Tell the breaker what the attempt came to; after a success only a failure is news."""
         if self.permit is not None:
             self.client._breaker._report(self.permit, succeeded)
             if succeeded is not None:  # else this may be a finalizer
-                self.note_circuit()
+                self._note_circuit()
+
+    def _note_circuit(self) -> None:
+        """Tell on_event and the log of the circuit, if its state is another than they know."""
+        breaker, known = self.client._breaker, self.client._stats.circuits
+        if breaker._state != known.get(breaker, "closed"):
+            known[breaker] = breaker._state
+            self.call.tell("circuit", state=known[breaker])
 
     def end(self, error: Any, abandoned: bool = False, stream: Any = None) -> None:
         """Give back slot, connection and permit, and count what it came to. Once; safe in a
@@ -2949,16 +2969,16 @@ class _Exchange(_Answer):
             call.bytes_received += self.body.received
             (self.body.close if error or abandoned else self.body.release)()
         is_ours = isinstance(error, OpenAIError)  # the caller's own say nothing
-        self.report(_outcome(error) if (is_ours or not error) and not abandoned else None)
-        if isinstance(error, RateLimitError) and error.retry_after and client._queue is not None:
-            client._queue.pause(min(error.retry_after, client.max_retry_delay))
+        self._report(_outcome(error) if (is_ours or not error) and not abandoned else None)
+        if isinstance(error, RateLimitError) and error.retry_after:
+            client._jobs.pause(min(error.retry_after, client.max_retry_delay))
         if self.slot is not None:
             again = is_ours and error._transient and call.attempts <= call.max_retries
             self.slot.release(again and not call.handed_over)
         if call.handed_over:
-            call.owner._end_call(call, error, abandoned, stream)
+            call.end(error, abandoned, stream)
         if stream is None and not abandoned:
-            self.notify(error)
+            self._tell_response(error)
 
     def forget(self) -> None:
         """In a forked child: connection, slot and permit are the parent's."""
@@ -2966,7 +2986,7 @@ class _Exchange(_Answer):
         self.body.ended, self.body._is_clean = True, False  # to close it may wait for a lock
 
 
-# Readers: what an exchange gives its caller.
+# What an exchange gives its caller.
 
 
 def _read_answer(exchange: _Exchange) -> Any:
@@ -2976,13 +2996,9 @@ def _read_answer(exchange: _Exchange) -> Any:
         return exchange.response._reading(exchange, is_owner=True)
     if kind == "stream":
         return exchange.open_stream()
-    if call.path == "/audio/speech":
-        exchange.refuse_no_audio()
-    if call.sink and call.sink != (None, None):
-        return _download(exchange, *call.sink)
+    if kind == "bytes" and (call.to is not None or call.progress):
+        return _download(exchange)
     content = exchange.body.read_all()
-    if call.needs_choice and re.match(rb"\s*(data|event|id|retry)?:", content):
-        content = exchange.put_together(content)
     result = exchange.parse_as(kind, content)
     if isinstance(result, Result):
         call.usage = result.get("usage")
@@ -2994,94 +3010,34 @@ def _read_answer(exchange: _Exchange) -> Any:
     return result
 
 
-def _download(exchange: _Exchange, to: Any, progress: Any) -> Any:
+def _download(exchange: _Exchange) -> Any:
     """The body into a path, whole or not at all, or into an open file; returns its size."""
-    pieces = _told_to(progress, exchange)
-    if to is None:
+    call, body, pieces = exchange.call, exchange.body, _told_to_progress(exchange)
+    if call.path == "/audio/speech":  # an error or a page in its place is not written
+        body.unread = body.read()
+        if re.match(rb"\s*[{<]", body.unread):
+            body.unread = body.read_all()
+            exchange.parse_as("bytes", body.unread)
+    if call.to is None:
         return exchange.parse_as("bytes", b"".join(_at_most(MAX_BODY_BYTES, pieces)))
-    if not hasattr(to, "write"):
-        return _write_whole(to, pieces)
+    if not hasattr(call.to, "write"):
+        return _write_whole(call.to, pieces)
     count = 0
     for piece in pieces:
-        exchange.call.max_retries, exchange.call.ends_at = 0, 0.0  # what is written stays written
-        to.write(piece)
+        call.max_retries, call.ends_at = 0, 0.0  # what is written stays written
+        call.to.write(piece)
         count += len(piece)
     return count
 
 
-def _told_to(progress: Any, exchange: _Exchange) -> Iterator[bytes]:
-    """Yield the body; `progress` is told how much of it has been taken."""
+def _told_to_progress(exchange: _Exchange) -> Iterator[bytes]:
+    """Yield the body; the call's progress is told how much of it has been taken."""
     length, count = exchange.response.headers.get("content-length") or "", 0
     for piece in exchange.body.pieces():
         yield piece
         count += len(piece)
-        if progress:
-            progress(count, int(length) if length.isdigit() else None)
-
-
-_STREAM_OUTCOMES = {"succeeded": "completed", "failed": "interrupted"}
-_COUNTS = {  # the groups of stats() and the names in each that are counted from the start
-    "errors": "", "tokens": "prompt completion total", "cache": "hits misses",
-    "streams": "started completed interrupted abandoned chunks ttft_s",
-    "": "requests succeeded failed abandoned retries bytes_sent bytes_received",
-}  # fmt: skip
-
-
-class _Stats:
-    """What a client and its copies count, in constant memory, behind the lock that finalizers may
-    use; and the state of each breaker that on_event was told last."""
-
-    def __init__(self) -> None:
-        self._lock = _Lock()
-        self.circuits: dict[Any, str] = {}
-        self.amid: set[int] = set()  # the threads within an attempt
-        self.headers: Any = {}  # of the last answer
-        self.latencies: Any = collections.deque(maxlen=1000)  # of the last that succeeded
-        self.counts = {group: dict.fromkeys(v.split(), 0) for group, v in _COUNTS.items()}
-
-    def add(self, group: str = "", **counts: Any) -> None:
-        """Add to the counts of a group."""
-        self._lock.leave(self._add, self.counts[group], counts)
-
-    def _add(self, known: dict[str, Any], counts: dict[str, Any]) -> None:
-        for name, count in counts.items():
-            known[name] = known.get(name, 0) + count
-
-    def end(self, *how: Any) -> None:
-        """Count a call that has ended as succeeded, failed or abandoned."""
-        self._lock.leave(self._end, *how)
-
-    def _end(
-        self, call: _Call, outcome: str, error: Any, latency_s: float, usage: Any, stream: Any
-    ) -> None:
-        counts, sent, received = self.counts, call.bytes_sent, call.bytes_received
-        self._add(counts[""], {outcome: 1, "bytes_sent": sent, "bytes_received": received})
-        if outcome == "failed":
-            self._add(counts["errors"], {type(error).__name__: 1})
-        if outcome == "succeeded":
-            self.latencies.append(latency_s)
-        if isinstance(usage, dict):
-            given = {name: count for name, count in usage.items() if isinstance(count, int)}
-            prompt = given.get("prompt_tokens") or given.get("input_tokens") or 0
-            completion = given.get("completion_tokens") or given.get("output_tokens") or 0
-            total = given.get("total_tokens") or prompt + completion
-            tokens = {"prompt": prompt, "completion": completion, "total": total}
-            self._add(counts["tokens"], tokens)
-        if stream is not None:
-            name = _STREAM_OUTCOMES.get(outcome, outcome)
-            self._add(counts["streams"], {name: 1, "chunks": stream._so_far.count})
-
-    def snapshot(self) -> dict[str, Any]:
-        self._lock.do(int)  # what was left is done
-        found: dict[str, Any] = {group: dict(counts) for group, counts in self.counts.items()}
-        limits = {k: v for k, v in self.headers.items() if k.lower().startswith("x-ratelimit-")}
-        found.update(found.pop(""), rate_limit=limits)
-        begun, last = found["streams"]["started"], sorted(self.latencies.copy())
-        found["streams"]["ttft_s"] = found["streams"]["ttft_s"] / begun if begun else None
-        mean = sum(last) / len(last) if last else None
-        p50, p95, most = (last[len(last) * k // 1000] if last else None for k in (500, 950, 999))
-        latency_s = {"count": found["succeeded"], "mean": mean, "p50": p50, "p95": p95, "max": most}
-        return {**found, "latency_s": latency_s}
+        if exchange.call.progress:
+            exchange.call.progress(count, int(length) if length.isdigit() else None)
 
 
 # ------------------------------------------------------------------------------------------------
@@ -3095,16 +3051,17 @@ _SOURCES = {  # the environment variables of options
     "api_key": "OPENAI_API_KEY", "admin_api_key": "OPENAI_ADMIN_KEY", "model": "OPENAI_MODEL",
     "base_url": "OPENAI_BASE_URL", "organization": "OPENAI_ORG_ID", "project": "OPENAI_PROJECT_ID",
 }  # fmt: skip
-_KINDS: dict[str, tuple[Any, ...]] = {  # types of an option, or what one that is given has to have
-    "use_request_queue": (bool, RequestQueue), "circuit_breaker": (bool, CircuitBreaker),
-    "session": ("prepare_request",), "cache": ("__setitem__",), "on_event": ("__call__",),
-    "default_headers": ("items",), "default_query": ("items",),
-    "verify": (bool, str, "__fspath__", "wrap_socket"),
-}  # fmt: skip
+# Its origin, with no user or password in it, path and query.
+_SERVER_URL = r"([\w+.-]+://[^/?#@\s]+)(/[^?#]*|)(\?[^#]*|)(#.*|)"
 _KEY_HEADERS = ("authorization", "api-key")
 _OF_A_DEPLOYMENT = (  # at Azure, as the official client has it; all else is below /openai itself
     r"/((chat/)?completions|embeddings|audio/(speech|trans\w+)|images/(generations|edits))"
 )
+# After these a fallback is asked.
+_UNANSWERED = (
+    CircuitOpenError, APIConnectionError, RateLimitError, InternalServerError,
+    StreamInterruptedError,
+)  # fmt: skip
 _CACHED_PATHS = ("/chat/completions", "/completions", "/embeddings", "/moderations", "/responses")
 # Of one embeddings request: its inputs, and the characters that 300,000 tokens have at the least.
 MAX_EMBEDDING_INPUTS = 2048
@@ -3116,47 +3073,43 @@ NOT_GIVEN = omit = type("NotGiven", (), {"__bool__": lambda self: False})()
 
 
 class _ChatOfClient:
-    """`client.chat`: called, it answers a conversation; `client.chat.completions` is the official
-    package's shape. Made when it is first used, and kept in the client."""
+    """`client.chat`, made when it is first used, and kept in the client."""
 
     def __get__(self, client: Any, owner: Any = None) -> Any:
         return vars(client).setdefault("chat", _Chat(client, ("chat",))) if client else self
 
 
-class OpenAIMini:
+class OpenAIMini(_Closing):
     """A client of the OpenAI API, or of any server that speaks it.
 
     >>> client = OpenAIMini(base_url="echo:")  # offline
     >>> client.chat("Hello").content
     'Hello'
 
-    `api_key`: a string, or a callable that returns one, asked at every attempt; else
-    OPENAI_API_KEY. `base_url`: else OPENAI_BASE_URL, else https://api.openai.com/v1. `model`: of
-    chats that name none.
+    `api_key`: a str, or a callable asked for one at every attempt; else OPENAI_API_KEY. `base_url`:
+    else OPENAI_BASE_URL, else https://api.openai.com/v1. `model`: of chats that name none.
 
     `timeout`: seconds, one number or (connect, read); the read part limits silence. `deadline`:
     seconds for a whole call. `max_retries`: attempts after the first, each after a random time of
     up to `initial_retry_delay * backoff_factor ** n` seconds, at most `max_retry_delay`.
 
     `max_concurrent_requests`, `queue_size` (how many may wait), `requests_per_minute`: the queue;
-    `use_request_queue`: False for none, or a RequestQueue to share. `circuit_breaker`: False for
-    none, or a CircuitBreaker to share. `fallback`: a client or several, asked where this one's
-    server cannot answer.
+    `use_request_queue`: False for none, or a RequestQueue. `circuit_breaker`: False for none, or a
+    CircuitBreaker. `fallback`: a client or several, asked where this one's server cannot answer.
 
-    `verify`: False, a bundle's path or an SSLContext. `session`: a requests.Session, used as it is.
-    `cache`: a mapping that keeps answers to repeated calls. `validate`: whether chat's parameters
-    are checked first; None: on api.openai.com alone. `debug`: a line an attempt on stderr.
-    `on_event`: called with a dict at each step.
+    `verify`: False, a bundle's path or an SSLContext. `session`: a requests.Session. `cache`: a
+    mapping that keeps answers to repeated calls. `validate`: whether chat's parameters are checked;
+    None: for api.openai.com alone. `debug`: a line an attempt on stderr. `on_event`: called with a
+    dict at each step.
 
     Every method that calls takes `timeout=`, `deadline=`, `max_retries=`, `priority=`,
-    `extra_headers=`, `extra_query=` and `extra_body=`. Errors are OpenAIErrors, wrong arguments
-    ValidationErrors.
+    `extra_headers=`, `extra_query=` and `extra_body=`, and raises OpenAIErrors.
     """
 
     chat = _ChatOfClient()
     priority = NORMAL
     base_url = property(lambda self: vars(self)["base_url"], doc="The server as it was given.")
-    _stats = _transport = _queue = _jobs = _breaker = None  # type: Any
+    _stats = _transport = _jobs = _breaker = None  # type: Any
 
     def __init__(
         self, api_key: str | Callable[[], str] | None = None, *, base_url: str | None = None,
@@ -3171,13 +3124,10 @@ class OpenAIMini:
         default_query: Mapping[str, Any] | None = None, verify: Any = None, session: Any = None,
         validate: bool | None = None, debug: bool = False, on_event: Any = None,
     ) -> None:  # fmt: skip
-        given = {n: v for n, v in locals().items() if n != "self" and v is not NOT_GIVEN}
-        usual: dict[str, Any] = {"api_key": None, **(OpenAIMini.__init__.__kwdefaults__ or {})}
-        self._configure({**usual, **given})
+        self._configure({name: value for name, value in locals().items() if name != "self"})
 
     def _configure(self, options: dict[str, Any]) -> None:
-        """Check the options, of which each is an attribute of its name, and set up what they say;
-        a copy takes over from its parent what its options do not change."""
+        """Check the options, each an attribute of its name, and set up what they say."""
         self._options = tuple(options)
         for name, value in options.items():
             value = value or (_environ(_SOURCES[name]) if name in _SOURCES else value)
@@ -3185,13 +3135,10 @@ class OpenAIMini:
                 value = _checked_option(name, value)
             elif name.endswith("api_key"):
                 value = _checked_key(name, value)
-            elif value is not None and not _is_any_of(value, _KINDS.get(name, (object,))):
-                raise ValidationError("%s= cannot be %.80r" % (name, value))
             vars(self)[name] = value
-        rest = self.fallback or ()
-        self._fallbacks = rest if isinstance(rest, (list, tuple)) else [rest]
-        if not all(isinstance(client, OpenAIMini) for client in self._fallbacks):
-            raise ValidationError("fallback=%r: a client or a list of clients is needed" % (rest,))
+        is_known = isinstance(self.verify, (bool, str, os.PathLike, type(None)))
+        if not is_known and not hasattr(self.verify, "wrap_socket"):
+            raise ValidationError("verify= is %r: no bool, path or SSLContext" % (self.verify,))
         self._set_server()
         if not self.api_key and self._default_host:
             what = "no API key: pass api_key=, set OPENAI_API_KEY, or name a server by base_url="
@@ -3201,62 +3148,52 @@ class OpenAIMini:
             "Accept-Encoding": "gzip, deflate", "OpenAI-Organization": self.organization,
             "OpenAI-Project": self.project,
         }, self.default_headers)  # fmt: skip
+        rest = self.fallback if isinstance(self.fallback, (list, tuple)) else [self.fallback]
+        self._fallbacks = [client._perform for client in rest if client is not None]
         is_on = self.debug or (_environ("OPENAI_LOG") or "").lower() in ("debug", "info")
-        self._log = _logger(to_stderr=True) if is_on else None
-        self._share(vars(self).pop("_parent", None))
+        self._log = _logger() if is_on else None
+        if self._log:
+            self._log.setLevel("INFO")
+        queue, breaker, self._stats = self.use_request_queue, self.circuit_breaker, _Stats()
+        sizes = self.max_concurrent_requests, self.queue_size, self.requests_per_minute
+        self._jobs = queue if isinstance(queue, RequestQueue) else RequestQueue(*sizes)
+        self._breaker = CircuitBreaker() if breaker in (None, True) else breaker or None
+        own = _Echo() if self._is_echo else _Pools(self._jobs.max_concurrent)
+        is_own = self._is_echo or self.session is None
+        self._transport = own if is_own else _CallersSession(self.session)
+        _renew_after_fork(self._transport)
 
     def _set_server(self) -> None:
         given = vars(self)["base_url"] = str(self.base_url or DEFAULT_HOST + "/v1").strip()
         self._is_echo = given == "echo:"
-        try:
-            url = url_parse.urlsplit("http://echo" if self._is_echo else given)
-            known = url.scheme in ("http", "https") or self.session is not None  # may mount others
-            is_url = known and url.hostname and url.port != 0
-        except ValueError:  # of its port or brackets
-            is_url = False
-        if not is_url or "@" in url.netloc:
+        url = re.fullmatch(_SERVER_URL, "http://echo" if self._is_echo else given)
+        # A session may mount other schemes.
+        if not url or self.session is None and not re.match("(?i)https?:", url[0]):
             what = "base_url=%.200s is no http:// or https:// URL, or has a user or password in it"
             shown = repr(given) if "@" not in given else ""
             raise ValidationError(what % shown, advice="Pass a key as api_key=.")
-        self._origin = "%s://%s" % (url.scheme, url.netloc.lower())
-        self._base = self._origin + url.path.rstrip("/")
+        self._origin = url[1].lower()
+        self._base = self._origin + url[2].rstrip("/")
         self._default_host = self._origin == DEFAULT_HOST
-        pairs = url_parse.parse_qsl(url.query, keep_blank_values=True)
+        pairs = url_parse.parse_qsl(url[3][1:], keep_blank_values=True)
         version = {"api-version": self.api_version} if self.api_version else {}
         self._query = {**dict(pairs), **(self.default_query or {}), **version}
-
-    def _share(self, parent: OpenAIMini | None) -> None:
-        """Take transport, queue, breaker and statistics from the client that this one is a copy of,
-        where its options ask for no others."""
-        queue, breaker = self.use_request_queue, self.circuit_breaker
-        sizes = self.max_concurrent_requests, self.queue_size, self.requests_per_minute
-        self._stats, self._line = getattr(parent, "_stats", None) or _Stats(), (queue, sizes)
-        if parent and self._line == parent._line:
-            self._jobs = parent._jobs
-        else:
-            self._jobs = queue if isinstance(queue, RequestQueue) else RequestQueue(*sizes)
-        self._queue = self._jobs if queue else None
-        self._way = self._jobs, self.session, self._is_echo
-        if parent and self._way == parent._way:
-            self._transport = parent._transport
-        elif self._is_echo or self.session is None:
-            self._transport = _Echo() if self._is_echo else _Pools(self._jobs.max_concurrent)
-        else:
-            self._transport = _CallersSession(self.session)
-        _renew_after_fork(self._transport)
-        self._breaker = CircuitBreaker() if breaker in (None, True) else breaker or None
-        if parent and breaker is parent.circuit_breaker:
-            import copy
-
-            is_same = self._base == parent._base  # else one of its own, with the same settings
-            self._breaker = parent._breaker if is_same else copy.copy(parent._breaker)
 
     def with_options(self, **options: Any) -> OpenAIMini:
         """A copy with other constructor arguments. It shares session, queue, breaker, statistics;
         a new base_url gets a breaker of its own, with the same settings."""
         client = type(self).__new__(type(self))
-        vars(client)["_parent"] = self
         OpenAIMini.__init__(client, **{**self.__getstate__(), **options})
+        client._stats = self._stats
+        new = {name for name in options if getattr(client, name) is not getattr(self, name)}
+        sizes = {"max_concurrent_requests", "queue_size", "requests_per_minute"}
+        if not new & {"use_request_queue", *sizes}:
+            client._jobs = self._jobs
+            if client.session is self.session and client._is_echo == self._is_echo:
+                client._transport = self._transport
+        if "circuit_breaker" not in new:
+            is_same = client._base == self._base
+            client._breaker = self._breaker if is_same else copy.copy(self._breaker)
         return client
 
     copy = with_options
@@ -3267,9 +3204,6 @@ class OpenAIMini:
 
     def __enter__(self) -> OpenAIMini:
         return self
-
-    def __exit__(self, *exc_info: Any) -> None:
-        self.close()
 
     def __getstate__(self) -> dict[str, Any]:
         return {name: getattr(self, name) for name in self._options}
@@ -3282,24 +3216,21 @@ class OpenAIMini:
         """What the call returns, from this client or, where it cannot, from a fallback."""
         if _thread.get_ident() in _importing:
             raise OpenAIError("a signal's handler called in the midst of the first import")
-        call.owner, clients = self, [self, *self._fallbacks]
-        self._stats.add(requests=1)
+        call.owner, ways = self, [self._perform, *self._fallbacks]
+        self._stats.add(calls={"requests": 1})
         try:
             while True:
                 try:
-                    result = clients.pop(0)._perform(call)
+                    result = ways.pop(0)(call)
                     break
-                except (
-                    CircuitOpenError, APIConnectionError, RateLimitError, InternalServerError,
-                    StreamInterruptedError,
-                ):  # fmt: skip
-                    if not clients or time.monotonic() >= call.ends_at:
+                except _UNANSWERED:
+                    if not ways or time.monotonic() >= call.ends_at:
                         raise
         except BaseException as error:
-            self._end_call(call, error)
+            call.end(error)
             raise
         if not call.handed_over:
-            self._end_call(call, None)
+            call.end(None)
         return result
 
     def _perform(self, call: _Call) -> Any:
@@ -3320,8 +3251,8 @@ class OpenAIMini:
                 wait_s = self._wait_before_retry(call, error)
                 if wait_s is None:
                     raise
-                call.owner._stats.add(retries=1)
-                self._emit("retry", call, wait_s=wait_s, error=type(error).__name__)
+                call.owner._stats.add(calls={"retries": 1})
+                call.tell("retry", wait_s=wait_s, error=type(error).__name__)
                 self._sleep(wait_s)
                 if self._breaker and self._breaker.state == "open":
                     raise  # what opened the circuit says more than that it is open
@@ -3346,37 +3277,8 @@ class OpenAIMini:
         over = wait_s > self.max_retry_delay or time.monotonic() + wait_s >= call.ends_at
         return None if over else wait_s
 
-    def _end_call(self, call: Any, error: Any, abandoned: bool = False, stream: Any = None) -> None:
-        """Count a call that is over, and tell the listener. A finalizer comes here too."""
-        is_abandoned = abandoned or error and not isinstance(error, Exception)
-        outcome = "abandoned" if is_abandoned else "failed" if error else "succeeded"
-        usage, latency_s = (stream or call).usage, time.monotonic() - call.started_at
-        self._stats.end(call, outcome, error, latency_s, usage, stream)
-        if stream or error:
-            state = stream and _STREAM_OUTCOMES.get(outcome, outcome)
-            more = {"error": error and type(error).__name__, "duration_s": latency_s}
-            event = "stream_end" if stream else "error"
-            self._emit(event, call, state=state, usage=usage, **more)
-
-    def _emit(self, event: str, call: _Call, **fields: Any) -> None:
-        """Tell on_event and the log. No key and no text of a prompt is in what they get."""
-        listener, log = call.owner.on_event, call.owner._log
-        if not listener and not log or sys.is_finalizing():
-            return
-        news = {"event": event, "id": call.id, "method": call.method, "path": call.path,
-                "model": call.model, "attempt": call.attempts}  # fmt: skip
-        news.update((name, value) for name, value in fields.items() if value is not None)
-        if listener:
-            try:
-                listener(news)
-            except Exception:  # a listener's trouble is not the caller's
-                _logger().exception("on_event raised")
-        # A line for each attempt, when it is over; none from the finalizer of a dropped stream.
-        if log and event != "request" and fields.get("state") != "abandoned":
-            log.info(" ".join("%s=%s" % (k, _plain(str(v), 200)) for k, v in news.items()))
-
     def _authorize(self, call: _Call) -> None:
-        """Put the key into the headers."""
+        """Put the key into the headers, if the caller's have none."""
         key = call.admin and self.admin_api_key or self.api_key
         is_bearer = callable(key) or not self.api_version
         key = _checked_key("what api_key= returned", key() if callable(key) else key)
@@ -3392,19 +3294,17 @@ class OpenAIMini:
         cacheable = call.path in _CACHED_PATHS and call.read != "stream" and not call.raw
         if self.cache is None or not cacheable or not isinstance(call.body, bytes):
             return None
-        import hashlib
-
         asked = ("%s%s\n" % (call.origin, call.target)).encode() + call.body
         key = call.cache_key = hashlib.sha256(asked).hexdigest()
-        hit, known = None, _Answer(self, call)
-        known.response = Response(200, {"content-type": "application/json"}, call.method, call.path)
+        response = Response(200, {"content-type": "application/json"}, call.method, call.path)
+        hit, known = None, _Answer(self, call, response)
         try:
             kept = self.cache.get(key) or b""
             if kept[:64] == key.encode():  # shelve is not safe for threads: it may be another one's
                 hit = known.parse(kept[64:])
         except Exception:  # a cache that fails costs a request, not the answer
             _logger().exception("the cache raised, or holds what is no answer")
-        call.owner._stats.add("cache", **{"misses" if hit is None else "hits": 1})
+        call.owner._stats.add(cache={"misses" if hit is None else "hits": 1})
         return hit
 
     def _remember(self, call: _Call, content: bytes) -> None:
@@ -3416,23 +3316,16 @@ class OpenAIMini:
     # The methods of the table in the README.
 
     def _post(self, path: str, read: str, body: Any, params: dict[str, Any], **more: Any) -> Any:
-        read = "stream" if params.get("stream") and read == "object" else read
+        read = "stream" if params.get("stream") and read != "bytes" else read
         call = _Call("POST", path, read, params, **more)
         call.json = {**body, **params}
-        return self._run(call)
-
-    def _upload(self, path: str, read: str, params: Any, model: Any, progress: Any = None) -> Any:
-        call = _Call("POST", path, "stream" if params.get("stream") else read, params)
-        call.model = params["model"] = params.get("model") or model
-        params.update(call.options.get("extra_body") or {})
-        call.form = _Form(_pairs_in(params), (), progress)
         return self._run(call)
 
     def stream_chat(self, messages: Any, *, model: str | None = None, **params: Any) -> Stream:
         """The answer to a conversation in chunks, each with `.content`, a str.
 
-        `messages` as for chat(). Waits for the first chunk. Raises OpenAIError, also while the
-        stream is read; a stream cut before its end is a StreamInterruptedError.
+        `messages` as for chat(). Waits for the first chunk. A stream that is cut before its end
+        raises StreamInterruptedError.
         """
         body = {"messages": _messages(messages), "model": model, "stream": True}
         stream: Stream = self._post("/chat/completions", "stream", body, params, model_for="chat")
@@ -3441,8 +3334,7 @@ class OpenAIMini:
     def embedding(self, input: Any, *, model: str | None = None, **params: Any) -> list[Any]:
         """A vector (list of float) per input, in order; `input`: a str, or a list of any length.
 
-        Sent in parts of at most 2048 inputs, halved where the server says that it is too much.
-        Raises APIResponseError where the vectors are not one for each input; an error in a later
+        Sent in parts, halved where the server says that it is too much at once. An error in a later
         part has the vectors so far as `.partial`.
         """
         if isinstance(input, (bytes, dict)) or not hasattr(input, "__iter__"):
@@ -3491,8 +3383,9 @@ class OpenAIMini:
     def edit_image(self, image: Any, prompt: str, *, mask: Any = None, **params: Any) -> Any:
         """Images made from `image`, a file or a list of them, where `mask` lets it."""
         images = list(map(_File, image)) if isinstance(image, list) else _File(image)
-        params.update(prompt=prompt, image=images, mask=mask and _File(mask))
-        return self._upload("/images/edits", "object", params, DEFAULT_MODELS["image"])
+        body = {"prompt": prompt, "image": images, "mask": mask and _File(mask)}
+        more = {"model_for": "image", "is_form": True}
+        return self._post("/images/edits", "object", body, params, **more)
 
     def text_to_speech(
         self, text: str, voice: str = "alloy", *, model: str | None = None, to: Any = None,
@@ -3500,29 +3393,29 @@ class OpenAIMini:
     ) -> Any:  # fmt: skip
         """Speech as bytes (MP3 unless `response_format=`). With `to`, a path or a binary file, it
         is written as it arrives, and its size returned; `progress(received, total)`."""
-        body, more = {"input": text, "voice": voice, "model": model}, {"sink": (to, progress)}
-        return self._post("/audio/speech", "bytes", body, params, model_for="speech", **more)
+        body = {"input": text, "voice": voice, "model": model}
+        more = {"model_for": "speech", "to": to, "progress": progress}
+        return self._post("/audio/speech", "bytes", body, params, **more)
 
     def transcribe_audio(self, file: Any, **params: Any) -> Any:
-        """The text of an audio file: `.text`, also its `str()`. `file`: a path, bytes, a binary
-        file or (name, any of these). `response_format=`: json, text, srt, vtt, verbose_json. With
-        `stream=True` a Stream of events."""
-        params["file"], model = _File(file), DEFAULT_MODELS["transcription"]
-        return self._upload("/audio/transcriptions", "transcript", params, model)
+        """The text of an audio file: `.text`, also its `str()`; with `stream=True` a Stream.
+        `file`: a path, bytes, a binary file or (name, any of these)."""
+        body, more = {"file": _File(file)}, {"model_for": "transcription", "is_form": True}
+        return self._post("/audio/transcriptions", "transcript", body, params, **more)
 
     def translate_audio(self, file: Any, **params: Any) -> Any:
         """The same in English, by whisper-1 unless `model=` is given: others only transcribe."""
-        params["file"] = _File(file)
-        return self._upload("/audio/translations", "transcript", params, "whisper-1")
+        body = {"file": _File(file), "model": "whisper-1"}
+        return self._post("/audio/translations", "transcript", body, params, is_form=True)
 
     def upload_file(
         self, file: Any, *, purpose: str = "fine-tune", file_name: str | None = None,
         progress: Any = None, **params: Any,
     ) -> Result:  # fmt: skip
-        """Upload a file (a path, bytes, a binary file or (name, any of these)) from disk as it goes
-        out; `progress(sent, total)` is called on the way. Returns its `.id`."""
-        params.update(purpose=purpose, file=_File(file, file_name))
-        result: Result = self._upload("/files", "object", params, None, progress)
+        """Upload a file (a path, bytes, a binary file or (name, any of these)), which is read as it
+        goes out, to get its `.id`; `progress(sent, total)`."""
+        body, more = {"purpose": purpose, "file": _File(file, file_name)}, {"progress": progress}
+        result: Result = self._post("/files", "object", body, params, is_form=True, **more)
         return result
 
     def download_file(
@@ -3530,8 +3423,8 @@ class OpenAIMini:
     ) -> Any:
         """A file's bytes. With `to`, a path or a binary file, they are written as they arrive, and
         counted; a path appears whole or not at all. `progress(received, total)`."""
-        path, more = "/files/%s/content" % _path_id("file_id", file_id), {"sink": (to, progress)}
-        return self._run(_Call("GET", path, "bytes", params, query=params, **more))
+        path, more = "/files/%s/content" % _path_id("file_id", file_id), {"query": params, "to": to}
+        return self._run(_Call("GET", path, "bytes", params, progress=progress, **more))
 
     def list_models(self, **params: Any) -> list[str]:
         """The ids of the models."""
@@ -3578,29 +3471,24 @@ class OpenAIMini:
         self, method: str, path: str, *, json: Any = None, data: Any = None, files: Any = None,
         params: Any = None, stream: bool = False, **options: Any,
     ) -> Any:  # fmt: skip
-        """Any request below base_url. Returns Result, Stream, bytes or text by its Content-Type.
+        """Any request below base_url: a Result, Stream, bytes or text, as the Content-Type says.
 
-        `data`: a form's fields with `files` (a dict of files), else bytes or a str. An absolute URL
-        of another origin is refused with a ValidationError.
+        `data`: a form's fields, or bytes or a str; `files`: a dict of files. Raises ValidationError
+        for a URL that is not below base_url.
         """
-        if isinstance(path, str) and re.match(r"([\w+.-]+:)?//", path):
+        if re.match(r"([\w+.-]+:)?//", path):
             if not path.startswith(self._base + "/"):
                 raise ValidationError("%r is not below base_url=%r" % (path, self._base))
             path = path[len(self._base) :]
         call = _Call(str(method).upper(), path, "stream" if stream else "auto", options)
-        if options or not isinstance(path, str) or not re.fullmatch("[A-Z]+", call.method):
-            raise ValidationError("request() knows no %s" % (sorted(options) or (method, path),))
         is_form = files is not None or isinstance(data, dict)
-        content = data.encode() if isinstance(data, str) else data
-        is_odd = not is_form and not isinstance(content, (bytes, type(None)))
-        is_double = json is not None and (is_form or data is not None)
-        if is_odd or is_double or not hasattr(params or {}, "items"):
-            what = "json= or data= (a dict, bytes or str) and files=, and a dict as params="
-            raise ValidationError("request() takes " + what)
-        call.json, call.query, call.content, call.needs_choice = json, params or {}, content, False
+        if options or json is not None and (is_form or data is not None):
+            what = "request() takes either json= or data= and files=, and not %s"
+            raise ValidationError(what % (sorted(options) or "both"))
         if is_form:
-            pairs = files.items() if hasattr(files, "items") else files or ()
-            call.form = _Form(_pairs_in(data), [(name, _File(file)) for name, file in pairs])
+            json = {**(data or {}), **{name: _File(file) for name, file in (files or {}).items()}}
+        call.json, call.query, call.is_form, call.needs_choice = json, params or {}, is_form, False
+        call.content = data.encode() if isinstance(data, str) else data
         return self._run(call)
 
     def submit(self, method: Any, *args: Any, priority: int = NORMAL, **kwargs: Any) -> Any:
@@ -3610,26 +3498,19 @@ class OpenAIMini:
 
     def map(self, method: Any, inputs: Any, *, priority: int = NORMAL, **kw: Any) -> Iterator[Any]:
         """A method (its name, or any callable) over `inputs`: an iterator of results in order.
-
-        At most `queue_size` inputs are read ahead, so that a million need no memory.
-        """
+        At most `queue_size` inputs are read ahead."""
         return iter(self._jobs.map(self._job(method, priority, kw), inputs, priority=priority))
 
     def _job(self, method: Any, priority: int, kwargs: dict[str, Any]) -> Any:
-        import functools
-
         if isinstance(method, str):
             kwargs = {**kwargs, "priority": priority}
             method = functools.reduce(getattr, method.split("."), self)
         return functools.partial(method, **kwargs)
 
     def stats(self) -> dict[str, Any]:
-        """What has been counted so far, a dict; calls are `succeeded + failed + abandoned`.
-
-        `requests` (calls), `succeeded`, `failed`, `abandoned`, `retries`, `errors` by class,
-        `latency_s`, `tokens`, `streams`, `bytes_sent`, `bytes_received`, `queue`, `circuit`,
-        `rate_limit` (the last answer's x-ratelimit-*), `cache`. Times are in seconds.
-        """
+        """What has been counted: `requests` (calls, in the end `succeeded + failed + abandoned`),
+        `retries`, `errors` by class, `latency_s`, `tokens`, `streams`, `bytes_sent`,
+        `bytes_received`, `queue`, `circuit`, `rate_limit` (the last answer's), `cache`."""
         queue, breaker = self._jobs, self._breaker
         counts = {"running": queue.running, "waiting": queue.waiting}
         circuit = {"state": breaker and breaker.state, "opened": breaker.opened if breaker else 0}
@@ -3657,44 +3538,26 @@ _OFFICIAL_VERBS = ("get", "post", "put", "patch", "delete")
 
 def AzureOpenAI(
     *, azure_endpoint: str | None = None, azure_deployment: str | None = None, api_key: Any = None,
-    azure_ad_token: str | None = None, azure_ad_token_provider: Any = None,
-    api_version: str | None = None, **options: Any,
+    azure_ad_token_provider: Any = None, api_version: str | None = None, **options: Any,
 ) -> OpenAIMini:  # fmt: skip
     """A client of an Azure deployment. Else AZURE_OPENAI_ENDPOINT, AZURE_OPENAI_API_KEY,
     AZURE_OPENAI_AD_TOKEN and OPENAI_API_VERSION are read."""
     version = api_version or _environ("OPENAI_API_VERSION")
     endpoint = azure_endpoint or _environ("AZURE_OPENAI_ENDPOINT") or options.get("base_url")
     key = azure_ad_token_provider or api_key or _environ("AZURE_OPENAI_API_KEY")
-    token = azure_ad_token or _environ("AZURE_OPENAI_AD_TOKEN") or ""
+    token = _environ("AZURE_OPENAI_AD_TOKEN")
     if not (version and endpoint and (key or token)):  # OPENAI_API_KEY is nothing for Azure
-        what = "azure_endpoint= (AZURE_OPENAI_ENDPOINT), api_version= (OPENAI_API_VERSION), and a "
-        what += "key: api_key= (AZURE_OPENAI_API_KEY) or azure_ad_token_provider="
-        raise (ValidationError if key or token else AuthenticationError)("Azure needs " + what)
+        what = "azure_endpoint=, api_version= and api_key= (AZURE_OPENAI_API_KEY)"
+        raise ValidationError("Azure needs " + what)
     place = endpoint.rstrip("/") + "/openai"
     if azure_deployment:
         place += "/deployments/" + _path_id("azure_deployment", azure_deployment)
     options = {"base_url": place, "api_version": version, **options}
-    return OpenAIMini(key or token.strip, **options)  # what a callable returns goes as a bearer
+    return OpenAIMini(key or str(token).strip, **options)  # a callable's goes as a bearer
 
 
-def _is_any_of(value: Any, kinds: tuple[Any, ...]) -> bool:
-    """Whether a value is of one of these types, or has one of the attributes that are named."""
-    return any(hasattr(value, k) if isinstance(k, str) else isinstance(value, k) for k in kinds)
-
-
-def _logger(to_stderr: bool = False) -> Any:
-    """The logger; `to_stderr`: with a handler that is silent once the program has its own."""
-    import logging
-
-    logger = logging.getLogger("openai_mini")
-    if to_stderr:
-        logger.setLevel("INFO")
-    if to_stderr and not logger.handlers:
-        handler = logging.StreamHandler()
-        handler.setFormatter(logging.Formatter("%(asctime)s openai_mini %(message)s"))
-        handler.addFilter(lambda _: not logging.getLogger().handlers and len(logger.handlers) == 1)
-        logger.addHandler(handler)
-    return logger
+def _logger() -> Any:
+    return logging.getLogger("openai_mini")
 
 
 # How a request is built.
@@ -3706,16 +3569,19 @@ def _prepare(client: OpenAIMini, call: _Call) -> None:
     if isinstance(body, dict):
         body = {name: value for name, value in body.items() if value is not NOT_GIVEN}
         if call.model_for:
-            chosen = client.model if call.model_for == "chat" else None
-            body["model"] = body.get("model") or chosen or DEFAULT_MODELS[call.model_for]
+            usual = call.model_for == "chat" and client.model or DEFAULT_MODELS[call.model_for]
+            body["model"] = body.get("model") or usual
             _adapt_for_openai(client, call, body)
         body.update(call.options.get("extra_body") or {})
         call.model, choices = body.get("model"), body.get("n")
         call.choices = choices if isinstance(choices, int) else 1
     call.origin, call.verify, call.target = client._origin, client.verify, _target(client, call)
-    headers, call.body = dict(client._headers), call.content
-    if call.form is not None:
-        call.body, headers["Content-Type"] = call.form, call.form.content_type
+    if call.is_form and call.form is None:  # once: a fallback finds the files at their ends
+        fields = sorted(_pairs_in(body), key=lambda pair: isinstance(pair[1], _File))
+        call.form = _Form(fields, call.progress)
+    headers, call.body = dict(client._headers), call.form or call.content
+    if call.is_form:
+        headers["Content-Type"] = call.form.content_type
     elif body is not None:
         call.body, headers["Content-Type"] = _json_bytes(body), "application/json"
     if call.body is not None:
@@ -3743,10 +3609,7 @@ def _target(client: OpenAIMini, call: _Call) -> str:
         if re.fullmatch(_OF_A_DEPLOYMENT, path):
             base += azure[2] or "/deployments/" + _path_id("model", call.model)
     query = {**client._query, **call.query, **(call.options.get("extra_query") or {})}
-    try:
-        encoded = url_parse.urlencode(_pairs_in(query))
-    except UnicodeEncodeError as error:  # of a lone surrogate
-        raise ValidationError("the query cannot be sent: %s" % error) from None
+    encoded = url_parse.urlencode(_pairs_in(query), errors="surrogatepass")
     return base + path + (encoded and ("&" if "?" in path else "?") + encoded)
 
 
@@ -3778,16 +3641,6 @@ def _is_secret(header: str) -> bool:
     return bool(re.search(words, header.lower()))
 
 
-def _secrets_in(pairs: list[tuple[str, Any]]) -> list[str]:
-    """All that is secret in headers and queries, the longest first, as one may hold another."""
-    parts = {
-        part for name, value in pairs if _is_secret(name) for value in [str(value)]
-        for part in (value, value.split(" ")[-1], *re.findall("=([^;]*)", value))
-        if len(part) >= (4 if name.lower() in _KEY_HEADERS else 8)
-    }  # fmt: skip
-    return sorted(parts, key=len, reverse=True)
-
-
 def _merged_headers(*layers: Any) -> dict[str, str]:
     """Headers of which the later win, whatever their case; None takes one away."""
     merged: dict[str, Any] = {}
@@ -3796,8 +3649,7 @@ def _merged_headers(*layers: Any) -> dict[str, str]:
         if not re.fullmatch(r"[!-9;-~]+\n[\t -~\x80-\xff]*", "%s\n%s" % (name, value)):
             raise ValidationError("the header %r has a character that no header can hold" % name)
         merged[name.lower()] = (name, value)
-    given = [pair for pair in merged.values() if pair[1] is not None and pair[1] is not NOT_GIVEN]
-    return {name: str(value) for name, value in given}
+    return {name: str(value) for name, value in merged.values() if value not in (None, NOT_GIVEN)}
 
 
 def _pairs_in(value: Any, name: str = "") -> list[tuple[str, Any]]:
@@ -3832,21 +3684,18 @@ def _json_bytes(value: Any, place: str = "") -> bytes:
     except (TypeError, ValueError, RecursionError) as error:
         reason = _plain(str(error), 80)
     is_list = isinstance(value, (list, tuple))
-    items = dict(enumerate(value)) if is_list else value if isinstance(value, dict) else {}
-    for key, item in items.items() if len(place) < 200 else ():  # else it may be a ring
-        where = "%s[%d]" % (place, key) if is_list else ("%s.%s" % (place, key)).lstrip(".")
-        _json_bytes(item, where)
-    raise ValidationError("%s cannot be JSON: %s" % (place or "this", reason))
+    items = enumerate(value) if is_list else value.items() if isinstance(value, dict) else ()
+    for key, item in items if len(place) < 200 else ():  # else it may be a ring
+        _json_bytes(item, place + ("[%s]" if is_list else ".%s") % (key,))
+    raise ValidationError("%s cannot be JSON: %s" % (place.lstrip(".") or "this", reason))
 
 
 def _messages(messages: Any) -> list[Any]:
     """`messages` as a list, if it has the structure of one; a str is one user message."""
     if isinstance(messages, str):
         return [{"role": "user", "content": messages}]
-    if not hasattr(messages, "__iter__") or isinstance(messages, (bytes, dict)) or not messages:
-        raise ValidationError("messages is no list of messages, and no str: %.80r" % (messages,))
-    listed = list(messages) or [None]
-    for number, message in enumerate(listed):
+    listed = list(messages) if hasattr(messages, "__iter__") else []
+    for number, message in enumerate(listed or [None]):
         role = message.get("role") if isinstance(message, dict) else None
         is_call = role == "assistant" and len(message) > 1
         if role not in _ROLES or message.get("content") is None and not is_call:
@@ -3920,10 +3769,8 @@ def _vector(embedding: Any) -> list[Any]:
     """A vector sent as numbers, or as base64 of little-endian 32-bit floats."""
     if not isinstance(embedding, str):
         return list(map(float, embedding))
-    numbers = _from_base64(embedding)
-    if sys.byteorder == "little":
-        return memoryview(numbers).cast("f").tolist()
-    return memoryview(numbers[::-1]).cast("f").tolist()[::-1]
+    order = 1 if sys.byteorder == "little" else -1
+    return memoryview(_from_base64(embedding)[::order]).cast("f").tolist()[::order]
 
 
 # ------------------------------------------------------------------------------------------------
@@ -3933,17 +3780,19 @@ def _vector(embedding: Any) -> list[Any]:
 # the functions that a model may call. What a schema cannot say is refused before anything is sent.
 
 
-def _response_format(schema: Any) -> dict[str, Any]:
-    """The response_format for `schema`: a JSON schema, or a class that has one."""
-    name = getattr(schema, "__name__", None)
+def _by_schema(schema: Any) -> tuple[dict[str, Any], Any]:
+    """The response_format for `schema`, a JSON schema or a class that has one, and what sets
+    `.parsed` of the answer."""
+    described, read = schema, _parse_json
     if hasattr(schema, "model_json_schema"):
-        schema = json.loads(json.dumps(schema.model_json_schema()), object_hook=_strict)
-    if not isinstance(schema, dict):
+        described = json.loads(json.dumps(schema.model_json_schema()), object_hook=_strict)
+        read = schema.model_validate_json
+    if not isinstance(described, dict):
         raise ValidationError("schema=%.80r: a dict or a class with a schema is needed" % (schema,))
-    name = re.sub(r"[^\w-]", "_", name or schema.get("title") or "answer")
-    strict = schema.get("additionalProperties") is False
-    described = {"name": name, "schema": schema, "strict": strict}
-    return {"type": "json_schema", "json_schema": described}
+    name = getattr(schema, "__name__", None) or described.get("title") or "answer"
+    form: dict[str, Any] = {"name": re.sub(r"[^\w-]", "_", name), "schema": described}
+    form["strict"] = described.get("additionalProperties") is False
+    return {"type": "json_schema", "json_schema": form}, lambda result: _with_parsed(read, result)
 
 
 def _strict(part: dict[str, Any]) -> dict[str, Any]:
@@ -3958,25 +3807,24 @@ def _strict(part: dict[str, Any]) -> dict[str, Any]:
     return part
 
 
-def _with_parsed(schema: Any, result: Any) -> Any:
+def _with_parsed(read: Any, result: Any) -> Any:
     """Set `.parsed` of a chat's messages or a Responses answer's texts; `result` has the first.
 
-    An answer that does not fit is an APIResponseError with the whole answer as `.partial`.
+    An answer that `read` refuses is an APIResponseError with the whole answer as `.partial`.
     """
-    read = _parse_json if isinstance(schema, dict) else schema.model_validate_json
     holders = _dicts([choice.get("message") for choice in _dicts(result.get("choices"))])
     parts = [part for item in _dicts(result.get("output")) for part in _dicts(item.get("content"))]
     holders += [part for part in parts if part.get("type") == "output_text"]
+    is_cut = result.finish_reason == "length"
     for holder in reversed(holders):
         text = (_text_of(holder.get("content", holder.get("text"))) or "").rpartition("</think>")[2]
         # What does not begin as JSON may have it in a Markdown fence.
         text = re.sub(r'^(?!\s*[{["]).*?```\w*\s(.*)```.*', r"\1", text, flags=re.DOTALL)
-        try:
-            is_empty = not text and result.finish_reason != "length"  # as a refusal is
-            holder._parsed = result._parsed = None if is_empty else read(text)
+        try:  # no text, and not cut: a refusal
+            holder._parsed = result._parsed = read(text) if text or is_cut else None
         except (APIResponseError, ValueError) as error:  # pydantic's errors are ValueErrors
-            is_cut = ": it was cut at max_tokens" if result.finish_reason == "length" else ""
-            what = "the answer does not fit the schema%s (%s)" % (is_cut, _plain(str(error), 200))
+            what = "is cut at max_tokens" if is_cut else "does not fit the schema"
+            what = "the answer %s (%s)" % (what, _plain(str(error), 200))
             raise APIResponseError(what, partial=result) from None
     return result
 
@@ -3988,36 +3836,31 @@ def _described_tool(tool: Any) -> tuple[dict[str, Any], Any]:
         schema, function = tool if isinstance(tool, tuple) else (None, tool)
         if inspect.iscoroutinefunction(function):
             raise TypeError("it is async")
-        if schema and "function" in schema:
-            return schema, function
-        name, text = function.__name__, inspect.getdoc(function) or ""
-        schema, call = (schema, function) if schema else _read_parameters(function, {})
+        if not schema or "function" not in schema:
+            described = {"name": function.__name__, "description": inspect.getdoc(function) or ""}
+            schema, function = (schema, function) if schema else _read_parameters(function, {})
+            schema = {"type": "function", "function": {**described, "parameters": schema}}
+        return schema, function
     except Exception as error:  # whatever else it is, it is no tool
         what = "the tool %r cannot be described (%r): pass (tool object, function)"
         raise ValidationError(what % (tool, error)) from None
-    described = {"name": name, "description": text, "parameters": schema}
-    return {"type": "function", "function": described}, call
 
 
 def _read_parameters(function: Any, defs: dict[str, Any]) -> tuple[dict[str, Any], Any]:
     """The JSON schema of a function's parameters (or of a dataclass's fields), and what calls it
     with JSON values. `defs` takes the definitions that the schema refers to."""
-    import typing
-
-    hints, read, required = typing.get_type_hints(function), {}, []
-    for name, one in inspect.signature(function).parameters.items():
-        if "VAR_" not in one.kind.name:
-            read[name] = _read_hint(hints.get(name, object), defs)
-            required += [name] if one.default is one.empty else []
+    hints, parameters = typing.get_type_hints(function), inspect.signature(function).parameters
+    named = {name: one for name, one in parameters.items() if "VAR_" not in one.kind.name}
+    read = {name: _read_hint(hints.get(name, object), defs) for name in named}
     properties = {name: schema for name, (schema, _) in read.items()}
+    required = [name for name, one in named.items() if one.default is one.empty]
     schema = {"type": "object", "properties": properties, "required": required}
-    schema.update({"$defs": defs} if defs else {})
 
     def call(**values: Any) -> Any:
-        known = {name: read[name][1](values[name]) for name in read.keys() & values.keys()}
-        return function(**{**values, **known})
+        made = {name: make(values[name]) for name, (_, make) in read.items() if name in values}
+        return function(**{**values, **made})
 
-    return schema, call
+    return {**schema, "$defs": defs} if defs else schema, call
 
 
 _JSON_TYPES = {str: "string", int: "integer", float: "number", bool: "boolean", type(None): "null"}
@@ -4026,44 +3869,36 @@ _JSON_TYPES = {str: "string", int: "integer", float: "number", bool: "boolean", 
 def _read_hint(hint: Any, defs: dict[str, Any]) -> tuple[dict[str, Any], Any]:
     """The JSON schema of a type hint, and what makes a value of that type from a JSON value. A
     LookupError where JSON has nothing like it."""
-    import typing
-
     kind, args = typing.get_origin(hint) or hint, typing.get_args(hint)
-    bases = [base for base in (list, dict) if isinstance(kind, type) and issubclass(base, kind)]
-    kind = bases[0] if len(bases) == 1 else kind  # list for Sequence and so on, dict for Mapping
     if kind in (typing.Any, object):
         return {}, lambda value: value
-    if kind is typing.Literal or hasattr(hint, "__members__"):  # the latter is an Enum
-        members = {getattr(one, "value", one): one for one in args or hint}
-        return {"enum": [*members]}, members.__getitem__
     if kind is typing.Union or type(hint).__name__ == "UnionType":  # the latter is X | Y
         read = [_read_hint(one, defs) for one in args]
         return {"anyOf": [one for one, _ in read]}, lambda value: _first_that_fits(read, value)
-    if hasattr(hint, "model_json_schema"):
-        schema = dict(hint.model_json_schema())
+    if kind is typing.Literal or hasattr(kind, "__members__"):  # the latter is an Enum
+        members = {getattr(one, "value", one): one for one in args or kind}
+        return {"enum": [*members]}, members.__getitem__
+    if hasattr(kind, "model_json_schema"):
+        schema = dict(kind.model_json_schema())
         defs.update(schema.pop("$defs", {}))
-        return schema, lambda value: hint.model_validate_json(json.dumps(value))
-    if hasattr(hint, "__dataclass_fields__"):
-        schema, make = _read_parameters(hint, defs)
-        return schema, lambda value: make(**value)
+        return schema, lambda value: kind.model_validate_json(json.dumps(value))
+    if hasattr(kind, "__dataclass_fields__"):
+        schema, call = _read_parameters(kind, defs)
+        return schema, lambda value: call(**value)
+    if kind not in (list, dict):
+        return {"type": _JSON_TYPES[kind]}, lambda value: _checked(kind, value)
+    item, make = _read_hint(args[-1] if args else object, defs)
     if kind is list:
-        item, convert = _read_hint(args[0] if args else object, defs)
-        schema = {"type": "array", "items": item}
-        return schema, lambda value: [*map(convert, _checked(list, value))]
-    if kind is dict:
-        item, convert = _read_hint(args[1] if args else object, defs)
-        schema = {"type": "object", "additionalProperties": item}
-        return schema, lambda value: {k: convert(v) for k, v in _checked(dict, value).items()}
-    return {"type": _JSON_TYPES[kind]}, lambda value: _checked(kind, value)
+        return {"type": "array", "items": item}, lambda value: [*map(make, _checked(list, value))]
+    schema = {"type": "object", "additionalProperties": item}
+    return schema, lambda value: {key: make(one) for key, one in _checked(dict, value).items()}
 
 
 def _first_that_fits(read: list[Any], value: Any) -> Any:
-    for _, convert in read:
-        try:
-            return convert(value)
-        except (LookupError, TypeError, ValueError) as error:
-            reason = error
-    raise TypeError(str(reason))
+    for _, make in read:
+        with contextlib.suppress(LookupError, TypeError, ValueError):
+            return make(value)
+    raise TypeError("%.80r is of none of its types" % (value,))
 
 
 def _checked(kind: Any, value: Any) -> Any:
@@ -4210,9 +4045,7 @@ def _resolve(path: tuple[str, ...], args: tuple[Any, ...], given: dict[str, Any]
     if method != "POST":
         call.query.update(given)
     elif is_form:
-        fields = _pairs_in({**given, **(call.options.get("extra_body") or {})})
-        fields.sort(key=lambda pair: isinstance(pair[1], _File))
-        call.model, call.form = given.get("model"), _Form(fields, ())
+        call.json, call.is_form = given, True
     elif path[:2] == ("beta", "agents") and given:  # Python cannot name `async`: they say `async_`
         call.json = json.loads(_json_bytes(given).replace(b'"async_":', b'"async":'))
     elif given or _VERBS.get(path[-1]) and path[-2] != "invocations":
@@ -4228,12 +4061,12 @@ def _result_of(path: tuple[str, ...], given: dict[str, Any]) -> Any:
     schema = given.get("response_format") or given.get("text_format")
     if not isinstance(schema, type) or given.get("stream"):
         return None
-    form = _response_format(schema)
+    form, then = _by_schema(schema)
     if given.pop("text_format", None):
         given["text"] = {**(given.get("text") or {}), "format": {**form.pop("json_schema"), **form}}
     else:
         given["response_format"] = form
-    return lambda result: _with_parsed(schema, result)
+    return then
 
 
 def _with_numbers(result: Any) -> Any:
@@ -4302,8 +4135,7 @@ class _Chat(_Resource):
         body: dict[str, Any] = {"messages": _messages(messages), "model": model}
         more: dict[str, Any] = {"model_for": "chat"}
         if schema is not None:
-            body["response_format"] = _response_format(schema)
-            more["then"] = lambda result: _with_parsed(schema, result)
+            body["response_format"], more["then"] = _by_schema(schema)
         result: Result = self._client._post("/chat/completions", "object", body, params, **more)
         return result
 

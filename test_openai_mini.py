@@ -2169,14 +2169,12 @@ def test_arguments_win_over_the_environment_and_white_space_is_nothing(server, m
 
 
 CLIENT_BAD_ARGUMENTS = [
-    ("base_url", "ftp://host/v1", "localhost:8000", "http:///v1", "http://host:99999/v1"),
+    ("base_url", "ftp://host/v1", "localhost:8000", "http:///v1"),
     ("base_url", "https://me:secret-pw@host/v1"), ("api_key", 42),
     ("timeout", 0, -1, "10", (1, 2, 3), (1, "2"), float("nan")), ("deadline", 0, "5"),
     ("max_retries", -1, True, None, 2.5), ("initial_retry_delay", -1), ("backoff_factor", 0.5),
     ("max_retry_delay", "60"), ("max_concurrent_requests", 0), ("queue_size", -1),
-    ("requests_per_minute", 0), ("use_request_queue", "yes"), ("circuit_breaker", "yes"),
-    ("fallback", "https://other.example/v1"), ("session", "session"), ("cache", 42, True),
-    ("default_headers", {"X A": "one"}, [("X-A", "one")]), ("on_event", "print"),
+    ("requests_per_minute", 0), ("default_headers", {"X A": "one"}), ("verify", 5),
 ]  # fmt: skip
 
 
@@ -3043,7 +3041,7 @@ NO_ANSWERS = [  # id, what comes under 200, the error, attempts with max_retries
     ("base_resp: rate", {"choices": None, "base_resp": {
         "status_code": 1002, "status_msg": W + ": rate limit"}}, APIError, 2),
     ("detail", {"detail": W}, APIError, 1),  # openai-agents-python#2850
-    ("nothing", {"id": "x", "object": "chat.completion"}, APIError, 1),
+    ("nothing", {"id": "x", "object": "chat.completion"}, APIResponseError, 1),
     ("msg", {"code": 40001, "msg": W, "choices": []}, APIError, 1),
     ("object: error", {"object": "error", "message": W, "code": 400}, BadRequestError, 1),
     ("error beside null", {"choices": None, "error": {"message": W, "code": 502}},
@@ -3154,14 +3152,6 @@ def test_an_answer_under_another_content_type_is_read_by_its_first_bytes(server,
     server.script(*[Answer(body=whole, content_type=kind or "text/plain")] * 2)
     assert once.chat("hi").content == "hello"
     assert not isinstance(once.request("POST", "/things"), dict)  # which goes by the Content-Type
-
-
-def test_a_chat_that_is_answered_by_events_is_whole_or_interrupted(server, once):
-    events = [b": ping\n\n", text("good "), dict(text("day", "stop"), **USAGE)]
-    server.script(Answer(sse=events), Answer(sse=[text("half")], done=False))
-    result = once.chat("hi")
-    assert result.content == "good day" and result.usage == USAGE["usage"]
-    assert client_error(lambda: once.chat("hi"), StreamInterruptedError).partial.content == "half"
 
 
 def test_a_refusal_that_comes_as_an_event_has_its_code(server, once):
@@ -4317,21 +4307,16 @@ RING["ring"] = RING
         (lambda c: c.chat("hi", x={"a": [1, float("inf")]}), r"x.a\[1\]"),
         (lambda c: c.chat("hi", x={1, 2}), "x .*set"),
         (lambda c: c.request("POST", "/x", json=RING), None),
-        (lambda c: c.request("POST", "/x", jsn={}), "jsn"), (lambda c: c.request("A B", "/x"), "A"),
+        (lambda c: c.request("POST", "/x", jsn={}), "jsn"),
         (lambda c: c.text_to_speech("x", to=io.StringIO()), "to="),
         (lambda c: c.download_file("f", to=5), "to="),
         (lambda c: c.request("POST", "/x", json={}, files={"f": b"x"}), "json="),
-        (lambda c: c.request("POST", "/x", data=io.BytesIO(b"x")), "data="),
-        (lambda c: c.request("GET", "/x", params=[("a", 1)]), "params="),
-        (lambda c: c.chat("hi", extra_headers=["a"]), "extra_headers="),
-        (lambda c: c.chat("hi", extra_body=[1]), "extra_body="),
         (lambda c: c.files.create(file=fastapi_upload(b"", "a.mp3")), "a.mp3"),
         (lambda c: c.files.create(file=only_read(b"")), "empty"),
         (lambda c: c.files.create(file="a path as str"), "Path"),
         (lambda c: c.files.create(file=types.SimpleNamespace(read=async_tool)), "rb"),
         (lambda c: c.translate_audio(b"abc", temperature=float("nan")), "temperature"),
         # a lone surrogate where no request can hold it
-        (lambda c: c.files.list(after="\ud800"), "query"),
         (lambda c: c.chat("hi", extra_headers={"x-a": "\ud800"}), "x-a"),
     ],
 )  # fmt: skip
@@ -4709,11 +4694,12 @@ def test_an_azure_client_asks_where_azure_wants_to_be_asked(
 def test_an_azure_client_sends_a_token_as_a_bearer_never_openais_key(server, monkeypatch):
     monkeypatch.setenv("OPENAI_API_KEY", "sk-openai")
     make, options = openai_mini.AzureOpenAI, {"azure_endpoint": server.origin, "api_version": "v"}
-    for given in ({"azure_ad_token_provider": lambda: "token"}, {"azure_ad_token": "token"}):
-        make(**given, **options).files.list()
-    assert client_sent(server) == ["Bearer token"] * 2
-    with pytest.raises(AuthenticationError, match="AZURE_OPENAI_API_KEY"):
+    with pytest.raises(ValidationError, match="AZURE_OPENAI_API_KEY"):
         make(**options)
+    make(azure_ad_token_provider=lambda: "token", **options).files.list()
+    monkeypatch.setenv("AZURE_OPENAI_AD_TOKEN", "token")
+    make(**options).files.list()
+    assert client_sent(server) == ["Bearer token"] * 2
     for missing in options:
         with pytest.raises(ValidationError, match=missing):
             make(**{**options, "api_key": "k", missing: None})
@@ -5459,9 +5445,6 @@ def test_cli_with_closed_standard_streams_answers_or_ends_in_silence(ends):
 
 
 def test_what_is_given_in_another_form_is_taken_or_refused_and_never_lost(server, client):
-    given = openai_mini.OpenAIMini("k", base_url=server.url, timeout=openai_mini.NOT_GIVEN,
-                                   max_retries=openai_mini.omit)  # fmt: skip
-    assert given.timeout == (10, 600) and given.max_retries == 3
     reader = types.SimpleNamespace(read=lambda: b"x")  # its read() takes no size
     for call in (lambda: client.edit_image((b"\x89PNG1", b"\x89PNG2"), "x"),
                  lambda: client.chat(one for one in []), lambda: client.upload_file(reader),
