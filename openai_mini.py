@@ -57,31 +57,24 @@ class _Late:
         globals()[self._alias] = self
 
     def __getattr__(self, attribute: str) -> Any:
-        _importing.append(_thread.get_ident())
-        try:
-            __import__(self._name)
-        finally:
-            _importing.remove(_thread.get_ident())
+        __import__(self._name)
         module = globals()[self._alias] = sys.modules[self._name]
         return getattr(module, attribute)
 
 
-_importing: list[int] = []  # the threads amid an import: a call in a signal's handler is refused
-
-
 # isort: off
 if TYPE_CHECKING:  # never runs: type checkers and packers such as PyInstaller read it
-    import argparse, base64, bisect, codecs, collections, contextlib, copy, functools  # noqa: E401
-    import hashlib, inspect, itertools, json, logging, mimetypes, os, random, re, select  # noqa: E401
-    import socket, tempfile, threading, typing, weakref, zlib, urllib.parse as url_parse  # noqa: E401
+    import argparse, base64, bisect, collections, contextlib, copy, functools, hashlib  # noqa: E401
+    import inspect, itertools, json, logging, mimetypes, os, random, re, select, socket  # noqa: E401
+    import tempfile, threading, typing, weakref, zlib, urllib.parse as url_parse  # noqa: E401
     import certifi, requests, urllib3  # noqa: E401
     from concurrent import futures
     from encodings import idna
 # isort: on
 else:
-    for _name in """argparse base64 bisect certifi codecs collections concurrent.futures contextlib
-            copy encodings.idna functools hashlib inspect itertools json logging mimetypes os random
-            re requests select socket tempfile threading typing urllib3 weakref zlib""".split():
+    for _name in """argparse base64 bisect certifi collections concurrent.futures contextlib copy
+            encodings.idna functools hashlib inspect itertools json logging mimetypes os random re
+            requests select socket tempfile threading typing urllib3 weakref zlib""".split():
         _Late(_name)
     _Late("urllib.parse", "url_parse")
 
@@ -1092,20 +1085,12 @@ class _Map:
 BLOCK_BYTES = 256 << 10  # read or sent at a time: smaller blocks cost CPU
 MAX_BODY_BYTES = 256 << 20  # of an answer kept in memory: 2048 embeddings as text are 130 MB
 _HTTP_NAMES = ("headers", "request_id", "_request_id", "status_code")
-_COMPUTED_NAMES = frozenset(
-    "message content tool_calls finish_reason output_text parsed output_parsed".split()
-)
+_COMPUTED_NAMES = frozenset(("message", "content", "tool_calls", "finish_reason", "output_text"))
 # Names that scripts and libraries probe for, and that no official object has: absent means absent.
 _PROBED_NAMES = frozenset(
     "reasoning reasoning_content reasoning_details reasoning_text thinking thinking_blocks "
     "ndim dtype shape tolist numpy iloc to_pandas model_fields".split()
 )
-
-
-class _CallableText(str):
-    """A str that may be called: `text` is a method of some of the official package's answers."""
-
-    __call__ = str.__str__
 
 
 class _Closing:
@@ -1121,13 +1106,13 @@ class _Closing:
 class _Readable:
     """The ways to read what has read() and iter_bytes()."""
 
-    _exchange: Any = None  # from which the body can still be read
+    _exchange: Any = None  # from which the body is read
 
     content = property(lambda self: self.read(), doc="The body as bytes.")
-    text = property(lambda self: _CallableText(self.read().decode("utf-8", "replace")))
+    text = property(lambda self: self.read().decode("utf-8", "replace"), doc="The body as a str.")
 
     def _try(self: Any, read: Any) -> Any:
-        """What read() returns; an error ends the request."""
+        """What `read()` returns; an error ends the request."""
         try:
             return read()
         except OpenAIError as error:
@@ -1139,20 +1124,17 @@ class _Readable:
     def json(self: Any) -> Any:
         return self._try(lambda: _parse_json(self.read()))
 
-    def iter_text(self: Any, chunk_size: int | None = None) -> Iterator[str]:
-        return codecs.iterdecode(self.iter_bytes(), "utf-8", "replace")
-
     def iter_lines(self: Any) -> Iterator[str]:
-        """Yield the lines of the body, without their ends (LF, CR or CRLF)."""
-        newlines, line = io.IncrementalNewlineDecoder(None, translate=True), ""
-        for text in self.iter_text():
-            first, *others = newlines.decode(text).split("\n")
-            line += first  # in place: CPython does not copy a local str
-            for other in others:
-                yield line
-                line = other
+        """Yield the lines of the body, without their ends."""
+        line = bytearray()
+        for piece in self.iter_bytes():
+            for part in io.BytesIO(piece):  # each but the last ends with LF
+                line += part
+                if part.endswith(b"\n"):
+                    yield line.decode("utf-8", "replace").rstrip("\r\n")
+                    line.clear()
         if line:
-            yield line
+            yield line.decode("utf-8", "replace")
 
     def write_to_file(self: Any, file: Any) -> None:
         """Write the body to the path `file`, whole or not at all."""
@@ -1169,17 +1151,16 @@ class Response(_Readable, _Closing):
     `.iter_bytes()`, `.iter_lines()`, `.stream_to_file()`; `.close()` ends the request.
     """
 
-    retries_taken = 0
-    _content: bytes | None = None
+    _content: bytes | None = b""  # the body; None where it is still to be read
     _is_owner = False  # whether dropping this ends the exchange
 
     def __init__(self, status_code: int, headers: Any, method: str, url: str) -> None:
         self.status_code, self.headers, self.method, self.url = status_code, headers, method, url
 
-    def _reading(self, exchange: Any, is_owner: bool) -> Response:
+    def _reading(self, exchange: Any) -> Response:
         """The same answer with its body, which `exchange` reads."""
-        answer = Response.__new__(Response)
-        vars(answer).update(vars(self), _exchange=exchange, _is_owner=is_owner)
+        answer = Response(self.status_code, self.headers, self.method, self.url)
+        answer._exchange, answer._content, answer._is_owner = exchange, None, True
         _renew_after_fork(answer)
         return answer
 
@@ -1187,7 +1168,6 @@ class Response(_Readable, _Closing):
         self._exchange.forget()  # in a child it is the parent's
 
     request_id = property(lambda self: self.headers.get("x-request-id"))
-    http_response = property(lambda self: self)
 
     def read(self) -> bytes:
         """The whole body."""
@@ -1198,20 +1178,17 @@ class Response(_Readable, _Closing):
     def iter_bytes(self, chunk_size: int | None = None) -> Iterator[bytes]:
         """Yield the body as it arrives. `chunk_size` is taken for the official package's sake."""
         if self._content is not None:
-            yield self._content
-        elif self._exchange is not None:
-            pieces = self._exchange.body.pieces()
-            yield from iter(lambda: self._try(lambda: next(pieces, b"")), b"")
+            return iter([self._content])
+        pieces = self._exchange.body.pieces()
+        return iter(lambda: self._try(lambda: next(pieces, b"")), b"")
 
     def parse(self) -> Any:
         """What the call would return; of a stream its chunks as they arrive."""
-        if "_value" not in vars(self):
-            exchange = self._exchange
-            is_stream = exchange.call.read == "stream"
-            self._is_owner = self._is_owner and not is_stream  # the stream is
-            whole = exchange.open_stream if is_stream else lambda: exchange.parse(self.read())
-            self._value = self._try(whole)
-        return self._value
+        exchange = self._exchange
+        if exchange.call.read != "stream":
+            return self._try(lambda: exchange.parse(self.read()))
+        self._is_owner = False  # the Stream is
+        return self._try(exchange.open_stream)
 
     def close(self) -> None:
         """End the request; may be called again."""
@@ -1221,9 +1198,6 @@ class Response(_Readable, _Closing):
     def __del__(self) -> None:
         if self._is_owner:
             self._exchange.end(None, abandoned=True)
-
-    def __getstate__(self) -> dict[str, Any]:
-        return {n: v for n, v in vars(self).items() if n[0] != "_" or n == "_content"}
 
 
 class Result(dict):  # type: ignore[type-arg]
@@ -1236,14 +1210,14 @@ class Result(dict):  # type: ignore[type-arg]
     `.headers` and `.status_code` are the HTTP answer's.
     """
 
-    _response = _parsed = _message = None  # type: Any  # of the outermost one only
+    _response = _message = None  # type: Any  # of the outermost one only
 
     def __getattr__(self, name: str) -> Any:
         if name in _HTTP_NAMES and self._response is not None:
             return getattr(self._response, name.lstrip("_"))
         if name in self:
             return self[name]
-        if name in _PROBED_NAMES or name[0] == "_" and name != "_request_id":
+        if name[0] == "_" or name in _PROBED_NAMES:
             raise AttributeError(name)
         if name in _COMPUTED_NAMES:
             return _computed(self, name)
@@ -1261,12 +1235,11 @@ class Result(dict):  # type: ignore[type-arg]
 
     def to_dict(
         self, *, exclude_none: bool = False, exclude: Any = (), include: Any = None, **_: Any
-    ) -> dict[str, Any]:
+    ) -> Any:
         """The same as plain dicts and lists; without nulls, or some of the outermost names."""
         wanted = {*(self.keys() if include is None else include)} - {*(exclude or ())}
         kept = {name: value for name, value in self.items() if name in wanted}
-        hook = _without_none if exclude_none else None
-        return json.loads(json.dumps(kept), object_hook=hook)  # type: ignore[no-any-return]
+        return json.loads(json.dumps(kept), object_hook=_without_none if exclude_none else None)
 
     def to_json(self, indent: int | None = 2, **options: Any) -> str:
         """The same as JSON text."""
@@ -1280,8 +1253,6 @@ class Result(dict):  # type: ignore[type-arg]
         vars(copied).update(vars(self), _message=None)
         return copied
 
-    model_extra = property(lambda self: self, doc="All of it: there is nothing else.")
-    model_fields_set = property(set)
     model_dump = dict = to_dict
     json = model_dump_json
 
@@ -1303,10 +1274,9 @@ class Result(dict):  # type: ignore[type-arg]
 
 def _computed(result: Result, name: str) -> Any:
     """What a Result that has no key `name` has instead of it."""
-    if name == "output_text" and "output" in result:
-        return "".join(_text_of(i.get("content")) or "" for i in _dicts(result["output"]))
-    if name in ("parsed", "output_parsed"):
-        return result._parsed
+    if name == "output_text":
+        texts = [_text_of(item.get("content")) or "" for item in _dicts(result.get("output"))]
+        return "".join(texts) if "output" in result else None
     choice = (_dicts(result.get("choices")) or [{}])[0]
     if result._message is None and isinstance(choice.get("message"), dict):
         result._message = _fit_message(choice["message"])  # once: it may get ids of ours
@@ -1314,7 +1284,7 @@ def _computed(result: Result, name: str) -> Any:
     return {
         "message": result._message, "finish_reason": choice.get("finish_reason"),
         "content": _text_of(message.get("content")), "tool_calls": message.get("tool_calls"),
-    }.get(name)  # fmt: skip
+    }[name]  # fmt: skip
 
 
 def _text_of(content: Any) -> str | None:
@@ -1333,21 +1303,20 @@ def _fit_message(message: Any, own_ids: str = "") -> Any:
     its id (else one that begins with `own_ids`), type, name and arguments."""
     if message.get("role") and "tool_calls" not in message:
         return message
-    calls, start = [], own_ids or "call_%s_" % os.urandom(8).hex()
-    for number, call in enumerate(_dicts(message.get("tool_calls"))):
-        own_id = str(call.get("id") or start + str(number))
-        fit_call = Result(call, id=own_id, type=call.get("type") or "function")
-        fit_call.pop("index", None)  # of the stream, not of the message
-        if isinstance(call.get("function"), dict):
-            arguments = call["function"].get("arguments") or {}
+    start = own_ids or "call_%s_" % os.urandom(8).hex()
+    fit = Result(message, role=message.get("role") or "assistant")
+    calls = [Result(call) for call in _dicts(fit.pop("tool_calls", None))]
+    for number, call in enumerate(calls):
+        call.pop("index", None)  # of the stream, not of the message
+        call.update(id=str(call.get("id") or start + str(number)), type=call.type or "function")
+        if isinstance(call.function, dict):
+            arguments = call.function.get("arguments") or {}
             text = arguments if isinstance(arguments, str) else json.dumps(arguments)
-            fit_call["function"] = Result(call["function"], arguments=text)
-        calls.append(fit_call)
-    fit = Result(message, role=message.get("role") or "assistant", tool_calls=calls)
-    if not calls:
-        del fit["tool_calls"]
+            call.function = Result(call.function, arguments=text)
+    if calls:
+        fit.tool_calls = calls
     vars(fit).update(getattr(message, "__dict__", {}))
-    return message if fit == message else fit
+    return fit
 
 
 def _without_none(plain: dict[str, Any]) -> dict[str, Any]:
@@ -1403,14 +1372,11 @@ def _fetch_no_more(cursor: str) -> Any:
 class Binary(_Readable, bytes):
     """A binary answer: bytes, which also has the official package's names."""
 
-    response: Response
-
     def read(self) -> bytes:
         return bytes(self)
 
     def iter_bytes(self, chunk_size: int | None = None) -> Iterator[bytes]:
-        size = chunk_size or BLOCK_BYTES
-        return (self[at : at + size] for at in range(0, len(self), size))
+        return iter([self.read()])
 
 
 def _write_whole(path: Any, pieces: Iterable[bytes]) -> int:
@@ -1419,14 +1385,13 @@ def _write_whole(path: Any, pieces: Iterable[bytes]) -> int:
     A file that is there keeps its rights. An empty one, as of a NamedTemporaryFile that somebody
     has open, is written in place, and emptied again where the pieces break off; so is a device.
     """
-    is_full = os.path.isfile(path) and os.path.getsize(path) > 0
-    in_place = os.path.exists(path) and not is_full
-    target = path if in_place else os.path.realpath(path)  # a link stays one
+    old_size = os.path.getsize(path) if os.path.exists(path) else None
+    in_place, target = old_size == 0, os.path.realpath(path)  # a link stays one
     part = os.path.join(os.path.dirname(target), ".%s.part" % os.urandom(8).hex())
     try:
-        with open(target if in_place else part, "wb") as file:
+        with open(path if in_place else part, "wb") as file:
             size = sum(map(file.write, pieces))
-        if is_full:
+        if old_size:
             os.chmod(part, os.stat(target).st_mode & 0o7777)
         if not in_place:
             os.replace(part, target)
@@ -1486,6 +1451,7 @@ def _parse_json(content: bytes | str, only_object: bool = False) -> Any:
             return value
     except (ValueError, RecursionError) as error:
         reason = " (%s)" % _plain(str(error), 80)
+    # Raised here, so that it does not carry that error, which holds all of the text.
     start = content[:500] if isinstance(content, str) else content[:500].decode("utf-8", "replace")
     what = _excerpt(start)[:100] or "empty"
     raise APIResponseError("the answer is no JSON%s but %s" % (reason, what))
@@ -1612,7 +1578,8 @@ def _pieces(exchange: Any, so_far: _Accumulator) -> Iterator[bytes]:
     piece, count = b"\n", -1
     while piece and not so_far.at_end:
         if count != so_far.count:
-            exchange.limits.begin_wait(LINGER_S if so_far.is_whole else float("inf"))
+            longest = min(LINGER_S, exchange.limits.read) if so_far.is_whole else 0.0
+            exchange.limits.begin_wait(longest)
             count = so_far.count
         try:
             piece = exchange.body.read()
@@ -1864,7 +1831,7 @@ class Stream(_Closing):
 
     def __init__(self, exchange: Any) -> None:
         self._exchange, self._so_far = exchange, _Accumulator(exchange)
-        self.response = exchange.response._reading(exchange, is_owner=False)
+        self.response = exchange.response._reading(exchange)
         self._chunks: Iterator[Result] = _chunks(exchange, self._so_far)
         _renew_after_fork(self)
 
@@ -2046,8 +2013,8 @@ def _quoted(name: str) -> str:
 # ------------------------------------------------------------------------------------------------
 # Wire
 #
-# One request out, one body in. Without a `session=` of the caller's the way is urllib3's pools
-# alone, with the environment's proxies and certificates as requests reads them. This room turns
+# One request out, one body in. Without a `session=` of the caller's the connections are urllib3's,
+# kept here, with the environment's proxies and certificates as requests reads them. This room turns
 # each trouble on the way into an error of ours; it does not know what is asked, or why.
 
 MAX_ERROR_BYTES = 16 << 20  # of an error page
@@ -2059,11 +2026,12 @@ MAX_WAIT_S = 1e6  # a longer time limit is none: no socket takes it
 class _Limits:
     """How long one attempt may be silent, until when its call may last, and how far it is."""
 
-    # Whether the connection is a new one or has begun to answer; whether it is being made.
-    alive = connecting = at_end = False
+    # Whether the connection is being made, whether it is a new one or has begun to answer, and
+    # whether it can take another call afterwards.
+    connecting = alive = False
+    reusable = True
     proxy = ""  # host:port of a proxy on the way
-    body = b""  # a small body, which goes out in one send with its head
-    send_error = sock = None  # type: Any  # the body was refused before its end; what is waited at
+    sock: Any = None  # what is waited at
 
     def __init__(self, connect: Any, read: Any, ends_at: float, host: str = "the server") -> None:
         self.connect, self.read = min(connect or MAX_WAIT_S, MAX_WAIT_S), read or float("inf")
@@ -2071,11 +2039,10 @@ class _Limits:
         self.handled = sys.exc_info()[1]  # by the caller: no cause of what happens in here
         self.begin_wait()
 
-    def begin_wait(self, most: float = float("inf")) -> None:
-        """From now on silence counts."""
-        patience = self.connect if self.connecting else self.read
+    def begin_wait(self, patience: float = 0.0) -> None:
+        """From now on silence counts: for `patience` seconds, or as long as a read may take."""
         self.waits_since = time.monotonic()
-        self.silent_until = self.waits_since + min(patience, most)
+        self.silent_until = self.waits_since + (patience or self.read)
 
     def left(self) -> float:
         """Seconds that the next wait may take; raises socket.timeout where none are left."""
@@ -2095,89 +2062,40 @@ class _Limits:
         """Read from the socket, once, as its buffered reader asks for it."""
         self.limit()
         count = self.sock.recv_into(buffer)
-        self.alive, self.at_end = self.alive or count > 0, not count
+        self.alive = self.alive or count > 0
         return count
-
-
-class _Idle(list):  # type: ignore[type-arg]
-    """urllib3's queue of idle connections, without a lock: a signal's handler that makes a call of
-    its own cannot wait for the call that it interrupts."""
-
-    size = 10
-
-    def get(self, **options: Any) -> Any:
-        try:
-            return self.pop()
-        except IndexError:
-            raise urllib3.connectionpool.queue.Empty from None  # type: ignore[attr-defined]
-
-    def put(self, conn: Any, **options: Any) -> None:
-        if conn and len(self) < self.size:  # None stands for one that is not there yet
-            self.append(conn)
-        elif conn:
-            conn.close()
-
-
-class _Pool:
-    """Mixed into urllib3's pool, whose connections then know the limits of the attempt."""
-
-    def _get_conn(self, timeout: Any = None) -> Any:
-        """A connection; what is passed as the `pool_timeout` is the attempt's limits."""
-        conn = super()._get_conn()  # type: ignore[misc]
-        if conn.limits and time.monotonic() - conn.limits.waits_since > MAX_IDLE_S:
-            conn.close()
-        conn.limits = timeout
-        return conn
 
 
 class _Connection:
     """Mixed into urllib3's connection, which then asks its limits before each wait."""
 
     limits: Any = None  # of the attempt that used it last
+    small_body = b""  # goes out in one send with the head, which is less work for all on the way
     sock: Any
 
-    def connect(self) -> None:
-        limits = self.limits
-        limits.alive = limits.connecting = True
-        super().connect()  # type: ignore[misc]
-        limits.connecting = False
+    def send(self, data: Any) -> None:
+        limits, data = self.limits, memoryview(data + self.small_body)
+        limits.sock, self.small_body = self.sock, b""
+        for start in range(0, len(data), BLOCK_BYTES):  # each block renews the time
+            limits.begin_wait(limits.connect if limits.connecting else 0.0)
+            limits.limit()
+            self.sock.sendall(data[start : start + BLOCK_BYTES])
 
     def response_class(self, *args: Any, **kwargs: Any) -> Any:
         answer = super().response_class(*args, **kwargs)  # type: ignore[misc]
-        raw = answer.fp.raw  # a SocketIO, whichever kind of socket is behind it
-        self.limits.sock, raw.readinto = raw._sock, self.limits.receive
-        read_status, weak = type(answer)._read_status, weakref.proxy(answer)  # no cycle
-        answer._read_status = lambda: _status_after_hints(*read_status(weak))
+        answer.fp.raw.readinto = self.limits.receive  # a SocketIO over any kind of socket
         return answer
 
-    def send(self, data: Any) -> None:
-        limits = self.limits
-        if self.sock is None:
-            self.connect()
-        if limits.body and not limits.connecting:  # else this is a proxy's CONNECT
-            data, limits.body = data + limits.body, b""
-        limits.sock, data = self.sock, memoryview(data)
-        for start in range(0, len(data), BLOCK_BYTES):  # each block renews the time
-            limits.begin_wait()
-            limits.limit()
-            try:
-                super().send(data[start : start + BLOCK_BYTES])  # type: ignore[misc]
-            except socket.timeout:
-                raise
-            except OSError as error:
-                # A server may refuse a body before its end: what it says is read, not thrown away.
-                # urllib3 goes on to the answer after a BrokenPipeError.
-                limits.send_error = error
-                raise BrokenPipeError("the body was refused") from error
-
-
-def _status_after_hints(version: str, status: int, reason: str) -> tuple[str, int, str]:
-    """A 103 is passed over as http.client does with a 100 (RFC 9110, section 15.2)."""
-    return version, 100 if 101 < status < 200 else status, reason
+    def __del__(self) -> None:
+        self.close()  # type: ignore[attr-defined]
 
 
 class _Pools:
-    """Our own session: pools of connections by origin; no cookies, no redirects, no netrc."""
+    """Our own session: urllib3's connections, by origin; no cookies, no redirects, no netrc.
+
+    Idle ones stand in a deque, which has no lock: a call in a signal's handler cannot wait for the
+    call that it interrupts. A connection that is dropped closes itself.
+    """
 
     def __init__(self, size: int) -> None:
         self.size = size
@@ -2187,42 +2105,30 @@ class _Pools:
         self._lock = _thread.RLock()  # guards the making of pools: each is made once
         self._pools: dict[Any, Any] = {}  # by (origin, verify)
 
-    def send(self, call: Any, limits: _Limits) -> Any:
-        """Send, and return urllib3's answer with its headers read and its body unread."""
-        key = (call.origin, call.verify)
-        pool = self._pools.get(key)
-        if pool is None:
-            with self._lock:
-                pool = self._pools[key] = self._pools.get(key) or _new_pool(*key, self.size)
-        limits.proxy = pool.proxy_name
-        # One send for both is less work than one each, for all on the way.
-        with_head = isinstance(call.body, bytes) and len(call.body) <= BLOCK_BYTES
-        dead_until = time.monotonic() + DEAD_S
-        while True:
-            limits.alive, limits.at_end, limits.send_error = False, False, None
-            left = limits.left()
-            limits.body, body = (call.body, None) if with_head else (b"", call.body)
-            timeout = urllib3.Timeout(connect=min(limits.connect, left), read=left)
-            try:
-                answer = pool.urlopen(
-                    call.method, pool.prefix + call.target, body, call.sent_headers, retries=False,
-                    redirect=False, assert_same_host=False, preload_content=False,
-                    decode_content=False, timeout=timeout, pool_timeout=limits,
-                )  # fmt: skip
-                if limits.at_end:
-                    raise ConnectionResetError("the answer ended in its head")
-                return answer
-            except (urllib3.exceptions.ProtocolError, urllib3.exceptions.SSLError):
-                if limits.alive or time.monotonic() > dead_until:
-                    raise  # else a pooled connection had died: that is no attempt
+    close = _renew
 
-    def close(self) -> None:
-        while self._pools:
-            self._pools.popitem()[1].close()
+    def send(self, call: Any, limits: _Limits) -> Any:
+        """Send, and return urllib3's answer with its head read and its body unread. A pooled
+        connection that had died is replaced: that is no attempt."""
+        key = (call.origin, call.verify)
+        with self._lock:
+            pool = self._pools[key] = self._pools.get(key) or _new_pool(*key, self.size)
+        limits.proxy, dead_until = pool.proxy_name, time.monotonic() + DEAD_S
+        while True:
+            conn = _idle_or_new(pool)
+            conn.limits, limits.alive, limits.reusable = limits, conn.sock is None, True
+            try:
+                return _exchange(pool, conn, call, limits)
+            except BaseException as error:
+                conn.close()
+                has_ended = isinstance(error, (ConnectionError, urllib3.connection.BaseSSLError))
+                if limits.alive or not has_ended or time.monotonic() > dead_until:
+                    raise
 
 
 def _new_pool(origin: str, verify: Any, size: int) -> Any:
-    """A pool of connections to an origin, straight or through the environment's proxy."""
+    """urllib3's pool for an origin, straight or through the environment's proxy. It makes the
+    connections; those that are idle are kept beside it."""
     idna.getregentry  # noqa: B018 (a handler of a signal must not find it half imported)
     proxy, name = _proxy_for(origin)
     context = _ssl_context(verify) if "https:" in origin + proxy else None
@@ -2230,18 +2136,54 @@ def _new_pool(origin: str, verify: Any, size: int) -> Any:
     manager: Any = urllib3.PoolManager(**options)
     if proxy:
         options.update({} if proxy[:5] == "socks" else {"proxy_ssl_context": context})
-        try:
-            manager = requests.adapters.HTTPAdapter().proxy_manager_for(proxy, **options)
-        except requests.exceptions.InvalidSchema as error:  # PySocks is not installed
-            raise ValidationError("the proxy in ALL_PROXY cannot be used: %s" % error) from None
+        manager = requests.adapters.HTTPAdapter().proxy_manager_for(proxy, **options)
     pool: Any = manager.connection_from_url(origin)
-    connection = type("Connection", (_Connection, pool.ConnectionCls), {})
-    pool.__class__ = type("Pool", (_Pool, type(pool)), {"ConnectionCls": connection})
-    pool.pool = _Idle()
-    pool.pool.size = size
-    is_forward = proxy[:4] == "http" and origin[:5] == "http:"  # else it is no proxy, or a tunnel
-    pool.prefix, pool.proxy_name = origin if is_forward else "", name
+    pool.ConnectionCls = type("Connection", (_Connection, pool.ConnectionCls), {})
+    pool.idle = collections.deque(maxlen=size)
+    pool._put_conn = pool.idle.append  # urllib3's answer calls it
+    pool.is_tunnel = pool.proxy and origin[:6] == "https:"
+    pool.prefix, pool.proxy_name = origin if pool.proxy and not pool.is_tunnel else "", name
     return pool
+
+
+def _idle_or_new(pool: Any) -> Any:
+    try:
+        conn = pool.idle.pop()
+    except IndexError:
+        return pool._new_conn()
+    is_old = time.monotonic() - conn.limits.waits_since > MAX_IDLE_S
+    is_dead = is_old or urllib3.util.connection.is_connection_dropped(conn)
+    return pool._new_conn() if is_dead else conn
+
+
+def _exchange(pool: Any, conn: Any, call: Any, limits: _Limits) -> Any:
+    """Send a request on a connection, and read the head of its answer."""
+    if conn.sock is None:
+        limits.connecting = True
+        limits.begin_wait(limits.connect)
+        conn.timeout = limits.left()
+        (pool._prepare_proxy if pool.is_tunnel else type(conn).connect)(conn)
+        limits.connecting = False
+        limits.begin_wait()
+    conn.timeout, body = limits.left(), call.body
+    if isinstance(body, bytes) and len(body) <= BLOCK_BYTES:
+        conn.small_body, body = body, None
+    target = url_parse.quote(pool.prefix + call.target, "!$%&'()*+,/:;=?@[]~")
+    headers = {**call.sent_headers, **({} if pool.is_tunnel else pool.proxy_headers)}
+    try:
+        conn.request(call.method, target, body, headers)
+    except OSError as error:
+        # A server may refuse a body before its end: what it says is read, not thrown away.
+        limits.reusable = False
+        if isinstance(error, socket.timeout):
+            raise
+    answer = super(urllib3.connection.HTTPConnection, conn).getresponse()
+    while 101 < answer.status < 200:  # early hints are passed over (RFC 9110, section 15.2)
+        answer.headers = None
+        answer.begin()
+    pairs: Any = answer.headers.items()
+    more = {"preload_content": False, "pool": pool, "connection": conn}
+    return urllib3.HTTPResponse(answer, pairs, answer.status, **more)
 
 
 def _socket_options() -> list[Any]:
@@ -2251,29 +2193,25 @@ def _socket_options() -> list[Any]:
     return [*alive, (tcp, socket.TCP_NODELAY, 1), (socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)]
 
 
-_PROXY_URL = (
-    r"(?i)(?:(?:https?|socks(?:4a?|5h?))://)?(?:[^\s/?#]*@)?"
-    r"((?:[\w.-]+|\[[\da-f:.]+\])(?::[1-6]?\d{1,4})?)/?"
-)
+_PROXY_URL = r"((https?|socks[45][ah]?)://)?([^\s/?#]*@)?(([\w.-]+|\[[\w:.]+])(:[1-6]?\d{1,4})?)/?"
 
 
 def _proxy_for(origin: str, proxies: Any = None) -> tuple[str, str]:
     """The proxy that requests chooses of `proxies`, or else of the environment: its URL and its
     host:port, or two empty texts."""
     if proxies is None:
-        names = {name.lower() for name in os.environ if _environ(name)}
-        has_settings = sys.platform in ("win32", "darwin")  # of the system
-        if not has_settings and not names & {"http_proxy", "https_proxy", "all_proxy"}:
+        is_set = any(_environ(n) for n in os.environ if re.fullmatch("(?i)(https?|all)_proxy", n))
+        if not is_set and sys.platform not in ("win32", "darwin"):  # which have settings
             return "", ""
         proxies = requests.utils.get_environ_proxies(origin, None)
     url = (requests.utils.select_proxy(origin, proxies) or "").strip()
-    found = re.fullmatch(_PROXY_URL, url)
+    found = re.fullmatch(_PROXY_URL, url, re.I)
     if url and not found:
         what = "%s_PROXY (or ALL_PROXY) names a proxy that cannot be used"
         advice = """It is no URL such as http://user:password@host:port or socks5://host:port; # / ?
             in a password are written %23 %2F %3F."""
         raise ValidationError(what % origin.partition(":")[0].upper(), advice=advice)
-    return url if "://" in url or not url else "http://" + url, found[1] if found else ""
+    return url if "://" in url or not url else "http://" + url, found[4] if found else ""
 
 
 def _environ(name: str) -> str | None:
@@ -2283,19 +2221,18 @@ def _environ(name: str) -> str | None:
 
 def _ssl_context(verify: Any) -> Any:
     """One context for all connections: the certificates are read once."""
-    try:
-        import ssl
-    except ImportError:
-        raise ValidationError("https:// needs a Python with the ssl module") from None
-    if isinstance(verify, ssl.SSLContext):
+    if getattr(urllib3.connection, "ssl", None) is None:
+        raise ValidationError("https:// needs a Python with the ssl module")
+    if hasattr(verify, "wrap_socket"):
         return verify
     context = urllib3.util.ssl_.create_urllib3_context(cert_reqs=0 if verify is False else None)
     if verify is False:
         return context
-    variables = "REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE", "SSL_CERT_FILE", "SSL_CERT_DIR"
-    is_given = verify not in (None, True)
-    name = "verify=" if is_given else next(filter(_environ, variables), "certifi")
-    path = os.fspath(verify) if is_given else _environ(name) or certifi.where()
+    name, path = "verify=", verify
+    if verify in (None, True):
+        variables = "REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE", "SSL_CERT_FILE", "SSL_CERT_DIR"
+        name = next(filter(_environ, variables), "certifi")
+        path = _environ(name) or certifi.where()
     try:
         context.load_verify_locations(**{"capath" if os.path.isdir(path) else "cafile": path})
     except (OSError, ValueError) as error:  # ssl.SSLError is an OSError
@@ -2324,19 +2261,16 @@ class _CallersSession:
         how = session.merge_environment_settings(url, {}, True, verify, None)
         how["verify"] = how["verify"] or how["verify"] is not False  # "" of a variable is not False
         proxy, limits.proxy = _proxy_for(call.origin, how["proxies"])
-        if proxy:  # without the white space around it
-            how["proxies"] = {call.origin.partition(":")[0]: proxy}
-        timeout = (min(limits.connect, limits.left()), limits.left())
+        how["proxies"][call.origin.partition(":")[0]] = proxy  # without white space around it
+        how["timeout"] = (min(limits.connect, limits.left()), limits.left())
         try:
-            answer = session.send(prepared, timeout=timeout, allow_redirects=False, **how)
-        except requests.HTTPError as error:  # of a hook such as raise_for_status()
-            if error.response is None:
-                raise
-            answer = error.response
-        except OSError:
+            answer = session.send(prepared, allow_redirects=False, **how)
+        except OSError as error:
             if isinstance(how["verify"], (str, os.PathLike)):
                 _ssl_context(how["verify"])  # says what is wrong with it
-            raise
+            answer = getattr(error, "response", None)  # a hook such as raise_for_status() raised it
+            if answer is None:
+                raise
         if getattr(answer, "_content_consumed", False):  # a hook has read it
             answer.raw = io.BytesIO(answer.content)
             answer.headers.pop("content-encoding", None)
@@ -2363,7 +2297,6 @@ class _Body:
     received = 0
     _rest = b""  # the head of a chunk as far as it has come
     _unzip: Any = None
-    _is_clean = True  # whether the connection stands at the end of this answer, once it has ended
 
     def __init__(self, raw: Any, limits: _Limits) -> None:
         self._raw, self._limits, limits.handled = raw, limits, None
@@ -2377,12 +2310,12 @@ class _Body:
         length = getattr(self._fp, "length", None)  # 0 after HEAD and 204, chunked or not
         self.ended = length == 0
         # urllib3 reads the header as a list, http.client does not; a mock's body is never chunked.
-        self._is_chunked = not self.ended and hasattr(self._fp, "chunked") and raw.chunked
+        self._is_chunked = self._socket is not None and raw.chunked
         self._left: Any = 0 if self._is_chunked else length  # of the chunk, or the body if known
-        header = (raw.headers.get("content-encoding") or "").lower()
-        codings = re.findall(r"gzip|deflate|\bbr\b|zstd|compress", header)  # others are none
-        self._is_zipped = bool(codings) and not self.ended
-        if codings not in ([], ["gzip"], ["deflate"]):
+        header = raw.headers.get("content-encoding") or ""
+        codings = re.findall(r"(?i)gzip|deflate|\bbr\b|zstd|compress", header)  # others are none
+        self._is_zipped = bool(codings)
+        if " ".join(codings).lower() not in ("", "gzip", "deflate"):
             raise APIResponseError("the answer is in a coding not asked for: %s" % codings)
 
     def read(self) -> bytes:
@@ -2391,14 +2324,7 @@ class _Body:
             data, self.unread = self.unread, b""
             return data
         try:
-            while True:
-                data = self._next()
-                is_whole = getattr(self._unzip, "eof", self._left is not None)  # if zipped
-                if not data and self._is_zipped and not is_whole:
-                    raise ValueError("cut short")
-                piece = self._inflate(data) if self._is_zipped else data
-                if piece or not data:
-                    return piece
+            return self._next()
         except OSError as error:
             error.__context__ = None  # of whoever reads here while he handles something else
             raise _wire_error(error, self._limits) from error
@@ -2410,14 +2336,13 @@ class _Body:
         """The first bytes, which read() will give again: six, so that a field's name is seen, or
         fewer at the end."""
         start = b""
-        while len(start) < 6:
-            try:
-                piece = self.read()
-            except APIResponseError:  # it comes again
-                break
-            if not piece:
-                break
-            start = (start + piece).lstrip(b"\xef\xbb\xbf \r\n\t")
+        try:
+            for piece in iter(self.read, b""):
+                start = (start + piece).lstrip(b"\xef\xbb\xbf \r\n\t")
+                if len(start) >= 6:
+                    break
+        except APIResponseError:
+            pass  # it comes again
         self.unread = start
         return start
 
@@ -2433,43 +2358,44 @@ class _Body:
         return b"".join(_at_most(limit or MAX_BODY_BYTES, self.pieces()))
 
     def _next(self) -> bytes:
-        """The next bytes out of the transfer coding; b'' at the end."""
+        """The next bytes out of their codings; b'' at the end, ValueError where they are cut."""
         most = 1 << 13 if self._is_zipped else BLOCK_BYTES  # zipped bytes may grow a thousandfold
         while not self.ended:
-            if self._left is not None and self._left < 0:
-                raise ValueError("no size of a chunk")
-            data: bytes = self._receive(most)
+            data: bytes = b"" if self._left == -1 else self._receive(most)
             self.received += len(data)
-            if not data and self._left is not None:
+            # http.client takes a head that was cut for a whole one: nothing would follow it.
+            if not data and (self._left is not None or self._socket and not self.received):
                 raise ValueError("cut short")
             if self._is_chunked:
                 data = self._undo_chunks(data)
             elif self._left is None:  # the end of the connection is that of the body
                 self.ended = not data
-                # Of a caller's session: http.client takes a head that was cut for a whole one.
-                if not (data or self.received or self._limits.alive) and self._socket is not None:
-                    raise ValueError("cut short")
             else:
                 data, self._left = data[: self._left], self._left - len(data)
                 self.ended = self._left <= 0
+            if self._is_zipped:
+                data = self._inflate(data)
             if data:
                 return data
+        if not getattr(self._unzip, "eof", True):
+            raise ValueError("cut short")
         return b""
 
     def _undo_chunks(self, data: bytes) -> bytes:
         """RFC 9112, section 7.1. `_left` is what the chunk still has to come, with its line end."""
-        data, at, size = self._rest + data, self._left, 1
-        out, head, last_size = [data[: max(at - 2, 0)]], b"?", -1  # no head begins so
+        data, at, head, size = self._rest + data, self._left, b"?", 1  # no head begins so
+        out = [data[: max(at - 2, 0)]]
         while at < len(data) and size > 0:
-            if data.startswith(head, at):  # as most chunks, it is as long as the one before
-                start, size = at + len(head), last_size
-            else:
-                start = data.find(b"\n", at) + 1
-                if not start:
+            if not data.startswith(head, at):  # else it is as long as the one before
+                end = data.find(b"\n", at) + 1
+                if not end:
                     break
-                head = data[at:start]
-                digits = re.match(rb"[ \t]*[\da-fA-F]+(?=\s*(;|$))", head)
-                size = last_size = int(digits[0], 16) if digits else -1
+                head = data[at:end]
+                try:
+                    size = int(head.partition(b";")[0], 16)
+                except ValueError:
+                    size = -1
+            start = at + len(head)
             at = start + size
             out.append(data[start:at])
             at += 2  # the end of its line
@@ -2477,41 +2403,36 @@ class _Body:
         if size < 0 or len(self._rest) > 65536:
             self._left = -1  # what has come is returned, then it is an error
         if not size:  # the last chunk; behind it trailers, if any, and an empty line
-            self.ended, self._is_clean = True, b"\n\r\n" in data[start - 1 :]
+            self.ended, self._limits.reusable = True, b"\n\r\n" in data[start - 1 :]
         return b"".join(out)
 
     def _inflate(self, data: bytes) -> bytes:
         """Undo gzip (one member or several) or deflate (with its zlib header or without)."""
-        out = b""
-        while data:
-            if self._unzip is not None and self._unzip.eof and data[0] != 31:
-                break  # what follows is no other member of a gzip file
-            if self._unzip is None or self._unzip.eof:
+        out, unzip = b"", self._unzip
+        while data and (unzip is None or not unzip.eof or data[0] == 31):  # 31 begins a member
+            if unzip is None or unzip.eof:
                 has_header = data[0] & 15 in (8, 15)  # of zlib, of gzip
-                self._unzip = zlib.decompressobj(47 if has_header else -15)  # 47: either
-            out += self._unzip.decompress(data)
-            data = self._unzip.unused_data.lstrip(b"\0")  # pads members
+                unzip = self._unzip = zlib.decompressobj(47 if has_header else -15)  # 47: either
+            out += unzip.decompress(data)
+            data = unzip.unused_data.lstrip(b"\0")  # pads members
         return out
 
     def release(self) -> None:
         """Give the connection back to its pool if it stands at the end of this answer, else end
         it."""
-        if not (self.ended and self._is_clean) or self._limits.send_error:
+        if not (self.ended and self._limits.reusable):
             return self.close()
         self._fp.close()
         getattr(self._raw, "release_conn", self._fp.close)()
 
     def close(self) -> None:
         """End the connection now; a reader in another thread wakes up. Safe in a finalizer."""
-        try:
-            self._shutdown(self._socket, 2)
-        except (OSError, TypeError):
-            pass  # it is down already, or no socket
-        self.ended, self._is_clean = True, False
-        try:
-            self._raw.close()
-        except (OSError, RuntimeError, AttributeError, ValueError):
-            pass  # another thread reads it, and sees the end now
+        self.ended, self._limits.reusable = True, False
+        for end in (lambda: self._shutdown(self._socket, 2), self._raw.close):
+            try:
+                end()
+            except (OSError, RuntimeError, AttributeError, ValueError, TypeError):
+                pass  # it is down already, or no socket; or another thread reads it and wakes up
 
 
 # What is raised and said where the same would happen again; so it is with certificates.
@@ -2519,7 +2440,7 @@ _HOPELESS = "failed: 407|LineTooLong|HTTPException|more than 100 headers"
 
 
 def _wire_error(error: Any, limits: _Limits) -> OpenAIError:
-    """The error of ours for what urllib3, requests, the socket or the TLS layer raised."""
+    """The error of ours for what the socket, TLS, http.client, urllib3 or requests raised."""
     if isinstance(error, ValidationError):
         return error
     names, plain, last, is_argument = "", None, error, isinstance(error, ValueError)
@@ -2533,23 +2454,22 @@ def _wire_error(error: Any, limits: _Limits) -> OpenAIError:
     said = re.sub(r"//\S*@", "//", said)  # a proxy's password
     is_cert, is_late = "CERT" in (names + said).upper(), "imeout" in names
     is_connecting = limits.connecting or "ConnectTimeout" in names
+    cls: type[OpenAIError] = APITimeoutError if is_late else APIConnectionError
     again = not is_cert and not re.search(_HOPELESS, names + said)
     what = "the connection to %s failed: %s" % (limits.host, said)
     advice = "Check base_url= (http or https, host, port), a proxy on the way, and the server."
-    cls: type[OpenAIError] = APITimeoutError if is_late else APIConnectionError
     if time.monotonic() >= limits.ends_at:
         cls, is_late = APITimeoutError, False
         what, advice = "the deadline has passed", "Raise deadline=, or ask for less."
-    elif is_argument:
-        cls, what, again = ValidationError, "the request cannot be sent: " + said, False
     elif is_cert:
         advice = "If the certificate is your own server's, pass verify='path/to/it.pem'."
+    elif is_argument:
+        cls, what, again = ValidationError, "the request cannot be sent: " + said, False
     elif is_late:
         patience = limits.connect if is_connecting else limits.read
         what = "no answer from %s in %.3g s" % (limits.host, patience)
         advice = "Raise timeout=, or check base_url= and a proxy on the way."
-    what += " (while the body was being sent)" if limits.send_error else ""
-    what += ", through the proxy " + limits.proxy if limits.proxy else ""
+    what += limits.proxy and ", through the proxy " + limits.proxy
     may_be_done = is_late and not is_connecting
     problem = cls(what, advice=advice, _transient=again, _may_be_done=may_be_done)
     problem.__cause__ = plain
@@ -2776,9 +2696,7 @@ class _Answer:
         if kind == "bytes":
             if self.call.path == "/audio/speech" and not self.is_media(content):
                 self.parse_as("object", content)  # raises the error in it, if there is one
-            binary = Binary(content)
-            binary.response = self.response
-            return binary
+            return Binary(content)
         if kind == "text":
             return content.decode("utf-8", "replace")
         if kind == "transcript" and self.is_media(content):
@@ -2792,7 +2710,7 @@ class _Answer:
         is_list = kind == "page" or kind == "json" and isinstance(data.get("data"), list)
         result = (Page if is_list else Transcript if kind == "transcript" else Result)(data)
         result._response = self.response
-        if self.call.read == "page":
+        if self.call.read == "page" or self.call.method == "GET" and data.get("has_more"):
             result._fetch = self._next_page
         return result
 
@@ -2813,6 +2731,13 @@ class _Answer:
             raise problem
         if not isinstance(data, (Result, list)) and call.read != "auto":
             raise APIResponseError("the answer is no JSON object but %r" % (data,))
+
+    def put_together(self, content: bytes) -> bytes:
+        """The whole answer of a server that streams though it was not asked to."""
+        self.body.unread, so_far = content, _Accumulator(self)
+        collections.deque(_chunks(self, so_far), 0)
+        rest = {"object": "chat.completion", "choices": so_far.choices, "usage": so_far.usage}
+        return json.dumps({**so_far.first, **rest}).encode()
 
     def _next_page(self, cursor: str) -> Any:
         """Ask for another page of a list."""
@@ -2903,13 +2828,14 @@ class _Exchange(_Answer):
             raw = self.client._transport.send(call, self.limits)
         except _FromCaller as error:
             raise error.__context__ from None  # type: ignore[misc]
-        except (OSError, ValueError, urllib3.exceptions.HTTPError) as error:
+        except (
+            OSError, ValueError, urllib3.exceptions.HTTPError, urllib3.connection.HTTPException
+        ) as error:  # fmt: skip
             # In no variable of this frame: an error that its own frame knows is a cycle.
             raise _wire_error(error, self.limits)  # noqa: B904
         self.body = _Body(raw, self.limits)
         url = call.origin + call.target.split("?")[0]
         self.response = Response(raw.status, raw.headers, call.method, url)
-        self.response.retries_taken = call.attempts - 1
         self.sent_bytes += len(call.body or b"")
         call.owner._stats.headers = raw.headers
         return str(raw.headers.get("location") or "") if 300 <= raw.status < 400 else ""
@@ -2983,7 +2909,7 @@ class _Exchange(_Answer):
     def forget(self) -> None:
         """In a forked child: connection, slot and permit are the parent's."""
         self._ended.acquire(False)
-        self.body.ended, self.body._is_clean = True, False  # to close it may wait for a lock
+        self.body.ended, self.limits.reusable = True, False  # to close it may wait for a lock
 
 
 # What an exchange gives its caller.
@@ -2993,19 +2919,21 @@ def _read_answer(exchange: _Exchange) -> Any:
     call, kind = exchange.call, exchange.kind()
     if call.raw == "with_streaming_response" or call.raw and kind == "stream":
         call.handed_over = True
-        return exchange.response._reading(exchange, is_owner=True)
+        return exchange.response._reading(exchange)
     if kind == "stream":
         return exchange.open_stream()
     if kind == "bytes" and (call.to is not None or call.progress):
         return _download(exchange)
     content = exchange.body.read_all()
+    if call.needs_choice and re.match(rb"\s*(data|event|id|retry)?:", content):
+        content = exchange.put_together(content)
     result = exchange.parse_as(kind, content)
     if isinstance(result, Result):
         call.usage = result.get("usage")
         if call.cache_key:
             exchange.client._remember(call, content)
     if call.raw:
-        result = exchange.response._reading(exchange, is_owner=False)
+        result = exchange.response._reading(exchange)
         result._content = content
     return result
 
@@ -3214,8 +3142,6 @@ class OpenAIMini(_Closing):
 
     def _run(self, call: _Call) -> Any:
         """What the call returns, from this client or, where it cannot, from a fallback."""
-        if _thread.get_ident() in _importing:
-            raise OpenAIError("a signal's handler called in the midst of the first import")
         call.owner, ways = self, [self._perform, *self._fallbacks]
         self._stats.add(calls={"requests": 1})
         try:
@@ -3538,14 +3464,15 @@ _OFFICIAL_VERBS = ("get", "post", "put", "patch", "delete")
 
 def AzureOpenAI(
     *, azure_endpoint: str | None = None, azure_deployment: str | None = None, api_key: Any = None,
-    azure_ad_token_provider: Any = None, api_version: str | None = None, **options: Any,
+    azure_ad_token: str | None = None, azure_ad_token_provider: Any = None,
+    api_version: str | None = None, **options: Any,
 ) -> OpenAIMini:  # fmt: skip
     """A client of an Azure deployment. Else AZURE_OPENAI_ENDPOINT, AZURE_OPENAI_API_KEY,
     AZURE_OPENAI_AD_TOKEN and OPENAI_API_VERSION are read."""
     version = api_version or _environ("OPENAI_API_VERSION")
     endpoint = azure_endpoint or _environ("AZURE_OPENAI_ENDPOINT") or options.get("base_url")
     key = azure_ad_token_provider or api_key or _environ("AZURE_OPENAI_API_KEY")
-    token = _environ("AZURE_OPENAI_AD_TOKEN")
+    token = azure_ad_token or _environ("AZURE_OPENAI_AD_TOKEN")
     if not (version and endpoint and (key or token)):  # OPENAI_API_KEY is nothing for Azure
         what = "azure_endpoint=, api_version= and api_key= (AZURE_OPENAI_API_KEY)"
         raise ValidationError("Azure needs " + what)
@@ -3821,7 +3748,9 @@ def _with_parsed(read: Any, result: Any) -> Any:
         # What does not begin as JSON may have it in a Markdown fence.
         text = re.sub(r'^(?!\s*[{["]).*?```\w*\s(.*)```.*', r"\1", text, flags=re.DOTALL)
         try:  # no text, and not cut: a refusal
-            holder._parsed = result._parsed = read(text) if text or is_cut else None
+            value = read(text) if text or is_cut else None
+            for one in (holder, result):  # attributes, not keys: they are no part of the JSON
+                vars(one).update(parsed=value, output_parsed=value)
         except (APIResponseError, ValueError) as error:  # pydantic's errors are ValueErrors
             what = "is cut at max_tokens" if is_cut else "does not fit the schema"
             what = "the answer %s (%s)" % (what, _plain(str(error), 200))
@@ -4024,14 +3953,11 @@ def _read_as(url: str, verb: str, given: dict[str, Any]) -> str:
 
 def _resolve(path: tuple[str, ...], args: tuple[Any, ...], given: dict[str, Any]) -> _Call:
     """The call that `client.<path>(*args, **given)` stands for."""
-    file = given.get("file")
-    if isinstance(file, str):
+    if isinstance(given.get("file"), str):
         raise ValidationError("file= is a str: give a pathlib.Path, an open binary file or bytes")
-    if isinstance(file, tuple) and [part for part in file[1:2] if isinstance(part, str)]:
-        given["file"] = (file[0], file[1].encode(), *file[2:])  # a text in it is the content
     method, template = _template(path)
-    then = _result_of(path, given)
-    read, url = _read_as(template, path[-1], given), _filled(path, template, args, given)
+    then, read = _result_of(path, given), _read_as(template, path[-1], given)
+    url = _filled(path, template, args, given)
     call = _Call(method, url, read, given, admin=path[0] == "admin", then=then)
     betas, key = given.pop("betas", ()), given.pop("idempotency_key", None)  # go as headers
     beta = ",".join(betas) or _BETA.get(path[0]) or _BETA.get(".".join(path[:2]))
@@ -4077,11 +4003,10 @@ def _with_numbers(result: Any) -> Any:
 
 
 def _as_list(value: Any) -> Any:
-    """A generator, set or view as a list, as the official package takes them; all else as it is."""
-    if hasattr(value, "tolist"):  # of numpy or pandas
-        return value.tolist()
-    is_one = hasattr(value, "__getitem__") or hasattr(value, "model_dump") or _is_file(value)
-    return list(value) if hasattr(value, "__iter__") and not is_one else value
+    """A generator, set, column or the like as a list, as the official package takes them."""
+    is_one = isinstance(value, str) or hasattr(value, "keys") or hasattr(value, "model_dump")
+    is_many = hasattr(value, "__iter__") and not is_one and not _is_file(value)
+    return list(value) if is_many else value
 
 
 def _unknown_name(where: str, name: str, known: Iterable[str]) -> AttributeError:
@@ -4154,38 +4079,34 @@ def __getattr__(name: str) -> Any:
 def _echo_chat(asked: dict[str, Any]) -> Any:
     """The last user message, whole or as the bytes of an event stream; a schema's least answer."""
     users = [m.get("content") for m in _dicts(asked.get("messages")) if m.get("role") == "user"]
-    text = _text_of(["", *users][-1]) or ""
+    text, holder = _text_of(["", *users][-1]) or "", "delta" if asked.get("stream") else "message"
     schema = (asked.get("response_format") or {}).get("json_schema", {}).get("schema")
     if schema:
-        text = json.dumps(_echo_by_schema(schema, schema.get("$defs", {})))
-    holder = "delta" if asked.get("stream") else "message"
+        text = json.dumps(_echo_by_schema(schema))
     pieces = re.split("(?= )", text) if holder == "delta" else [text]
-    made: list[Any] = [{holder: {"role": "assistant", "content": piece}} for piece in pieces]
-    made[-1]["finish_reason"] = "stop"
-    answers: list[Any] = [{"choices": [{"index": 0, **choice}]} for choice in made]
-    answers[-1]["usage"] = {"prompt_tokens": 1, "completion_tokens": 1, "total_tokens": 2}
+    choices = [{"index": 0, holder: {"role": "assistant", "content": one}} for one in pieces]
+    choices[-1]["finish_reason"] = "stop"
+    usage = {"prompt_tokens": 1, "completion_tokens": 1, "total_tokens": 2}
+    answers = [{"choices": [choice], "usage": usage} for choice in choices]
     lines = map("data: {}\n\n".format, [*map(json.dumps, answers), "[DONE]"])
     return answers[0] if holder == "message" else "".join(lines).encode()
 
 
-def _echo_by_schema(schema: dict[str, Any], named: dict[str, Any]) -> Any:
-    """The least that a JSON schema allows, where it has no limits."""
-    schema = named.get(schema.get("$ref", "").split("/")[-1], schema)
-    properties = schema.get("properties", {}).items()
-    least: dict[str, Any] = {"integer": 0, "number": 0.0, "boolean": False, "array": []}
-    least["object"] = {name: _echo_by_schema(one, named) for name, one in properties}
-    return schema["enum"][0] if "enum" in schema else least.get(schema.get("type", ""), "echo")
+def _echo_by_schema(schema: dict[str, Any]) -> Any:
+    """The least that a plain JSON schema allows: no references, no limits."""
+    if "properties" in schema:
+        return {name: _echo_by_schema(one) for name, one in schema["properties"].items()}
+    least = {"integer": 0, "number": 0.0, "boolean": False, "array": []}
+    return schema.get("enum", [least.get(schema.get("type", ""), "echo")])[0]
 
 
 def _echo_embeddings(asked: dict[str, Any]) -> Any:
-    """Unit vectors, the same for the same text."""
-    inputs = asked["input"]
-    data: list[Any] = []
-    for one in [inputs] if isinstance(inputs, str) or isinstance(inputs[0], int) else inputs:
-        source = random.Random(json.dumps(one))  # noqa: S311  # nosec B311
-        vector = [source.random() - 0.5 for _ in range(32)]
-        length = sum(number * number for number in vector) ** 0.5
-        data.append({"index": len(data), "embedding": [number / length for number in vector]})
+    """Unit vectors, the same for the same text: each of 32 bits is a direction."""
+    inputs: Any = asked.get("input")
+    is_many = isinstance(inputs, list) and not any(isinstance(one, int) for one in inputs)
+    hashes = [zlib.crc32(json.dumps(one).encode()) for one in (inputs if is_many else [inputs])]
+    vectors = [[(2 * (bits >> n & 1) - 1) / 32**0.5 for n in range(32)] for bits in hashes]
+    data = [{"index": index, "embedding": vector} for index, vector in enumerate(vectors)]
     return {"object": "list", "data": data}
 
 
@@ -4209,10 +4130,7 @@ class _Echo:
         asked = json.loads(call.body) if is_json else {}
         usual = {"echo": asked, "text": "echo"}  # what else is asked, transcriptions too
         answer = _ECHO_ANSWERS.get(call.target.split("?")[0].split("/")[-1], usual)
-        try:
-            answer = answer(asked) if callable(answer) else answer
-        except (AttributeError, LookupError, TypeError) as error:
-            raise ValidationError("this cannot be echoed: %r" % error) from None
+        answer = answer(asked) if callable(answer) else answer
         kind = "text/event-stream" if asked.get("stream") else "application/octet-stream"
         if isinstance(answer, dict):
             answer = {"id": "echo", "created": 0, "model": asked.get("model"), **answer}
@@ -4306,45 +4224,45 @@ def _run_command(asked: Any) -> int:
     method, _, shown = _COMMANDS[command]
     client = OpenAIMini(base_url=asked.base_url, debug=asked.verbose)
     words, options = _arguments(command, asked)
-    if command == "chat" and not (asked.no_stream or asked.json or asked.schema):
-        stream = client.stream_chat(*words, **options)
-        try:
-            _print((chunk.content for chunk in stream), end="")
-        finally:
-            _print([""], end="" if stream.content.endswith("\n") else "\n")
-        return _check_end(stream)
-    answer = result = getattr(client, method)(*words, **options)
-    sys.stderr.write("\x1b[K" if "progress" in options else "")  # wipes the progress bar
-    if "to" in options:  # the result is only a count
-        result = options["to"] if isinstance(options["to"], str) else b""
+    is_stream = command == "chat" and not (asked.no_stream or asked.json or asked.schema)
+    result = getattr(client, "stream_chat" if is_stream else method)(*words, **options)
+    sys.stderr.write("\x1b[K" if "progress" in options else "")  # wipes the progress
+    if is_stream:
+        _print_stream(result)
+    elif "to" in options:  # the result is only a count; what went to stdout is flushed
+        _print([options["to"] if isinstance(options["to"], str) else b""])
     elif shown == "save" and not asked.json:
-        result = result.save(asked.output or ".")
+        _print(result.save(asked.output or "."))
     elif shown and not asked.json:
-        result = getattr(result, shown) or ""  # as of a refusal
-    is_many = isinstance(result, Stream) or isinstance(result, list) and not asked.json
-    _print(result if is_many else [result])
+        _print([getattr(result, shown) or ""])  # "": of a refusal
+    else:
+        is_many = isinstance(result, Stream) or isinstance(result, list) and not asked.json
+        _print(result if is_many else [result])
     if command == "chat" and not asked.json:
-        return _check_end(answer)
+        _check_whole(result)
     return int(command == "health" and not result["ok"])
 
 
-def _check_end(answer: Any) -> int:
-    """The exit code of a chat; 1, and why on stderr, where its text is not whole."""
-    reason, text = answer.finish_reason, answer.content
-    if text and reason not in ("length", "content_filter"):
-        return 0
-    why = answer.message.get("refusal") or "finish_reason is %s" % reason
-    print("openai-mini: the answer is not whole: " + _plain(str(why)), file=sys.stderr)
-    return 1
+def _print_stream(stream: Any) -> None:
+    try:
+        _print((chunk.content for chunk in stream), end="")
+    finally:
+        _print([""], end="" if stream.content.endswith("\n") else "\n")
+
+
+def _check_whole(answer: Any) -> None:
+    if not answer.content or answer.finish_reason in ("length", "content_filter"):
+        why = answer.message.get("refusal") or "finish_reason is %s" % answer.finish_reason
+        raise APIResponseError("the answer is not whole: %s" % why)
 
 
 def _arguments(command: str, asked: Any) -> tuple[list[Any], dict[str, Any]]:
     """The positional and the keyword arguments of a command's method."""
     (_, needs, shown), words, options = _COMMANDS[command], asked.words, dict(asked.param or ())
     if command == "request":
-        body = _json_object(words.pop()) if len(words) == 3 else {}
-        has_query = {"GET", "DELETE"} & {*map(str.upper, words)}
-        options = {"params" if has_query else "json": {**body, **options} or None}
+        body = {**(_json_object(words.pop()) if len(words) == 3 else {}), **options}
+        is_query = bool(words) and words[0].upper() in ("GET", "DELETE")
+        options = {"params" if is_query else "json": body or None}
     elif needs == "TEXT":
         words = [_text(words)]
     elif needs == "FILE" and (words == ["-"] or not (words or sys.stdin.isatty())):
@@ -4353,15 +4271,13 @@ def _arguments(command: str, asked: Any) -> tuple[list[Any], dict[str, Any]]:
         raise ValidationError("%s takes %s; see --help" % (command, needs or "no words"))
     if command == "chat":
         words = [_conversation(words[0], asked)]
+        options = {**options, "schema": asked.schema} if asked.schema else options
     elif asked.system or asked.attach or asked.schema:
         raise ValidationError("-s, -a and --schema are for chat, not for " + command)
-    if asked.schema:
-        options["schema"] = asked.schema
     if "." in shown:
         options["to"] = asked.output or (shown if sys.stdout.isatty() else sys.stdout.buffer)
     if ("." in shown or command == "upload") and sys.stderr.isatty():
-        began_at = time.monotonic()
-        options["progress"] = lambda done, total: _show_progress(began_at, done, total)
+        options["progress"] = _show_progress
     return words, options
 
 
@@ -4394,21 +4310,14 @@ def _json_object(given: str) -> dict[str, Any]:
     return {**json.loads(given if given[:1] == "{" else _read(given))}
 
 
-# As argparse names them to the user.
-_key_value.__name__, _json_object.__name__ = "KEY=VALUE", "JSON object"
-
-
 def _read(name: str) -> str:
     """A text in UTF-8, or in UTF-16 with its byte order mark; `-` is standard input."""
     with sys.stdin.buffer if name == "-" else open(name, "rb") as file:
         content = file.read()
-    is_utf16 = content[:2] in (b"\xff\xfe", b"\xfe\xff")
-    try:
-        text = content.decode("utf-16" if is_utf16 else "utf-8-sig")
-    except UnicodeDecodeError:
-        text = "\0"  # which no text has; a damaged one would be billed
-    if "\0" in text:
-        raise ValidationError("the file or standard input is no text in UTF-8 or marked UTF-16")
+    marks = (b"\xff\xfe", b"\xfe\xff")
+    text = content.decode("utf-16" if content.startswith(marks) else "utf-8-sig")
+    if "\0" in text:  # no text has it: a damaged one would be billed
+        raise ValidationError("what is read is no text in UTF-8 or marked UTF-16")
     return text
 
 
@@ -4435,28 +4344,22 @@ def _stdin_is_silent() -> bool:
 def _print(items: Iterable[Any], end: str = "\n") -> None:
     """Write text as it is, bytes too, all else as JSON; to a terminal nothing that could command
     it, or turn the order of its text."""
-    encoding, on_terminal = sys.stdout.encoding or "utf-8", sys.stdout.isatty()
+    encoding = sys.stdout.encoding
     for item in items:
         if not isinstance(item, (str, bytes)):
             item = json.dumps(item, ensure_ascii="utf" not in encoding.lower())
-        if on_terminal:
-            text = item if isinstance(item, str) else item.decode("utf-8", "replace")
-            item = re.sub("[\0-\x08\x0b-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069]", "?", text)
         data = item if isinstance(item, bytes) else (item + end).encode(encoding, "replace")
-        if hasattr(sys.stdout, "buffer"):
-            sys.stdout.buffer.write(data)
-        else:  # a program's own, such as a StringIO
-            sys.stdout.write(data.decode(encoding, "replace"))
+        if sys.stdout.isatty():
+            text = data.decode(encoding, "replace")
+            text = re.sub("[\0-\x08\x0b-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069]", "?", text)
+            data = text.encode(encoding, "replace")
+        sys.stdout.buffer.write(data)
         sys.stdout.flush()
 
 
-def _show_progress(began_at: float, done: int, total: int | None) -> None:
-    """Size, rate, share and time left, in a line that the next output overwrites."""
-    rate = (done + 1) / (time.monotonic() - began_at + 1e-3)
-    text = "%.1f MB, %.1f MB/s" % (done / 1e6, rate / 1e6)
-    if total:
-        text += " [%-20s] %d %%" % ("#" * (20 * done // total), 100 * done // total)
-        text += ", %d:%02d left" % divmod((total - done) / rate, 60)
+def _show_progress(done: int, total: int | None) -> None:
+    """The share or the size, in a line that the next output overwrites."""
+    text = "%d %%" % (100 * done // total) if total else "%.1f MB" % (done / 1e6)
     sys.stderr.write(text + "\x1b[K\r")
 
 
