@@ -57,9 +57,16 @@ class _Late:
         globals()[self._alias] = self
 
     def __getattr__(self, attribute: str) -> Any:
-        __import__(self._name)
+        _importing.append(_thread.get_ident())
+        try:
+            __import__(self._name)
+        finally:
+            _importing.remove(_thread.get_ident())
         module = globals()[self._alias] = sys.modules[self._name]
         return getattr(module, attribute)
+
+
+_importing: list[int] = []  # the threads amid an import: a call in a signal's handler is refused
 
 
 # isort: off
@@ -225,6 +232,7 @@ _STATUSES: dict[int, tuple[type[APIError], str, str]] = {  # class, what happene
     404: (NotFoundError, "not found", "Check base_url= and the path."),
     407: (APIStatusError, "the proxy wants another user or password", "Check HTTPS_PROXY."),
     409: (ConflictError, "conflict", "Read the object again before you change it."),
+    413: (APIStatusError, "the request is too large", "Send less at once."),
     422: (UnprocessableEntityError, "the request was refused", ""),
     429: (RateLimitError, "rate limit reached", "Try again later, or lower requests_per_minute=."),
     500: (InternalServerError, "the server failed", "Try again later."),
@@ -1161,11 +1169,7 @@ class Response(_Readable, _Closing):
         """The same answer with its body, which `exchange` reads."""
         answer = Response(self.status_code, self.headers, self.method, self.url)
         answer._exchange, answer._content, answer._is_owner = exchange, None, True
-        _renew_after_fork(answer)
         return answer
-
-    def _renew(self) -> None:
-        self._exchange.forget()  # in a child it is the parent's
 
     request_id = property(lambda self: self.headers.get("x-request-id"))
 
@@ -1821,7 +1825,6 @@ class Stream(_Closing):
     """
 
     _closed = False
-    _first: Any = ()  # an iterator of the first chunk
     usage = property(lambda self: self._so_far.usage, doc="The last that is not all zero.")
     choices = property(lambda self: self._so_far.choices, doc="Each as far as it has come.")
     message = property(lambda self: self._so_far.message, doc="That of choice 0, to be sent back.")
@@ -1833,7 +1836,6 @@ class Stream(_Closing):
         self._exchange, self._so_far = exchange, _Accumulator(exchange)
         self.response = exchange.response._reading(exchange)
         self._chunks: Iterator[Result] = _chunks(exchange, self._so_far)
-        _renew_after_fork(self)
 
     __iter__ = _Closing.__enter__
 
@@ -1856,8 +1858,7 @@ class Stream(_Closing):
 
     def _begin(self) -> None:
         """Wait for the first chunk: up to here the call may be tried again."""
-        self._first = iter([*itertools.islice(self._chunks, 1)])
-        self._chunks = itertools.chain(self._first, self._chunks)
+        self._chunks = itertools.chain([*itertools.islice(self._chunks, 1)], self._chunks)
 
     @property
     def stats(self) -> dict[str, Any]:
@@ -1879,11 +1880,6 @@ class Stream(_Closing):
         self._exchange.end(None, abandoned=True, stream=self)
 
     __del__ = close
-
-    def _renew(self) -> None:
-        """In a child: what has not come is the parent's, so that here the stream breaks off."""
-        self._exchange.forget()
-        self._chunks = itertools.chain(self._first, _chunks(self._exchange, self._so_far))
 
 
 # ------------------------------------------------------------------------------------------------
@@ -2028,7 +2024,7 @@ class _Limits:
 
     # Whether the connection is being made, whether it is a new one or has begun to answer, and
     # whether it can take another call afterwards.
-    connecting = alive = False
+    connecting = alive = at_end = False
     reusable = True
     proxy = ""  # host:port of a proxy on the way
     sock: Any = None  # what is waited at
@@ -2037,6 +2033,7 @@ class _Limits:
         self.connect, self.read = min(connect or MAX_WAIT_S, MAX_WAIT_S), read or float("inf")
         self.ends_at, self.host = ends_at, host  # the latter with its port, as errors name it
         self.handled = sys.exc_info()[1]  # by the caller: no cause of what happens in here
+        self.process = os.getpid()
         self.begin_wait()
 
     def begin_wait(self, patience: float = 0.0) -> None:
@@ -2062,7 +2059,7 @@ class _Limits:
         """Read from the socket, once, as its buffered reader asks for it."""
         self.limit()
         count = self.sock.recv_into(buffer)
-        self.alive = self.alive or count > 0
+        self.alive, self.at_end = self.alive or count > 0, not count
         return count
 
 
@@ -2074,8 +2071,8 @@ class _Connection:
     sock: Any
 
     def send(self, data: Any) -> None:
-        limits, data = self.limits, memoryview(data + self.small_body)
-        limits.sock, self.small_body = self.sock, b""
+        limits, data = self.limits, data + self.small_body if self.small_body else data
+        limits.sock, self.small_body, data = self.sock, b"", memoryview(data)
         for start in range(0, len(data), BLOCK_BYTES):  # each block renews the time
             limits.begin_wait(limits.connect if limits.connecting else 0.0)
             limits.limit()
@@ -2105,7 +2102,10 @@ class _Pools:
         self._lock = _thread.RLock()  # guards the making of pools: each is made once
         self._pools: dict[Any, Any] = {}  # by (origin, verify)
 
-    close = _renew
+    def close(self) -> None:
+        for pool in [*self._pools.values()]:
+            pool.idle.clear()  # an answer that is still read may refer to it
+        self._renew()
 
     def send(self, call: Any, limits: _Limits) -> Any:
         """Send, and return urllib3's answer with its head read and its body unread. A pooled
@@ -2136,7 +2136,10 @@ def _new_pool(origin: str, verify: Any, size: int) -> Any:
     manager: Any = urllib3.PoolManager(**options)
     if proxy:
         options.update({} if proxy[:5] == "socks" else {"proxy_ssl_context": context})
-        manager = requests.adapters.HTTPAdapter().proxy_manager_for(proxy, **options)
+        try:
+            manager = requests.adapters.HTTPAdapter().proxy_manager_for(proxy, **options)
+        except requests.exceptions.InvalidSchema as error:  # PySocks is not installed
+            raise ValidationError("the proxy in ALL_PROXY cannot be used: %s" % error) from None
     pool: Any = manager.connection_from_url(origin)
     pool.ConnectionCls = type("Connection", (_Connection, pool.ConnectionCls), {})
     pool.idle = collections.deque(maxlen=size)
@@ -2168,7 +2171,7 @@ def _exchange(pool: Any, conn: Any, call: Any, limits: _Limits) -> Any:
     conn.timeout, body = limits.left(), call.body
     if isinstance(body, bytes) and len(body) <= BLOCK_BYTES:
         conn.small_body, body = body, None
-    target = url_parse.quote(pool.prefix + call.target, "!$%&'()*+,/:;=?@[]~")
+    target = pool.prefix + url_parse.quote(call.target, "!$%&'()*+,/:;=?@~")
     headers = {**call.sent_headers, **({} if pool.is_tunnel else pool.proxy_headers)}
     try:
         conn.request(call.method, target, body, headers)
@@ -2181,6 +2184,8 @@ def _exchange(pool: Any, conn: Any, call: Any, limits: _Limits) -> Any:
     while 101 < answer.status < 200:  # early hints are passed over (RFC 9110, section 15.2)
         answer.headers = None
         answer.begin()
+    if limits.at_end:  # http.client takes a head that is cut for a whole one
+        raise ConnectionResetError("the answer ended in its head")
     pairs: Any = answer.headers.items()
     more = {"preload_content": False, "pool": pool, "connection": conn}
     return urllib3.HTTPResponse(answer, pairs, answer.status, **more)
@@ -2254,7 +2259,7 @@ class _CallersSession:
         auth = (lambda sent: sent) if has_key else None
         asked = requests.Request(call.method, url, call.sent_headers, None, call.body, auth=auth)
         prepared = session.prepare_request(asked)
-        call.added_headers = prepared.headers
+        call.added_headers, limits.alive, limits.reusable = prepared.headers, False, True
         verify = session.verify if call.verify is None else call.verify
         if hasattr(verify, "wrap_socket"):
             raise ValidationError("verify= is a context: with session=, mount an adapter for it")
@@ -2361,10 +2366,13 @@ class _Body:
         """The next bytes out of their codings; b'' at the end, ValueError where they are cut."""
         most = 1 << 13 if self._is_zipped else BLOCK_BYTES  # zipped bytes may grow a thousandfold
         while not self.ended:
+            if self._limits.process != os.getpid():  # a lock of the reader may be held for ever
+                raise ConnectionAbortedError("what comes is for the process that has asked")
             data: bytes = b"" if self._left == -1 else self._receive(most)
             self.received += len(data)
-            # http.client takes a head that was cut for a whole one: nothing would follow it.
-            if not data and (self._left is not None or self._socket and not self.received):
+            # Of a caller's session: http.client takes a head that is cut for a whole one.
+            is_lost = self._socket and not (self.received or self._limits.alive)
+            if not data and (self._left is not None or is_lost):
                 raise ValueError("cut short")
             if self._is_chunked:
                 data = self._undo_chunks(data)
@@ -2377,7 +2385,7 @@ class _Body:
                 data = self._inflate(data)
             if data:
                 return data
-        if not getattr(self._unzip, "eof", True):
+        if self._is_zipped and not getattr(self._unzip, "eof", self._left is not None):
             raise ValueError("cut short")
         return b""
 
@@ -2391,10 +2399,8 @@ class _Body:
                 if not end:
                     break
                 head = data[at:end]
-                try:
-                    size = int(head.partition(b";")[0], 16)
-                except ValueError:
-                    size = -1
+                digits = re.match(rb"[ \t]*[\da-fA-F]+(?=\s*(;|$))", head)
+                size = int(digits[0], 16) if digits else -1
             start = at + len(head)
             at = start + size
             out.append(data[start:at])
@@ -2424,6 +2430,7 @@ class _Body:
             return self.close()
         self._fp.close()
         getattr(self._raw, "release_conn", self._fp.close)()
+        self._raw = None  # it refers to the pool, which ends with its client
 
     def close(self) -> None:
         """End the connection now; a reader in another thread wakes up. Safe in a finalizer."""
@@ -2626,7 +2633,7 @@ class _Stats:
 
     def __init__(self) -> None:
         self._lock = _Lock()
-        self.circuits: dict[Any, str] = {}
+        self.circuits: Any = weakref.WeakKeyDictionary()
         self.amid: set[int] = set()  # the threads within an attempt
         self.headers: Any = {}  # of the last answer
         self.latencies: Any = collections.deque(maxlen=1000)  # of the last that succeeded
@@ -2773,6 +2780,8 @@ class _Exchange(_Answer):
     def __init__(self, client: OpenAIMini, call: _Call) -> None:
         super().__init__(client, call)
         self._ended = _thread.allocate_lock()  # taken by the one end() that counts
+        connect, read = call.timeout
+        self.limits = _Limits(connect, read, call.ends_at, call.origin.split("//")[1])
 
     def run(self) -> Any:
         """What the caller gets. A Stream takes slot and connection along and calls end() itself."""
@@ -2796,8 +2805,6 @@ class _Exchange(_Answer):
         """Slot, breaker, send: the headers of the answer are here when it returns. A call in the
         midst of another one takes no slot: it could wait for that of its own thread."""
         client, call = self.client, self.call
-        connect, read = call.timeout
-        self.limits = _Limits(connect, read, call.ends_at, call.origin.split("//")[1])
         if client.use_request_queue and not is_nested:
             longest = min(self.limits.read, call.ends_at - time.monotonic())
             self.slot = client._jobs.slot(call.priority, longest)
@@ -2886,8 +2893,8 @@ class _Exchange(_Answer):
 
     def end(self, error: Any, abandoned: bool = False, stream: Any = None) -> None:
         """Give back slot, connection and permit, and count what it came to. Once; safe in a
-        finalizer."""
-        if not self._ended.acquire(False):
+        finalizer; in a forked child all is the parent's."""
+        if self.limits.process != os.getpid() or not self._ended.acquire(False):
             return
         client, call = self.client, self.call
         if self.body is not None:
@@ -2905,11 +2912,6 @@ class _Exchange(_Answer):
             call.end(error, abandoned, stream)
         if stream is None and not abandoned:
             self._tell_response(error)
-
-    def forget(self) -> None:
-        """In a forked child: connection, slot and permit are the parent's."""
-        self._ended.acquire(False)
-        self.body.ended, self.limits.reusable = True, False  # to close it may wait for a lock
 
 
 # What an exchange gives its caller.
@@ -2942,8 +2944,11 @@ def _download(exchange: _Exchange) -> Any:
     """The body into a path, whole or not at all, or into an open file; returns its size."""
     call, body, pieces = exchange.call, exchange.body, _told_to_progress(exchange)
     if call.path == "/audio/speech":  # an error or a page in its place is not written
-        body.unread = body.read()
-        if re.match(rb"\s*[{<]", body.unread):
+        start = body.read()
+        while not (start.strip() or body.ended):
+            start += body.read()
+        body.unread = start
+        if re.match(rb"\s*[{<]", start):
             body.unread = body.read_all()
             exchange.parse_as("bytes", body.unread)
     if call.to is None:
@@ -2980,7 +2985,10 @@ _SOURCES = {  # the environment variables of options
     "base_url": "OPENAI_BASE_URL", "organization": "OPENAI_ORG_ID", "project": "OPENAI_PROJECT_ID",
 }  # fmt: skip
 # Its origin, with no user or password in it, path and query.
-_SERVER_URL = r"([\w+.-]+://[^/?#@\s]+)(/[^?#]*|)(\?[^#]*|)(#.*|)"
+_SERVER_URL = (
+    r"([\w+.-]+://(?:[^/?#@\s:[\]]+|\[[^/?#@\s[\]]+\])(?::[0-9]{0,5})?)"
+    r"(/[^?#]*|)(\?[^#]*|)(#.*|)"
+)
 _KEY_HEADERS = ("authorization", "api-key")
 _OF_A_DEPLOYMENT = (  # at Azure, as the official client has it; all else is below /openai itself
     r"/((chat/)?completions|embeddings|audio/(speech|trans\w+)|images/(generations|edits))"
@@ -3142,6 +3150,8 @@ class OpenAIMini(_Closing):
 
     def _run(self, call: _Call) -> Any:
         """What the call returns, from this client or, where it cannot, from a fallback."""
+        if _thread.get_ident() in _importing:
+            raise OpenAIError("a signal's handler called in the midst of the first import")
         call.owner, ways = self, [self._perform, *self._fallbacks]
         self._stats.add(calls={"requests": 1})
         try:
