@@ -33,8 +33,8 @@ __all__ = [
     "QueueTimeoutError", "ToolLoopError", "ValidationError",
 ]  # fmt: skip
 
-# The model of a request that names none. Edit it in a copy; `model=`, and OPENAI_MODEL for chat,
-# win over it.
+# The model of a request that names none. You may edit it in a copy. `model=` comes first, and for
+# chat OPENAI_MODEL.
 DEFAULT_MODELS = {
     "chat": "gpt-5.4-mini", "embedding": "text-embedding-3-small", "image": "gpt-image-2",
     "speech": "gpt-4o-mini-tts", "transcription": "gpt-transcribe",
@@ -47,9 +47,9 @@ if TYPE_CHECKING:
 
 
 class _Late:
-    """Stands for a module until a name of it is first used, then imports it and takes its place.
+    """Stands for a module until one of its names is used, then imports it and takes its place.
 
-    So `import openai_mini` loads nothing, and what a program does not use it does not pay for.
+    So `import openai_mini` loads nothing, and a program pays only for the modules that it uses.
     """
 
     def __init__(self, name: str, alias: str = "") -> None:
@@ -66,15 +66,15 @@ class _Late:
         return getattr(module, attribute)
 
 
-_importing: list[int] = []  # the threads amid an import: a call in a signal's handler is refused
+_importing: list[int] = []  # threads within an import: a signal's handler cannot call then
 
 
 # isort: off
 if TYPE_CHECKING:  # never runs: type checkers and packers such as PyInstaller read it
     import argparse, base64, bisect, collections, contextlib, copy, functools, hashlib  # noqa: E401
-    import inspect, itertools, json, logging, mimetypes, os, random, re, select, socket  # noqa: E401
-    import tempfile, threading, typing, weakref, zlib, urllib.parse as url_parse  # noqa: E401
-    import certifi, requests, urllib3  # noqa: E401
+    import inspect, itertools, json, logging, mimetypes, os, random, re, select  # noqa: E401
+    import socket, tempfile, threading, typing, weakref, zlib  # noqa: E401
+    import certifi, requests, urllib3, urllib.parse as url_parse  # noqa: E401
     from concurrent import futures
     from encodings import idna
 # isort: on
@@ -117,12 +117,12 @@ class OpenAIError(Exception):
     is_transient_error = property(lambda self: self._transient)
 
     def _locate(self, where: str, attempts: int, secrets: Any = (), response: Any = None) -> None:
-        """Say where it happened and after how many attempts. Keys that a server echoed, and errors
-        of libraries, which may have the URL or the key in them, are taken out here."""
+        """Say where the error happened and after how many attempts. Remove keys that a server
+        echoed, and library errors, which may contain the URL or the key."""
         self.response, partial = self.response or response, self.partial
         for holder in filter(None, (self, self.response)):
             vars(holder).update(_without(secrets, vars(holder)))
-        # A model may well have said a key as short as `ollama`.
+        # A key as short as `ollama` may be a word of the model's answer.
         self.partial = _without([secret for secret in secrets if len(secret) > 11], partial)
         if not str(self).startswith(where):
             times = ", after %d attempt%s" % (attempts, "" if attempts == 1 else "s")
@@ -136,9 +136,9 @@ class OpenAIError(Exception):
 class APIError(OpenAIError):
     """The call could not be made or answered.
 
-    `.code`, `.type`, `.param` are the server's words, `.body` its inner error object;
-    `.request_id`, `.status_code`, `.response` of the answer; `.retry_after`: seconds to wait.
-    Errors out of a stream carry `.partial`, the message as far as it got.
+    `.code`, `.type`, `.param`: the server's words. `.body`: its inner error object. `.request_id`,
+    `.status_code`, `.response`: of the answer. `.retry_after`: seconds to wait. `.partial`, on
+    errors of streams: the message so far.
     """
 
 
@@ -154,16 +154,16 @@ class APITimeoutError(APIConnectionError):
 
 
 class APIResponseError(APIError):
-    """An answer that is not what it says it is: broken JSON, HTML, a body cut short."""
+    """An invalid answer: broken JSON, HTML, a body cut short."""
 
 
-# The names that the official package has for an answer that is cut, refused or of no use.
+# The official package's names for an answer that is cut, refused or invalid.
 LengthFinishReasonError = ContentFilterFinishReasonError = APIResponseError
 APIResponseValidationError = APIResponseError
 
 
 class StreamInterruptedError(APIError):
-    """A stream ended before its end: `.partial` is what had come of the message."""
+    """A stream broke off: `.partial` is the message so far."""
 
     _transient = True
 
@@ -237,8 +237,8 @@ _STATUSES: dict[int, tuple[type[APIError], str, str]] = {  # class, what happene
     429: (RateLimitError, "rate limit reached", "Try again later, or lower requests_per_minute=."),
     500: (InternalServerError, "the server failed", "Try again later."),
 }
-# The code or type of an error under status 200 stands for a status. One that is not here counts as
-# 500, and is tried again only if its words say overload, rate or server.
+# The status that the code or type of an error stands for. An error under status 200 whose code is
+# unknown counts as 500. It is tried again only if its words say overload, rate or server.
 _ERROR_CODES = {
     "invalid_request_error": 400, "invalid_prompt": 400, "context_length_exceeded": 400,
     "content_filter": 400, "authentication_error": 401, "invalid_api_key": 401,
@@ -252,14 +252,14 @@ _WORDS = "message msg detail errors error base_resp status_msg metadata raw".spl
 
 
 def _plain(text: str, most: int = 500) -> str:
-    """`text` on one line, without control characters, shortened to `most` characters."""
+    """Return `text` on one line, without control characters, with at most `most` characters."""
     text = " ".join(text[: 4 * most].split())
     text = "".join(char if char.isprintable() else "?" for char in text)
     return text if len(text) <= most else text[: most - 3] + "..."
 
 
 def _excerpt(text: str) -> str:
-    """The start of what a server sent; of an HTML page its title, else its words."""
+    """Return the start of what a server sent. Of an HTML page, return the title or the words."""
     if text.lstrip()[:1] == "<":
         title = re.search(r"(?i)<title[^<>]*>([^<]{1,500})", text[:100_000])
         text = "an HTML page: " + (title[1] if title else re.sub("<[^>]*>?", " ", text[:9999]))
@@ -282,11 +282,11 @@ def _error_text(value: Any) -> str:
 
 
 def _error_in(data: Any, any_kind: bool, due: tuple[str, ...] = ()) -> Any:
-    """What says that JSON under status 200 is no answer: the whole, or one of its choices; else
-    None.
+    """Return the part of JSON under status 200 that makes it no answer: all of it, or one of its
+    choices. Return None if it is an answer.
 
-    `any_kind`: an `error` counts in an object of any kind, though a failed batch has one too.
-    `due`: a choice has to have an object under one of these names.
+    `any_kind`: an `error` counts in any object, though e.g. a failed batch has one too. `due`: a
+    choice must have an object under one of these names.
     """
     if not isinstance(data, dict):
         return None
@@ -306,8 +306,8 @@ def _error_in(data: Any, any_kind: bool, due: tuple[str, ...] = ()) -> Any:
 
 
 def _answer_error(response: Any, told: Any, place: str = "") -> APIError:
-    """The error of an answer: `told` is the body of one with an error status, or what `_error_in`
-    found in another; `place` is where a redirect leads."""
+    """Return the error for an answer. `told` is the body of an answer with an error status, or the
+    part that `_error_in` returned. `place` is the target of a redirect."""
     told = told[0] if isinstance(told, list) and told else told
     outer = told if isinstance(told, dict) else {}
     found = map(outer.get, ("error", "errors", "detail"))
@@ -318,7 +318,7 @@ def _answer_error(response: Any, told: Any, place: str = "") -> APIError:
     status, again = _status_of(response.status_code, codes, text)
     row = 300 if status < 400 else min(status, 500)
     cls, what, advice = _STATUSES.get(row, (APIStatusError, "the request was refused", ""))
-    if response.status_code < 300 and status == 500 and not again:  # as a chat without a choice
+    if response.status_code < 300 and status == 500 and not again:  # e.g. a chat without choices
         what, advice = "this is no answer", "Check base_url= and what is asked for."
         cls, status = (cls, status) if text else (APIResponseError, response.status_code)
     if "insufficient_quota" in codes:
@@ -336,10 +336,11 @@ def _answer_error(response: Any, told: Any, place: str = "") -> APIError:
 
 
 def _status_of(status: int, codes: list[str], text: str) -> tuple[int, bool]:
-    """The status of an error, or under 200 the one that a code stands for; whether it may pass."""
+    """Return the status of an error, under 200 that of its code, and whether a retry may
+    succeed."""
     if status < 300:
         known = [c for c in codes if c in _ERROR_CODES or re.fullmatch("[45][0-9][0-9]", c)]
-        if not known:  # a 1xx is what http.client took for the answer
+        if not known:  # http.client took a 1xx for the answer
             said = " ".join([*codes, text])
             return 500, status < 200 or bool(re.search(_TRANSIENT_WORDS, said, re.I))
         status = _ERROR_CODES.get(known[0]) or int(known[0])
@@ -347,26 +348,26 @@ def _status_of(status: int, codes: list[str], text: str) -> tuple[int, bool]:
 
 
 def _retry_after(headers: Any) -> float | None:
-    """The seconds that an answer asks to wait (RFC 9110, section 10.2.3), or None."""
+    """Return the seconds that an answer asks to wait (RFC 9110, section 10.2.3), or None."""
     for name, unit in (("retry-after-ms", 0.001), ("retry-after", 1.0)):
         value = (headers.get(name) or "")[:64]
-        number = re.match(r"\s*(\d+(\.\d*)?)\s*(,|$)", value, re.A)  # it may stand there twice
+        number = re.match(r"\s*(\d+(\.\d*)?)\s*(,|$)", value, re.A)  # the header may be sent twice
         if number:
             return float(number[1]) * unit
     try:
         return urllib3.Retry().parse_retry_after(value)  # a date
     except (TypeError, ValueError, LookupError, OverflowError, urllib3.exceptions.HTTPError):
-        return None  # a header that nobody can read asks for nothing
+        return None  # an unreadable header is ignored
 
 
 def _without(secrets: Iterable[str], value: Any, depth: int = 0) -> Any:
-    """`value` without the keys in it, as servers echo them; nothing below 99 levels of JSON."""
+    """Return `value` without the secrets in it. It is cut below 99 levels of JSON."""
     if isinstance(value, str):
         for secret in secrets:
             value = value.replace(secret, "[key]").replace(secret.replace("/", "\\/"), "[key]")
     elif isinstance(value, bytes):
         return _without(secrets, value.decode("utf-8", "replace")).encode("utf-8", "replace")
-    elif hasattr(value, "items") and depth < 99:  # of JSON, or headers
+    elif hasattr(value, "items") and depth < 99:  # a JSON object or headers
         clean = [(_without(secrets, k), _without(secrets, v, depth + 1)) for k, v in value.items()]
         return type(value)(clean)
     elif isinstance(value, (list, tuple, dict)):
@@ -375,12 +376,12 @@ def _without(secrets: Iterable[str], value: Any, depth: int = 0) -> Any:
 
 
 def _dicts(value: Any) -> list[Any]:
-    """The JSON objects in a list, if it is one."""
+    """Return the JSON objects in `value` if it is a list, else []."""
     return [item for item in value if isinstance(item, dict)] if isinstance(value, list) else []
 
 
 def _check_number(name: str, value: Any, least: float, most: float = float("inf")) -> None:
-    """Refuse what is no number from `least` to `most`; a whole one where `least` is an int."""
+    """Refuse all but a number from `least` to `most`, which is whole if `least` is an int."""
     kind = int if isinstance(least, int) else (int, float)
     if isinstance(value, bool) or not isinstance(value, kind) or not least <= value <= most:
         needed = "a whole number" if kind is int else "a number", least, most
@@ -394,12 +395,12 @@ def _check_number(name: str, value: Any, least: float, most: float = float("inf"
 
 
 class _Lock:
-    """A lock that finalizers can use too: they leave work to whoever holds it.
+    """A lock that finalizers can use: they leave work to the thread that holds it.
 
-    A finalizer may run at any moment, also in the thread that holds the lock, so it must not wait:
-    it calls leave(), everybody else calls do(). Work that is left must not raise. What runs under
-    the lock is short and calls no code of the caller's. The lock is re-entrant for the handler of a
-    signal that comes within these lines.
+    A finalizer may run at any moment, even in the thread that holds the lock, so it must not wait.
+    It calls leave(); all others call do(). Work that is left must not raise. Code under the lock is
+    short and calls no code of the caller. The lock is re-entrant, for a signal's handler that
+    interrupts it.
     """
 
     def __init__(self) -> None:
@@ -412,11 +413,11 @@ class _Lock:
             with self._lock:
                 return work(*args)
         finally:
-            if self._left:  # by somebody who saw that the lock was taken
+            if self._left:  # by a thread that found the lock taken
                 self._do_left()
 
     def leave(self, work: Callable[..., Any], *args: Any) -> None:
-        """Have `work(*args)` done: now if the lock is free, else by its holder. Never waits."""
+        """Have `work(*args)` done now if the lock is free, else by its holder. Never waits."""
         self._left.append((work, args))
         self._do_left()
 
@@ -430,13 +431,13 @@ class _Lock:
                 self._lock.release()
 
 
-_renewed_after_fork: list[Any] = []  # one WeakSet, as soon as there is something to renew
+_renewed_after_fork: list[Any] = []  # holds one WeakSet once it is needed
 
 
 def _renew_after_fork(thing: Any) -> None:
-    """Have `thing._renew()` called in each child that is forked.
+    """Call `thing._renew()` in each forked child.
 
-    There the other threads are gone: a lock that one of them held would never be released.
+    Other threads do not exist there, so a lock that one of them held would never be released.
     """
     if not _renewed_after_fork:
         _renewed_after_fork.append(weakref.WeakSet())
@@ -459,13 +460,13 @@ def _renew_all() -> None:
 # The parser keeps the bytes of the unfinished event. When a blank line has come, it decodes all
 # events that are complete in one step, and splits each into its lines once.
 
-MAX_EVENT_BYTES = 16 << 20  # an image in a stream, as base64, has 4 MB
+MAX_EVENT_BYTES = 16 << 20  # an image in a stream has 4 MB as base64
 
 
 class ServerSentEvent:
     """One event: `.event` (its type), `.data`, `.id` (the last one set), `.retry` (ms, or None)."""
 
-    event, data, id = "message", "", ""  # until set: most events have data only
+    event, data, id = "message", "", ""  # class attributes, as most events have data only
     retry: int | None = None
 
     def __repr__(self) -> str:
@@ -494,12 +495,12 @@ def iter_sse(chunks: Iterable[bytes], max_event_bytes: int = MAX_EVENT_BYTES) ->
 class _EventParser:
     """Turns bytes into blocks, each the lines of an event, and blocks into events."""
 
-    _encoding = "utf-8-sig"  # at its start a stream may have a byte order mark
+    _encoding = "utf-8-sig"  # a stream may start with a byte order mark
 
     def __init__(self, max_event_bytes: int) -> None:
         self._limit, self._after_cr, self._last_id = max_event_bytes, False, ""
         self._buffer = bytearray()  # the unfinished event, its lines ended by LF
-        self.unknown: Any = collections.deque(maxlen=20)  # lines of no field of the standard
+        self.unknown: Any = collections.deque(maxlen=20)  # lines with an unknown field
 
     def blocks(self, chunk: bytes) -> Iterable[str]:
         """Take in a chunk; return the blocks that it completes."""
@@ -509,7 +510,7 @@ class _EventParser:
             self._after_cr = raw[-1:] == b"\r"
         buffer = self._buffer
         buffer += chunk
-        end = buffer.rfind(b"\n\n", max(len(buffer) - len(chunk) - 1, 0))  # not before: linear
+        end = buffer.rfind(b"\n\n", max(len(buffer) - len(chunk) - 1, 0))  # linear time
         if end < 0:
             self._check_size(len(buffer))
             return ()
@@ -529,7 +530,7 @@ class _EventParser:
         """The event of a block, None if it has no data."""
         event, data = ServerSentEvent(), []
         first, _, last = block.rpartition("\n")
-        # To look for the usual lines at first makes events twice as fast.
+        # Checking for the usual lines first makes events twice as fast.
         if last[:6] == "data: " and (not first or first[:7] == "event: " and "\n" not in first):
             event.event, event.data, event.id = first[7:] or "message", last[6:], self._last_id
             return event
@@ -542,7 +543,7 @@ class _EventParser:
             elif name == "id" and "\0" not in value:
                 self._last_id = value
             elif name == "retry" and value.isascii() and value.isdigit() and len(value) <= 640:
-                event.retry = int(value)  # int() may refuse more digits
+                event.retry = int(value)  # int() may refuse longer numbers
             elif name not in ("", "id", "retry"):
                 self.unknown.append((name + ":" + value)[:9999])
         event.data, event.id = "\n".join(data), self._last_id
@@ -559,15 +560,18 @@ class _EventParser:
 #
 # The lock guards the state and the counts. Whoever asks or reports holds it for a few lines, never
 # while the guarded work or on_change runs; nobody is ever woken. A finalizer may report an outcome.
-# Each opening begins a generation: what a call of an older one comes to counts for nothing.
+# Each opening begins a generation. The outcome of a call of an older generation is ignored.
 # Outcomes are counted in buckets, so memory is constant. This room knows nothing of HTTP.
 
-_BUCKETS = 10  # in a window; an outcome may count one bucket too long
+_BUCKETS = 10  # in a window; an outcome may count for one bucket too long
 
 
 class _Permit:
-    """The right to make one call. The breaker refers weakly to the permit of a probe, so that a
-    permit that is lost frees its place. Otherwise the circuit could stay half open forever."""
+    """The right to make one call.
+
+    The breaker refers weakly to a probe's permit, so that a lost permit frees its place. Otherwise
+    the circuit could stay half open forever.
+    """
 
     reported = False
 
@@ -591,8 +595,8 @@ class CircuitBreaker:
     returns seconds. A pickle holds the settings only: state and counts begin anew.
     """
 
-    # `opened` is the number of the generation. Successes in a row, and the buckets of the window as
-    # number: [failures, successes], count from the last change of state.
+    # `opened` is the number of the generation. The successes in a row and the buckets of the window
+    # (number: [failures, successes]) start anew at each change of state.
     _state, _opened_at, opened, _successes = "closed", 0.0, 0, 0
     _buckets: dict[int, list[int]] = {}
 
@@ -613,9 +617,9 @@ class CircuitBreaker:
         _renew_after_fork(self)
 
     def _renew(self) -> None:
-        self._lock, self._news = _Lock(), _Lock()  # of the state; of what on_change is told
-        self._allowed: dict[int, Any] = {}  # by thread: the permits that allow() gave to it
-        self._probe: Any = None  # a weak reference to the permit of the probe under way
+        self._lock, self._news = _Lock(), _Lock()  # for the state; for the calls of on_change
+        self._allowed: dict[int, Any] = {}  # thread: the permits that allow() gave it
+        self._probe: Any = None  # a weak reference to the permit of the current probe
 
     def __reduce__(self) -> Any:
         setup = (self.failure_threshold, self.failure_rate, self.window, self.reset_timeout)
@@ -633,7 +637,7 @@ class CircuitBreaker:
         """Whether a call may be made now. Report each True by success(), failure() or release()."""
         permit = self._admit()
         if permit:
-            new: Any = collections.deque(maxlen=100)  # constant memory if none is ever reported
+            new: Any = collections.deque(maxlen=100)  # bounded, in case none is ever reported
             self._allowed.setdefault(_thread.get_ident(), new).append(permit)
         return permit is not None
 
@@ -667,8 +671,8 @@ class CircuitBreaker:
         self._report(self._pop_allowed(), _outcome(error))
 
     def _pop_allowed(self) -> _Permit:
-        """The permit that this thread got last from allow(). A thread without one reports for
-        another thread: the best guess is that the call belongs to the present generation."""
+        """Return the last permit that allow() gave to this thread. A thread without one reports for
+        another thread; its call is taken for one of the current generation."""
         allowed = self._allowed.get(_thread.get_ident())
         return allowed.pop() if allowed else _Permit(self.opened)
 
@@ -677,21 +681,21 @@ class CircuitBreaker:
         return CircuitOpenError("%s in %.3g s" % (what, wait_s), retry_after=wait_s)
 
     def _admit(self) -> Any:
-        """A permit for a call, None if it may not be made."""
-        permit = _Permit(self.opened)  # before the look at the state: it may open in between
+        """Return a permit for a call, or None if the call may not be made."""
+        permit = _Permit(self.opened)  # made before the state is read: it may open in between
         is_closed = self._state == "closed" or self.state == "closed"
         return permit if is_closed else self._lock.do(self._new_permit)
 
     def _report(self, permit: _Permit, succeeded: bool | None) -> None:
-        """Count the outcome of a call: success, failure or, for None, neither. Of further outcomes
-        of the same call only a failure counts. A finalizer may call this, with None."""
+        """Count the outcome of a call: success, failure or, for None, neither. Of later outcomes of
+        the same call only a failure counts. A finalizer may call this with None."""
         self._lock.leave(self._count, permit, succeeded)
         if self._news._left and succeeded is not None:  # on_change must not run in a finalizer
             self._news._do_left()
 
     def _do(self, work: Callable[..., Any], *args: Any) -> Any:
-        """Do `work(*args)` under the lock. Then call on_change for each change, in order, in one
-        thread at a time: if another one is at it, that one goes on with what is new."""
+        """Do `work(*args)` under the lock. Then call on_change for each change, in order and in one
+        thread at a time, which also makes the calls for changes by other threads."""
         result = self._lock.do(work, *args)
         self._news._do_left()
         return result
@@ -699,13 +703,13 @@ class CircuitBreaker:
     def _tell(self, old: str, new: str) -> None:
         try:
             self.on_change(old, new)  # type: ignore[misc]
-        except Exception:  # the caller of the breaker is not to blame
+        except Exception:  # must not fail the caller of the breaker
             _logger().exception("on_change raised")
 
     # What follows runs under the lock.
 
     def _turn(self, state: str) -> None:
-        """Change the state: the only method that does."""
+        """Change the state. No other method does."""
         if state == "open":
             self._opened_at, self.opened = self.clock(), self.opened + 1
         if self.on_change and state != self._state:
@@ -745,12 +749,13 @@ class CircuitBreaker:
 
     def _fails_too_often(self) -> bool:
         failures, successes = map(sum, zip(*self._buckets.values()))
-        rate = failures / (failures + successes)  # not the product: 0.1 * 30 is more than 3
+        rate = failures / (failures + successes)  # a product would be inexact: 0.1 * 30 > 3
         return failures >= self.failure_threshold and rate >= self.failure_rate
 
 
 def _outcome(error: BaseException | None) -> bool | None:
-    """What a call says about the service: success (True), failure (False) or neither (None)."""
+    """Return what a call says about the service: success (True), failure (False), neither
+    (None)."""
     if not isinstance(error, Exception) or isinstance(error, ValidationError):
         return True if error is None else None
     return isinstance(error, APIStatusError) and (error.status_code or 0) < 500
@@ -764,9 +769,9 @@ def _outcome(error: BaseException | None) -> bool | None:
 # a few lines at a time. Whoever frees a slot grants it to the next one and wakes it:
 # - A caller waits for the lock of its own slot. To be woken means to look at the slot again.
 # - A worker thread waits with a slot for any job, and is granted the slot together with the job.
-# - If only time is in the way (a pause, per_minute), all sleep until then; who is up first grants.
-# A finalizer may give a slot back. A slot that was dropped does so itself; for this to work, the
-# queue refers to slots only as long as they wait. This room knows nothing of HTTP.
+# - While a pause or per_minute blocks all, they sleep until it ends; the first to wake up grants.
+# A finalizer may give a slot back. A slot that is dropped gives itself back, so the queue refers to
+# slots only as long as they wait. This room knows nothing of HTTP.
 
 HIGH, NORMAL, LOW = 0, 1, 2
 
@@ -776,25 +781,25 @@ class _Slot:
     from any thread, more than once."""
 
     state = "new"  # then waiting, granted, released
-    # In the line of callers: (priority, number); a worker's job, from the grant to its beginning.
+    # `place`: (priority, number) in the line of callers. `work`: the job granted to a worker.
     place, work = (), None  # type: Any, Any
 
     def __init__(self, queue: RequestQueue, priority: Any, timeout: float | None, job: Any) -> None:
-        # `job` is the place of the job in which it was asked for, or, of a worker, of its own.
+        # `job`: the place of the job that runs in this slot, or that has asked for it.
         self.queue, self.priority, self.timeout, self.job = queue, priority, timeout, job
         self.lock = _thread.allocate_lock()  # taken by wait(), released to wake it
 
     def acquire(self) -> _Slot:
         """Wait until granted. Raises QueueFullError, or QueueTimeoutError after `timeout` s."""
         try:
-            if self.state != "granted":  # as that of a job is
+            if self.state != "granted":  # a job's slot is granted already
                 self.queue._lock.do(self.queue._arrive, self)
             if self.state == "waiting" and not self.wait(self.timeout):
                 pause_s = max(self.queue._opens_at - self.queue._clock(), 0.0)
                 what = "no slot came free in %.3g s (a pause lasts for %.3g s): send less at once"
                 raise QueueTimeoutError(what % (self.timeout, pause_s), retry_after=pause_s or None)
         except BaseException:
-            self.release()  # it may have been granted in the meantime
+            self.release()  # it may have been granted meanwhile
             raise
         return self
 
@@ -807,7 +812,7 @@ class _Slot:
             if now >= end:
                 return False
             until = queue._opens_at if now < queue._opens_at < end else end
-            # A second at most: Python does not notice a Ctrl-C just before it begins to wait.
+            # One second at most: a Ctrl-C just before the wait would go unnoticed.
             self.lock.acquire(True, min(until - now, 1.0))
             queue._lock.do(queue._grant)
         return True
@@ -846,22 +851,22 @@ class RequestQueue:
         _check_number("per_minute", 1 if per_minute is None else per_minute, 1)
         self.max_concurrent, self.size, self.per_minute = max_concurrent, size, per_minute
         self._starts: Any = collections.deque([float("-inf")] * (per_minute or 0), per_minute or 0)
-        # Nothing starts before _opens_at. The numbers go on in a forked child: places differ.
+        # Nothing starts before _opens_at. A forked child goes on counting, so its places differ.
         self._clock, self._opens_at, self._numbers = time.monotonic, 0.0, itertools.count()
         self._renew()
         _renew_after_fork(self)
 
     def _renew(self) -> None:
-        """Begin with nobody here; in a forked child, what was granted before is the parent's."""
+        """Start with empty lines. In a forked child all earlier slots are the parent's."""
         self._lock, self._insort = _Lock(), bisect.insort
         # Sorted, as (priority, number, slot) and (priority, number, job).
         self._callers, self._jobs = [], []  # type: Any, Any
-        # The ids of slots, as a reference would keep one that is dropped, and the places of jobs
-        # that wait to try again.
+        # The ids of the granted slots (a reference would keep a dropped slot alive), and the places
+        # of the jobs that wait to try again.
         self._held, self._retrying = set(), set()  # type: set[int], set[Any]
-        # How many threads there are, and the slots of those that wait for a job.
+        # The number of threads, and the slots of those that wait for a job.
         self._workers, self._idle = 0, []  # type: int, list[_Slot]
-        self._local = threading.local()  # in a worker: .job, its place, and .slot until asked for
+        self._local = threading.local()  # in a worker: .job (its place) and .slot until it is used
 
     def __reduce__(self) -> Any:
         return type(self), (self.max_concurrent, self.size, self.per_minute)
@@ -874,7 +879,7 @@ class RequestQueue:
 
         The first slot that is asked for within a job is the one with which the job was started.
         """
-        if priority.__class__ is not int:  # nearly all are
+        if priority.__class__ is not int:  # the usual case
             _check_number("priority", priority, float("-inf"))
         local = self._local.__dict__
         return local.pop("slot", None) or _Slot(self, priority, timeout, local.get("job"))
@@ -884,17 +889,16 @@ class RequestQueue:
         self._lock.leave(self._pause_until, self._clock() + seconds)
 
     def submit(self, function: Any, *args: Any, priority: float = NORMAL, **kw: Any) -> Any:
-        """Have `function(*args, **kw)` called by a daemon thread; return its Future.
+        """Have a daemon thread call `function(*args, **kw)`; return its Future.
 
-        It starts in its turn, with a slot. However many jobs wait, none is refused or times out.
-        Within a job the function is called at once: a job that waited for another one could wait
-        forever.
+        It starts in its turn, with a slot. Jobs are never refused and do not time out. Within a job
+        the function is called at once, as a job that waits for another one could wait forever.
         """
         return self._submit([], args, priority, function, kw)[0]
 
     def _submit(self, results: Any, args: Any, priority: float, function: Any, kw: Any) -> Any:
-        """Append the job's future to `results`, which it returns, before it waits for a thread: a
-        Ctrl-C then loses no result."""
+        """Append the job's future to `results` and return it. This is done before the wait for a
+        thread, so that a Ctrl-C loses no result."""
         _check_number("priority", priority, float("-inf"))
         future: Any = futures.Future()
         place, job = (priority, next(self._numbers)), (future, function, args, kw)
@@ -908,7 +912,7 @@ class RequestQueue:
             try:
                 threading.Thread(target=self._work, name="openai_mini", daemon=True).start()
             except RuntimeError as error:  # the system has no thread left
-                if self._lock.do(self._end_worker) and not self._workers:  # else another does it
+                if self._lock.do(self._end_worker) and not self._workers:  # else one runs it
                     results.pop().cancel()
                     raise QueueFullError("no thread can be started: %s" % error) from None
         return results
@@ -916,8 +920,9 @@ class RequestQueue:
     def map(self, function: Any, inputs: Any, *, priority: float = NORMAL, **kw: Any) -> _Map:
         """Yield `function(input, **kw)` for each of `inputs`, in the order of the inputs.
 
-        At most `size` inputs are read ahead. What a call raises is raised in place of its result,
-        and the next result follows it. What the inputs raise is raised at once; nothing is lost.
+        At most `size` inputs are read ahead. An exception of a call is raised in place of its
+        result, and the next result follows it. An exception of the inputs is raised at once; no
+        result is lost.
         """
         if not hasattr(inputs, "__iter__"):
             raise ValidationError("the inputs of map are no iterable: %r" % type(inputs).__name__)
@@ -926,7 +931,7 @@ class RequestQueue:
     # What follows runs under the lock.
 
     def _arrive(self, slot: _Slot) -> None:
-        """Stand in line, and start at once, as nearly all callers do, or wait."""
+        """Let a slot start at once if one is free, which is the usual case, else put it in line."""
         is_free = len(self._held) < self.max_concurrent and not self._callers and not self._jobs
         if is_free and self._clock() >= self._opens_at:
             return self._start(slot)
@@ -937,8 +942,8 @@ class RequestQueue:
             raise QueueFullError("%d callers wait already: raise queue_size=" % self.size)
 
     def _take_back(self, slot: _Slot, again: bool) -> None:
-        """A slot was given back, or its caller has given up."""
-        if id(slot) not in self._held:  # it waits
+        """Take back a slot that was released, or whose caller has given up."""
+        if id(slot) not in self._held:  # it still waits
             _remove(self._callers, slot.place)
         self._held.discard(id(slot))
         if again and slot.job:
@@ -946,21 +951,21 @@ class RequestQueue:
         self._grant()
 
     def _grant(self) -> None:
-        """Grant the free slots to who is next: a caller, or a job for which a worker is idle.
+        """Grant the free slots to the next in line: callers, or jobs if a worker is idle.
 
-        A slot stays free for each job that waits to try again: else streams, which keep their
-        slots, could take all, and their reader wait for that job.
+        One slot stays free for each job that waits to try again. Otherwise streams, which keep
+        their slots, could take all slots while their reader waits for that job.
         """
         while len(self._held) < self.max_concurrent and (self._callers or self._jobs):
             line, taken = self._callers, len(self._held) + len(self._retrying)
             if self._jobs and self._idle and taken < self.max_concurrent:
-                line = min(line or self._jobs, self._jobs)  # by their first
+                line = min(line or self._jobs, self._jobs)  # the one whose first item comes first
             if not line or self._clock() < self._opens_at:
                 return
             try:
                 slot = self._idle.pop() if line is self._jobs else None
                 *place, item = line.pop(0)
-            except IndexError:  # the handler of a signal was quicker
+            except IndexError:  # a signal's handler took the item
                 continue
             if slot:
                 slot.work, slot.job = item, tuple(place)
@@ -981,10 +986,10 @@ class RequestQueue:
             self._opens_at = moment
             for slot in (*self._idle, *(waiting[2] for waiting in self._callers)):
                 if slot.lock.locked():
-                    slot.lock.release()  # its thread waits again, until the pause is over
+                    slot.lock.release()  # its thread looks again and waits until then
 
     def _add_job(self, waiting: Any) -> bool:
-        """Put a job in line; return whether a thread has to be started for it, counted here."""
+        """Put a job in line. Return whether a thread must be started, which is counted here."""
         self._insort(self._jobs, waiting)
         self._grant()
         too_few = len(self._idle) < len(self._jobs) and self._workers < self.max_concurrent
@@ -992,19 +997,20 @@ class RequestQueue:
         return too_few
 
     def _end_job(self, place: Any) -> None:
-        """A job is done, or was cancelled."""
+        """Forget a job that is done or was cancelled."""
         self._retrying.discard(place)
         _remove(self._jobs, place)
         self._grant()
 
     def _offer(self, slot: _Slot) -> None:
-        """A worker is free for a job."""
+        """Let a worker wait for a job."""
         slot.state = "waiting"
         self._idle.append(slot)
         self._grant()
 
     def _end_worker(self, slot: _Slot | None = None) -> bool:
-        """Whether a worker that has waited long enough ends; one without a slot did not start."""
+        """Return whether a worker that has waited long enough may end. Without a slot: the thread
+        did not start."""
         if slot and (self._jobs or slot.state != "waiting"):
             return False
         self._idle = [idle for idle in self._idle if idle is not slot]
@@ -1014,23 +1020,26 @@ class RequestQueue:
     # What follows runs outside the lock.
 
     def _work(self) -> None:
-        """Run one job after the other in this thread, until there is none for a while."""
+        """Run jobs in this thread until there has been none for a while."""
         local, slot = self._local.__dict__, _Slot(self, None, None, None)
         self._lock.do(self._offer, slot)
         while True:
-            while not slot.wait(0.5):  # a thread without a job for so long ends
+            while not slot.wait(0.5):  # a thread that is idle for so long ends
                 if self._lock.do(self._end_worker, slot):
                     return
             local["slot"], local["job"] = slot, slot.job
-            # Only `local` keeps the slot: it comes back if the job takes it and drops it.
+            # Only `local` refers to the slot, so it comes back when the job drops it.
             job, slot = vars(slot).pop("work"), _Slot(self, None, None, None)
             self._run(job, slot)
-            del job  # its result belongs to the caller only
+            del job  # so that only the caller refers to its result
 
     def _run(self, job: Any, next_slot: _Slot | None) -> None:
-        """Call a job's function and tell its future. The slot is given back before, so whoever has
-        the last result finds nothing running; and the worker is offered before, with its next slot,
-        so that the first in line starts, be it a job or a caller."""
+        """Call a job's function and set its future.
+
+        First the worker is offered with its next slot, so that the first in line starts next, be it
+        a job or a caller. Then the slot is given back, and then the future is set, so that whoever
+        gets the last result finds no slot taken.
+        """
         future, function, args, kw = job
         tell, value = future.cancelled, ()  # type: Any, Any
         if future.set_running_or_notify_cancel():
@@ -1040,21 +1049,24 @@ class RequestQueue:
                 tell, value = future.set_exception, (error,)
         if next_slot:
             self._lock.do(self._offer, next_slot)
-            self.slot().release()  # no effect if the job has taken its slot
+            self.slot().release()  # does nothing if the job has used the slot
         tell(*value)
-        del job, future, function, args, value, tell  # else an error's traceback makes a cycle
+        del job, future, function, args, value, tell  # a traceback would make a reference cycle
 
 
 def _remove(line: list[Any], place: Any) -> None:
-    """Take what stands at `place` out of a line, if it is there."""
+    """Remove the item at `place` from a line, if it is there."""
     at = bisect.bisect_left(line, place)
     if at < len(line) and line[at][:2] == place:
         del line[at]
 
 
 class _Map:
-    """The results of many jobs, in order. A class and not a generator, so that dropping it, used or
-    not, ends it: jobs that have not begun are cancelled."""
+    """The results of many jobs, in order.
+
+    A class and not a generator, so that dropping it ends it even before its first result: jobs that
+    have not begun are cancelled.
+    """
 
     def __init__(self, queue: RequestQueue, inputs: Iterator[Any], *job: Any) -> None:
         self._queue, self._inputs, self._job = queue, inputs, job  # priority, function, keywords
@@ -1064,7 +1076,7 @@ class _Map:
         return self
 
     def __next__(self) -> Any:
-        """The next result. Reads one input, and more as long as the result is not there."""
+        """Return the next result. Read one input, and more while the result is not there."""
         results = self._results
         for _, value in zip(range(max(self._queue.size, 1) - len(results)), self._inputs):
             self._queue._submit(results, (value,), *self._job)
@@ -1072,7 +1084,7 @@ class _Map:
                 break
         if not results:
             raise StopIteration
-        results[0].exception()  # waits: a Ctrl-C in here loses no result
+        results[0].exception()  # waits here: a Ctrl-C loses no result
         return results.popleft().result()
 
     def close(self) -> None:
@@ -1091,10 +1103,10 @@ class _Map:
 # any shape. This room does not know how an answer is fetched.
 
 BLOCK_BYTES = 256 << 10  # read or sent at a time: smaller blocks cost CPU
-MAX_BODY_BYTES = 256 << 20  # of an answer kept in memory: 2048 embeddings as text are 130 MB
+MAX_BODY_BYTES = 256 << 20  # largest answer in memory: 2048 embeddings as text have 130 MB
 _HTTP_NAMES = ("headers", "request_id", "_request_id", "status_code")
 _COMPUTED_NAMES = frozenset(("message", "content", "tool_calls", "finish_reason", "output_text"))
-# Names that scripts and libraries probe for, and that no official object has: absent means absent.
+# Scripts and libraries probe for these names, which no official object has: AttributeError.
 _PROBED_NAMES = frozenset(
     "reasoning reasoning_content reasoning_details reasoning_text thinking thinking_blocks "
     "ndim dtype shape tolist numpy iloc to_pandas model_fields".split()
@@ -1102,7 +1114,7 @@ _PROBED_NAMES = frozenset(
 
 
 class _Closing:
-    """What `with` closes."""
+    """A context manager that calls close()."""
 
     def __enter__(self: Any) -> Any:
         return self
@@ -1112,7 +1124,7 @@ class _Closing:
 
 
 class _Readable:
-    """The ways to read what has read() and iter_bytes()."""
+    """Ways to read a body, on top of read() and iter_bytes()."""
 
     _exchange: Any = None  # from which the body is read
 
@@ -1120,7 +1132,7 @@ class _Readable:
     text = property(lambda self: self.read().decode("utf-8", "replace"), doc="The body as a str.")
 
     def _try(self: Any, read: Any) -> Any:
-        """What `read()` returns; an error ends the request."""
+        """Return `read()`. An error ends the request."""
         try:
             return read()
         except OpenAIError as error:
@@ -1154,19 +1166,19 @@ class _Readable:
 class Response(_Readable, _Closing):
     """The HTTP answer: `.status_code`, `.headers`, `.request_id`, `.method`, `.url`.
 
-    Of a raw or streamed answer, and of an error, also its body, read when it is asked for:
-    `.content`, `.text`, `.read()`, `.json()`, `.parse()` (what the call would return),
-    `.iter_bytes()`, `.iter_lines()`, `.stream_to_file()`; `.close()` ends the request.
+    Raw and streamed answers, and those of errors, also have the body, which is read on demand:
+    `.content`, `.text`, `.read()`, `.json()`, `.parse()` (the result of the call), `.iter_bytes()`,
+    `.iter_lines()`, `.stream_to_file()`. `.close()` ends the request.
     """
 
     _content: bytes | None = b""  # the body; None where it is still to be read
-    _is_owner = False  # whether dropping this ends the exchange
+    _is_owner = False  # whether the exchange ends when this is dropped
 
     def __init__(self, status_code: int, headers: Any, method: str, url: str) -> None:
         self.status_code, self.headers, self.method, self.url = status_code, headers, method, url
 
     def _reading(self, exchange: Any) -> Response:
-        """The same answer with its body, which `exchange` reads."""
+        """Return a copy whose body `exchange` reads."""
         answer = Response(self.status_code, self.headers, self.method, self.url)
         answer._exchange, answer._content, answer._is_owner = exchange, None, True
         return answer
@@ -1180,18 +1192,18 @@ class Response(_Readable, _Closing):
         return self._content
 
     def iter_bytes(self, chunk_size: int | None = None) -> Iterator[bytes]:
-        """Yield the body as it arrives. `chunk_size` is taken for the official package's sake."""
+        """Yield the body as it arrives. `chunk_size` is ignored; the official package has it."""
         if self._content is not None:
             return iter([self._content])
         pieces = self._exchange.body.pieces()
         return iter(lambda: self._try(lambda: next(pieces, b"")), b"")
 
     def parse(self) -> Any:
-        """What the call would return; of a stream its chunks as they arrive."""
+        """Return the result of the call; for a stream, a Stream."""
         exchange = self._exchange
         if exchange.call.read != "stream":
             return self._try(lambda: exchange.parse(self.read()))
-        self._is_owner = False  # the Stream is
+        self._is_owner = False  # the Stream is the owner now
         return self._try(exchange.open_stream)
 
     def close(self) -> None:
@@ -1207,14 +1219,14 @@ class Response(_Readable, _Closing):
 class Result(dict):  # type: ignore[type-arg]
     """A JSON object with attribute access at every depth: `r.choices[0].message.content`.
 
-    A name that is not there reads None. A key that is no Python name is reached with `_` for what
-    is not allowed in one: `r.categories.self_harm`. Of a chat answer `.content`, `.message`,
-    `.tool_calls` and `.finish_reason` are those of its first choice; `.message` is fit to be sent
-    back. Of a Responses answer `.output_text` is all text. On the outermost object `.request_id`,
-    `.headers` and `.status_code` are the HTTP answer's.
+    An absent name reads None. A key that is no Python name is reached with `_` for the characters
+    that a name cannot have: `r.categories.self_harm`. A chat answer also has `.content`,
+    `.message`, `.tool_calls` and `.finish_reason` of its first choice; `.message` can be sent back.
+    A Responses answer has `.output_text`. The outermost object has `.request_id`, `.headers` and
+    `.status_code` of the HTTP answer.
     """
 
-    _response = _message = None  # type: Any  # of the outermost one only
+    _response = _message = None  # type: Any  # set on the outermost object only
 
     def __getattr__(self, name: str) -> Any:
         if name in _HTTP_NAMES and self._response is not None:
@@ -1226,7 +1238,7 @@ class Result(dict):  # type: ignore[type-arg]
         if name in _COMPUTED_NAMES:
             return _computed(self, name)
         keys = [key for key in self.keys() if re.sub(r"\W", "_", key) in (name, name.rstrip("_"))]
-        if not keys and "." in str(self.get("type")):  # an event: scripts ask what it has
+        if not keys and "." in str(self.get("type")):  # an event: scripts probe for its attributes
             raise AttributeError(name)
         return self[keys[0]] if keys else None
 
@@ -1240,13 +1252,13 @@ class Result(dict):  # type: ignore[type-arg]
     def to_dict(
         self, *, exclude_none: bool = False, exclude: Any = (), include: Any = None, **_: Any
     ) -> Any:
-        """The same as plain dicts and lists; without nulls, or some of the outermost names."""
+        """Return plain dicts and lists, without nulls or without some of the top-level names."""
         wanted = {*(self.keys() if include is None else include)} - {*(exclude or ())}
         kept = {name: value for name, value in self.items() if name in wanted}
         return json.loads(json.dumps(kept), object_hook=_without_none if exclude_none else None)
 
     def to_json(self, indent: int | None = 2, **options: Any) -> str:
-        """The same as JSON text."""
+        """Return JSON text."""
         return str(json.dumps(self.to_dict(**options), indent=indent, ensure_ascii=False))
 
     def model_dump_json(self, indent: int | None = None, **options: Any) -> str:
@@ -1261,10 +1273,11 @@ class Result(dict):  # type: ignore[type-arg]
     json = model_dump_json
 
     def save(self, folder: Any) -> list[str]:
-        """Write the images of an image answer into `folder`, over no other; returns their paths.
+        """Write the images of an answer into `folder`, without overwriting files; return their
+        paths.
 
-        An image that the server keeps behind a URL is fetched, without the key. Raises OSError
-        where the folder cannot be written, APIError where an image is broken or cannot be had.
+        An image behind a URL is fetched, without the key. Raises OSError if the folder cannot be
+        written, APIError if an image is broken or cannot be fetched.
         """
         paths: list[str] = []
         for image in _dicts(self.get("data")):
@@ -1277,13 +1290,13 @@ class Result(dict):  # type: ignore[type-arg]
 
 
 def _computed(result: Result, name: str) -> Any:
-    """What a Result that has no key `name` has instead of it."""
+    """Return the value of a computed attribute."""
     if name == "output_text":
         texts = [_text_of(item.get("content")) or "" for item in _dicts(result.get("output"))]
         return "".join(texts) if "output" in result else None
     choice = (_dicts(result.get("choices")) or [{}])[0]
     if result._message is None and isinstance(choice.get("message"), dict):
-        result._message = _fit_message(choice["message"])  # once: it may get ids of ours
+        result._message = _fit_message(choice["message"])  # once, as it may get generated ids
     message = result._message or {}
     return {
         "message": result._message, "finish_reason": choice.get("finish_reason"),
@@ -1292,8 +1305,8 @@ def _computed(result: Result, name: str) -> Any:
 
 
 def _text_of(content: Any) -> str | None:
-    """The text of a message's content: a str, a list of parts, of which the text parts count, or a
-    number. None where there is none."""
+    """Return the text of a message's content: a str, a list of parts (the text parts count), or a
+    number. Return None if there is none."""
     if isinstance(content, list):
         parts = [p for p in _dicts(content) if p.get("type") in ("text", "output_text", None)]
         return "".join(_text_of(part.get("text")) or "" for part in parts)
@@ -1303,15 +1316,15 @@ def _text_of(content: Any) -> str | None:
 
 
 def _fit_message(message: Any, own_ids: str = "") -> Any:
-    """A message that can be sent back: with its role, no empty list of calls, and each call with
-    its id (else one that begins with `own_ids`), type, name and arguments."""
+    """Return a message that can be sent back: with its role, no empty list of calls, and each call
+    with an id (a generated one begins with `own_ids`), type, name and arguments."""
     if message.get("role") and "tool_calls" not in message:
         return message
     start = own_ids or "call_%s_" % os.urandom(8).hex()
     fit = Result(message, role=message.get("role") or "assistant")
     calls = [Result(call) for call in _dicts(fit.pop("tool_calls", None))]
     for number, call in enumerate(calls):
-        call.pop("index", None)  # of the stream, not of the message
+        call.pop("index", None)  # belongs to the stream, not to the message
         call.update(id=str(call.get("id") or start + str(number)), type=call.type or "function")
         if isinstance(call.function, dict):
             arguments = call.function.get("arguments") or {}
@@ -1352,13 +1365,14 @@ class Page(Result):
         return bool(self._cursor())
 
     def get_next_page(self) -> Page | None:
-        """The next page, or None after the last; a page that repeats is the last."""
+        """Return the next page, or None after the last one. A page that repeats is the last one."""
         cursor = self._cursor()
         page = self._fetch(cursor) if cursor else None
         return page if page and page.get("data") and page["data"] != self["data"] else None
 
     def _cursor(self) -> Any:
-        """What asks for the next page; a list that does not say goes on until a page is empty."""
+        """Return the cursor of the next page. Without `has_more`, pages go on until one is
+        empty."""
         items = self.get("data")
         if not items or self.get("has_more") is False or self._fetch is None:
             return None
@@ -1374,7 +1388,7 @@ def _fetch_no_more(cursor: str) -> Any:
 
 
 class Binary(_Readable, bytes):
-    """A binary answer: bytes, which also has the official package's names."""
+    """A binary answer: bytes with the official package's methods."""
 
     def read(self) -> bytes:
         return bytes(self)
@@ -1384,13 +1398,13 @@ class Binary(_Readable, bytes):
 
 
 def _write_whole(path: Any, pieces: Iterable[bytes]) -> int:
-    """Write a file that appears under its name when it is whole, or not; returns its size.
+    """Write a file that appears under its name only when it is whole; return its size.
 
-    A file that is there keeps its rights. An empty one, as of a NamedTemporaryFile that somebody
-    has open, is written in place, and emptied again where the pieces break off; so is a device.
+    An existing file keeps its mode. An empty one (a NamedTemporaryFile that is open, a device) is
+    written in place, and emptied again if the pieces break off.
     """
     old_size = os.path.getsize(path) if os.path.exists(path) else None
-    in_place, target = old_size == 0, os.path.realpath(path)  # a link stays one
+    in_place, target = old_size == 0, os.path.realpath(path)  # a link stays a link
     part = os.path.join(os.path.dirname(target), ".%s.part" % os.urandom(8).hex())
     try:
         with open(path if in_place else part, "wb") as file:
@@ -1409,7 +1423,7 @@ def _write_whole(path: Any, pieces: Iterable[bytes]) -> int:
 
 
 def _at_most(limit: int, pieces: Iterable[bytes]) -> Iterator[bytes]:
-    """Yield `pieces`; an APIResponseError where they come to more than `limit` bytes."""
+    """Yield `pieces`. Raise APIResponseError if they have more than `limit` bytes."""
     size = 0
     for piece in pieces:
         size += len(piece)
@@ -1419,7 +1433,7 @@ def _at_most(limit: int, pieces: Iterable[bytes]) -> Iterator[bytes]:
 
 
 def _image_bytes(image: dict[str, Any]) -> bytes:
-    """An image of an answer: in it as base64 or as a data: URL, or behind a URL."""
+    """Return an image of an answer: from base64, a data: URL or another URL."""
     url = image.get("url")
     text = image.get("b64_json") or str(url).partition(";base64,")[2] or None
     return _fetch(url) if url and not text else _from_base64(text)
@@ -1446,7 +1460,7 @@ def _extension(content: bytes) -> str:
 
 
 def _parse_json(content: bytes | str, only_object: bool = False) -> Any:
-    """JSON as Results, or an APIResponseError that says what came instead."""
+    """Return JSON as Results. Raise APIResponseError with an excerpt if it is something else."""
     reason = " object"
     try:
         text = content if isinstance(content, str) else content.decode("utf-8", "surrogatepass")
@@ -1455,7 +1469,7 @@ def _parse_json(content: bytes | str, only_object: bool = False) -> Any:
             return value
     except (ValueError, RecursionError) as error:
         reason = " (%s)" % _plain(str(error), 80)
-    # Raised here, so that it does not carry that error, which holds all of the text.
+    # Raised outside of `except`: that error holds the whole text, perhaps with a key.
     start = content[:500] if isinstance(content, str) else content[:500].decode("utf-8", "replace")
     what = _excerpt(start)[:100] or "empty"
     raise APIResponseError("the answer is no JSON%s but %s" % (reason, what))
@@ -1471,19 +1485,20 @@ def _parse_json(content: bytes | str, only_object: bool = False) -> Any:
 
 LINGER_S = 5.0  # how long a stream that is whole may take to send its usage and its end
 _CONSTANTS = frozenset("role id type name format model object call_id status".split())
-_TEXTS = frozenset(("content", "arguments"))  # whatever is sent in them
+_TEXTS = frozenset(("content", "arguments"))  # texts, whatever type is sent
 _TEXT_PARTS = ("text", "output_text", "thinking")
 
 
 class _Text(bytearray):
-    """Text that grows by pieces, as UTF-8: a list of str takes ten times as much."""
+    """Text that grows in pieces, as UTF-8. A list of str would take ten times as much memory."""
 
     def __str__(self) -> str:
         return self.decode("utf-8", "surrogatepass")
 
 
 def _merged(have: Any, piece: Any, key: str = "", depth: int = 0) -> Any:
-    """What is under `key` with another piece of it; dicts, lists and texts grow in place."""
+    """Return what is under `key`, extended by another piece. Dicts, lists and texts grow in
+    place."""
     if depth > 99:
         raise ValueError("nested too deep")
     if piece is None or key in _CONSTANTS:
@@ -1511,18 +1526,18 @@ def _merged(have: Any, piece: Any, key: str = "", depth: int = 0) -> Any:
 
 
 def _parts(content: Any) -> list[Any]:
-    """A content as a list of parts."""
+    """Return a content as a list of parts."""
     if content and isinstance(content, (str, _Text)):
         return [{"type": "text", "text": content}]
     return content if isinstance(content, list) else []
 
 
 def _continued(piece: Any, items: list[Any]) -> Any:
-    """The item that a piece belongs to: of the same index, id and type where both say so, or the
-    last one if that is a text. None where the piece begins one; what is encrypted always does.
+    """Return the item that a piece continues, or None if the piece begins a new one.
 
-    A piece that names a function begins another call where it is another function's, or where the
-    arguments so far are finished.
+    It has the same index, id and type as far as both have them; a text continues the last item. An
+    encrypted piece is always new. A piece that names a function begins a new call if the name
+    differs, or if the arguments so far are finished.
     """
     if not isinstance(piece, dict) or "encrypted" in str(piece.get("type")):
         return None
@@ -1542,12 +1557,12 @@ def _continued(piece: Any, items: list[Any]) -> Any:
         is_whole = call.get("arguments") and _is_finished(begun.get("arguments"))
         if not is_whole and begun.get("name") in (None, name):
             return item
-    # With neither a name nor an id of its own it begins none, whatever its index.
+    # A piece with neither name nor id continues the last call, whatever its index.
     return items[-1] if items and call and not name and not piece.get("id") else None
 
 
 def _is_finished(arguments: Any) -> bool:
-    """Whether the arguments of a call are a whole JSON object."""
+    """Return whether the arguments of a call are a whole JSON object."""
     text = bytes(arguments or b"").rstrip()
     try:
         return text[-1:] == b"}" and isinstance(json.loads(text), dict)
@@ -1556,11 +1571,11 @@ def _is_finished(arguments: Any) -> bool:
 
 
 def _finished(value: Any) -> Any:
-    """What was put together, as Results and str."""
+    """Return a message that was put together, as Results and str."""
     return json.loads(json.dumps(value, default=str), object_hook=Result)
 
 
-# The events that say that the whole is done, and the families of events that need one of them.
+# The events that end an answer, and the families of events that need one of them.
 _LAST_EVENTS = frozenset(
     "response.completed response.failed response.incomplete image_generation.completed "
     "image_edit.completed transcript.text.done speech.audio.done".split()
@@ -1576,8 +1591,8 @@ _RARE_IN_A_CHOICE = frozenset(("message", "text", "usage", "error"))
 def _pieces(exchange: Any, so_far: _Accumulator) -> Iterator[bytes]:
     """Yield the body of a stream as it arrives, and b"" at its end.
 
-    Only an event renews the time, no keep-alive does; while the caller is at work on an event, it
-    does not run.
+    The time limit is renewed by events only, not by keep-alives. It does not run while the caller
+    is working on an event.
     """
     piece, count = b"\n", -1
     while piece and not so_far.at_end:
@@ -1596,8 +1611,8 @@ def _pieces(exchange: Any, so_far: _Accumulator) -> Iterator[bytes]:
 
 
 def _chunks(exchange: Any, so_far: _Accumulator) -> Iterator[Result]:
-    """Yield the chunks of a body, which `so_far` has taken in; an error has the message so far as
-    `.partial`. It does not know the Stream that reads it.
+    """Yield the chunks of a body, after `so_far` has taken them in. An error gets the message so
+    far as `.partial`. This generator does not refer to the Stream that reads it.
 
     An event without its blank line at the end of the body counts if it is whole JSON.
     """
@@ -1611,7 +1626,7 @@ def _chunks(exchange: Any, so_far: _Accumulator) -> Iterator[Result]:
             yield so_far.add(whole, "")
         for piece in _pieces(exchange, so_far):
             for block in parser.blocks(piece or b"\n\n"):
-                data, at, kind = block, 6, "message"  # by far the most are one line of data
+                data, at, kind = block, 6, "message"  # the usual event: one line of data
                 if block[:7] != "data: {" or "\n" in block:
                     (data, kind), at = _data_of(block, parser, exchange), 0
                 try:
@@ -1625,7 +1640,7 @@ def _chunks(exchange: Any, so_far: _Accumulator) -> Iterator[Result]:
                     break
                 elif data and not piece:
                     raise _interrupted()
-                elif data:  # else it keeps a quiet stream alive
+                elif data:  # an empty event only keeps the stream alive
                     yield so_far.add(_parse_json(data[at:], only_object=True), kind)
         so_far.check_end()
     except OpenAIError as error:
@@ -1636,7 +1651,7 @@ def _chunks(exchange: Any, so_far: _Accumulator) -> Iterator[Result]:
 
 
 def _data_of(block: str, parser: _EventParser, exchange: Any) -> tuple[str, str]:
-    """The data in the lines of an event, and its type; raises the error in them."""
+    """Return the data and the type of an event. Raise an error that it contains."""
     event = parser.event_of(block)
     while parser.unknown:  # lines outside `data:`, such as `error: {...}` or bare JSON
         line = parser.unknown.popleft()
@@ -1656,7 +1671,8 @@ def _json_or_text(text: Any) -> Any:
 
 
 def _raise_error_in(told: Any, exchange: Any, is_error: bool = False) -> None:
-    """Raise the error that a part of a stream tells of: JSON, or a text that may be JSON."""
+    """Raise the error that a part of a stream contains, which is JSON, or a text that may be
+    JSON."""
     told = _json_or_text(told) if isinstance(told, str) else told
     holder = told if is_error else _error_in(told, any_kind=True)
     if holder:
@@ -1669,32 +1685,33 @@ def _interrupted(why: str = "") -> StreamInterruptedError:
 
 
 class _Accumulator:
-    """The answer of a stream as far as it has come: its choices and its usage."""
+    """The answer of a stream so far: its choices and its usage."""
 
     usage: Any = None  # the last that is not all zero
     kind = ""  # 'chat', or 'family' once an event of one has come
-    done = at_end = False  # whether it is whole; whether `[DONE]` has come
-    first: Any = None  # the first chunk: without a choice it may say what went wrong
+    done = at_end = False  # whether the answer is whole; whether `[DONE]` has come
+    first: Any = None  # the first chunk; one without choices may describe an error
     count = 0
 
     def __init__(self, exchange: Any) -> None:
         self._exchange = exchange
         self.started_at = self.first_at = self.last_at = exchange.call.started_at
-        self.arrived_at = self.started_at  # of the bytes that were read last
+        self.arrived_at = self.started_at  # when the last bytes were read
         self._choices: dict[Any, Any] = {}  # by index
         self._ended: set[int] = set()  # those with a finish reason
 
     def check_end(self) -> None:
-        """Raise what is wrong with a stream that ends here."""
+        """Raise an error if the stream must not end here."""
         call, first = self._exchange.call, self.first or {}
-        # Events that no rule is known for may end with the body.
+        # A stream of unknown events may end with the body.
         if not self.is_whole and (self.kind or not self.count):
             raise _interrupted()
         if call.needs_choice and not self._choices:
             raise self._exchange.error_of(first)
 
     def add(self, chunk: Result, kind: str) -> Result:
-        """Take a chunk in and return it with its text; APIResponseError where it is of no shape."""
+        """Take a chunk in; return it with `.content`. Raise APIResponseError if its shape is
+        wrong."""
         self.last_at = self.arrived_at
         if not self.count:
             self.first_at, self.first = self.last_at, chunk
@@ -1713,12 +1730,12 @@ class _Accumulator:
             _raise_error_in(chunk, self._exchange)
         if "usage" in chunk and chunk["usage"] or "x_groq" in chunk or "response" in chunk:
             self._add_usage(chunk, chunk.get("x_groq"), chunk.get("response"))
-        chunk.__dict__["content"] = text  # a Result's own way to set one sets a key
+        chunk.__dict__["content"] = text  # plain assignment would set a key
         return chunk
 
     def _add_choice(self, choice: dict[str, Any], get: Any) -> str:
-        """Take in what a chunk has of a choice; returns the text of the first one. `get` is that of
-        dict: a Result's own would be looked for by its __getattr__ each time."""
+        """Take in a choice of a chunk; return its text if it is the first choice. `get` is dict's
+        own: a Result would look it up through __getattr__ each time."""
         index = get(choice, "index") or 0
         known = self._choices.get(index)
         if known is None:
@@ -1728,7 +1745,7 @@ class _Accumulator:
         message, delta = known["message"], get(choice, "delta") or {}
         have, text = message["content"], get(delta, "content")
         if text.__class__ is str and len(delta) == 1 and have.__class__ is _Text:
-            have += text.encode("utf-8", "surrogatepass")  # by far the most chunks
+            have += text.encode("utf-8", "surrogatepass")  # the usual chunk
         else:
             _merged(message, delta)
             text = _text_of(text) or ""
@@ -1740,20 +1757,20 @@ class _Accumulator:
         return "" if known["index"] and self.kind == "chat" else text
 
     def _add_rest(self, known: dict[str, Any], choice: Any) -> str:
-        """What few servers send in a choice: an error, the usage, plain text, a whole message,
-        which replaces what had come; returns the text that is new in it."""
+        """Take in what few servers send in a choice: an error, the usage, plain text, or a whole
+        message, which replaces the message so far. Return the new text."""
         _raise_error_in(choice, self._exchange)
         self._add_usage(choice)
         old, text = known["message"], choice.get("text")
-        if isinstance(text, str) and not choice.get("delta"):  # of /completions
+        if isinstance(text, str) and not choice.get("delta"):  # from /completions
             _merged(old, {"content": text})
             return text
         new = _merged(None, choice.get("message") or {})
         so_far, text = (_text_of(_finished(part.get("content"))) or "" for part in (old, new))
         if len(text) < len(so_far):
-            new["content"] = None  # a shorter one takes nothing away
+            new["content"] = None  # a shorter text must not remove anything
         known["message"] = {**new, **old, **{key: value for key, value in new.items() if value}}
-        return text[len(so_far) :] if text.startswith(so_far) else ""  # what was shown stays
+        return text[len(so_far) :] if text.startswith(so_far) else ""  # shown text stays
 
     def _add_usage(self, *holders: Any) -> None:
         for usage in _dicts([holder.get("usage") for holder in _dicts([*holders])]):
@@ -1761,13 +1778,13 @@ class _Accumulator:
                 self.usage = usage
 
     def _add_event(self, chunk: Result, kind: str, get: Any) -> str:
-        """Take in an event that is no chunk of a chat; returns the text that is new in it."""
+        """Take in an event that is no chunk of a chat; return its new text."""
         if "error" in (kind, get(chunk, "object")):
             raise self._exchange.error_of(chunk)
         if kind.startswith(_FAMILIES):
             self.kind = "family"
             self.done = self.done or kind in _LAST_EVENTS
-        # Each part of each output item is taken in as a choice of its own.
+        # Each part of each output item is kept as a separate choice.
         place = 1000 * (get(chunk, "output_index") or 0) + (get(chunk, "content_index") or 0)
         if kind in _TEXT_DELTAS:
             delta = {"content": get(chunk, "delta")}
@@ -1784,23 +1801,23 @@ class _Accumulator:
 
     @property
     def is_whole(self) -> Any:
-        """Whether its end has come, however the transfer ends."""
+        """Whether the answer is whole, however the transfer ends."""
         if self.done or not self._ended:
             return self.done
         return len(self._ended) >= max(self._exchange.call.choices, len(self._choices))
 
     @property
     def choices(self) -> list[Result]:
-        """Each choice as far as it got: `.index`, `.message`, `.finish_reason`."""
+        """The choices so far, each with `.index`, `.message`, `.finish_reason`."""
         choices = [_finished(choice) for _, choice in sorted(self._choices.items())]
         for choice in choices:
-            own = "call_%s_%d_" % (self._exchange.call.id, choice["index"])  # the same at each look
+            own = "call_%s_%d_" % (self._exchange.call.id, choice["index"])  # the same each time
             choice["message"] = _fit_message(choice["message"], own)
         return choices
 
     @property
     def message(self) -> Any:
-        """The whole message of choice 0 as far as it got, fit to be sent back."""
+        """The message of choice 0 so far, which can be sent back."""
         messages = [c["message"] for c in self.choices if not c["index"] or self.kind == "family"]
         if len(messages) == 1:
             return messages[0]
@@ -1813,15 +1830,14 @@ class _Accumulator:
 class Stream(_Closing):
     """The chunks of an answer as they arrive: an iterator and a context manager.
 
-    `close()`, leaving `with`, an exception and dropping it end the request at once. During and
-    after it: `.content` (all text), `.message`, `.tool_calls`, `.finish_reason`, `.choices`,
+    `close()`, leaving `with`, an exception and dropping the stream end the request at once. During
+    and after it: `.content` (all text), `.message`, `.tool_calls`, `.finish_reason`, `.choices`,
     `.usage`, `.response`, and `.stats`: `duration_s`, `ttft_s` (to the first chunk), `chunks`,
-    `avg_chunk_interval_s`, and `tokens_per_s` where the server sent the usage, else None.
-    Raises StreamInterruptedError where it ends before its end, APITimeoutError where the server is
-    silent, or what an error event says; each with `.partial`.
+    `avg_chunk_interval_s`, and `tokens_per_s`, which is None if the server sent no usage.
 
-    It is whole at `[DONE]`, when each choice has its finish reason, or at an event that says so;
-    a stream of events of other kinds also when the body ends.
+    A stream is whole at `[DONE]`, when each choice has its finish reason, or at an event that says
+    so; a stream of other events also when the body ends. Raises StreamInterruptedError if it ends
+    before, APITimeoutError if the server is silent, or the error in an event, each with `.partial`.
     """
 
     _closed = False
@@ -1844,25 +1860,25 @@ class Stream(_Closing):
             for chunk in self._chunks:
                 return chunk
         except BaseException as error:
-            if self._closed:  # by another thread, while this one waited
+            if self._closed:  # another thread closed it during the wait
                 raise StopIteration from None
             if isinstance(error, ValueError) and "already executing" in str(error):
                 raise ValidationError("another thread reads this stream: only one may") from None
             if isinstance(error, OpenAIError):
                 self._exchange.locate(error)
             self._exchange.end(error, stream=self)
-            self._closed = True  # read again it ends
+            self._closed = True  # a further read ends the iteration
             raise
         self._exchange.end(None, stream=self)
         raise StopIteration
 
     def _begin(self) -> None:
-        """Wait for the first chunk: up to here the call may be tried again."""
+        """Wait for the first chunk. Until then the call may be tried again."""
         self._chunks = itertools.chain([*itertools.islice(self._chunks, 1)], self._chunks)
 
     @property
     def stats(self) -> dict[str, Any]:
-        """Times in seconds, chunks, and tokens a second."""
+        """Times in seconds, the number of chunks, and tokens per second."""
         so_far, usage = self._so_far, self.usage or {}
         duration_s = so_far.last_at - so_far.started_at
         tokens = usage.get("completion_tokens") or usage.get("output_tokens")
@@ -1888,7 +1904,7 @@ class Stream(_Closing):
 # A form (RFC 7578) is read from disk while it is sent, as often as it is sent, so that memory stays
 # constant; its length is known before. This room does not know who sends it.
 
-_TYPES = {  # of formats that the API takes and that not every system's table has
+_TYPES = {  # formats of the API that some systems' tables lack
     "m4a": "audio/mp4", "mpga": "audio/mpeg", "oga": "audio/ogg", "opus": "audio/ogg",
     "ogg": "audio/ogg", "flac": "audio/flac", "wav": "audio/wav", "webp": "image/webp",
 }  # fmt: skip
@@ -1951,7 +1967,7 @@ def _seekable(file: Any) -> Any:
         file = file.file  # FastAPI's and Starlette's own read() is a coroutine function
     try:
         memoryview(file.read(0))
-    except (AttributeError, TypeError, ValueError):  # the latter of a closed file
+    except (AttributeError, TypeError, ValueError):  # ValueError: a closed file
         what = "a path, bytes or a file open in 'rb' is needed: %r" % (file,)
         raise ValidationError(what) from None
     if not getattr(file, "seekable", bool)():
@@ -1994,7 +2010,7 @@ class _Form:
                 sent += len(block)
                 if self._progress:
                     self._progress(sent, len(self))
-        except Exception:  # an OSError would be taken for one of the connection
+        except Exception:  # an OSError would look like a connection failure
             raise _FromCaller from None
 
 
@@ -2015,8 +2031,8 @@ def _quoted(name: str) -> str:
 
 MAX_ERROR_BYTES = 16 << 20  # of an error page
 MAX_IDLE_S = 60.0  # a connection that lay idle for longer is not used again: NAT forgets it
-DEAD_S = 1.0  # a pooled connection that ends later than that was not dead: the server was at work
-MAX_WAIT_S = 1e6  # a longer time limit is none: no socket takes it
+DEAD_S = 1.0  # if a pooled connection ends later, it was alive: the server worked
+MAX_WAIT_S = 1e6  # longer limits mean none: no socket accepts them
 
 
 class _Limits:
@@ -2027,36 +2043,37 @@ class _Limits:
     connecting = alive = at_end = False
     reusable = True
     proxy = ""  # host:port of a proxy on the way
-    sock: Any = None  # what is waited at
+    sock: Any = None  # the socket that is read or written
 
     def __init__(self, connect: Any, read: Any, ends_at: float, host: str = "the server") -> None:
         self.connect, self.read = min(connect or MAX_WAIT_S, MAX_WAIT_S), read or float("inf")
-        self.ends_at, self.host = ends_at, host  # the latter with its port, as errors name it
-        self.handled = sys.exc_info()[1]  # by the caller: no cause of what happens in here
+        self.ends_at, self.host = ends_at, host  # `host`: with its port, for errors
+        self.handled = sys.exc_info()[1]  # the caller's own exception is never a cause
         self.process = os.getpid()
         self.begin_wait()
 
     def begin_wait(self, patience: float = 0.0) -> None:
-        """From now on silence counts: for `patience` seconds, or as long as a read may take."""
+        """Let the time limit of silence start now: `patience` seconds, or as long as a read may
+        take."""
         self.waits_since = time.monotonic()
         self.silent_until = self.waits_since + (patience or self.read)
 
     def left(self) -> float:
-        """Seconds that the next wait may take; raises socket.timeout where none are left."""
+        """Return the seconds that the next wait may take. Raise socket.timeout if none are left."""
         left = min(self.silent_until, self.ends_at) - time.monotonic()
         if left <= 0:
             raise socket.timeout("timed out")
         return min(left, MAX_WAIT_S)
 
     def limit(self) -> None:
-        """Have the socket wait for as long as is left, to a thousandth: telling it is a system
-        call, at which all other threads try to run."""
+        """Set the socket's timeout to what is left, unless it differs by less than a thousandth:
+        setting it is a system call, at which all other threads try to run."""
         left, set_to = self.left(), self.sock.gettimeout()
         if set_to is None or abs(set_to - left) * 1000 > left:
             self.sock.settimeout(left)
 
     def receive(self, buffer: Any) -> Any:
-        """Read from the socket, once, as its buffered reader asks for it."""
+        """Read once from the socket, for its buffered reader."""
         self.limit()
         count = self.sock.recv_into(buffer)
         self.alive, self.at_end = self.alive or count > 0, not count
@@ -2064,10 +2081,10 @@ class _Limits:
 
 
 class _Connection:
-    """Mixed into urllib3's connection, which then asks its limits before each wait."""
+    """Mixed into urllib3's connection, so that each wait respects the limits."""
 
     limits: Any = None  # of the attempt that used it last
-    small_body = b""  # goes out in one send with the head, which is less work for all on the way
+    small_body = b""  # sent together with the head, which saves a packet
     sock: Any
 
     def send(self, data: Any) -> None:
@@ -2080,7 +2097,7 @@ class _Connection:
 
     def response_class(self, *args: Any, **kwargs: Any) -> Any:
         answer = super().response_class(*args, **kwargs)  # type: ignore[misc]
-        answer.fp.raw.readinto = self.limits.receive  # a SocketIO over any kind of socket
+        answer.fp.raw.readinto = self.limits.receive  # a SocketIO, whatever the socket
         return answer
 
     def __del__(self) -> None:
@@ -2099,17 +2116,17 @@ class _Pools:
         self._renew()
 
     def _renew(self) -> None:
-        self._lock = _thread.RLock()  # guards the making of pools: each is made once
+        self._lock = _thread.RLock()  # so that each pool is made once
         self._pools: dict[Any, Any] = {}  # by (origin, verify)
 
     def close(self) -> None:
         for pool in [*self._pools.values()]:
-            pool.idle.clear()  # an answer that is still read may refer to it
+            pool.idle.clear()  # an unfinished answer may refer to the pool
         self._renew()
 
     def send(self, call: Any, limits: _Limits) -> Any:
-        """Send, and return urllib3's answer with its head read and its body unread. A pooled
-        connection that had died is replaced: that is no attempt."""
+        """Send the request; return urllib3's response, with the head read and the body unread. A
+        pooled connection that was dead is replaced, which is not an attempt."""
         key = (call.origin, call.verify)
         with self._lock:
             pool = self._pools[key] = self._pools.get(key) or _new_pool(*key, self.size)
@@ -2127,8 +2144,8 @@ class _Pools:
 
 
 def _new_pool(origin: str, verify: Any, size: int) -> Any:
-    """urllib3's pool for an origin, straight or through the environment's proxy. It makes the
-    connections; those that are idle are kept beside it."""
+    """Return urllib3's pool for an origin, direct or through the environment's proxy. It only makes
+    connections; its attribute `idle` keeps the idle ones."""
     idna.getregentry  # noqa: B018 (a handler of a signal must not find it half imported)
     proxy, name = _proxy_for(origin)
     context = _ssl_context(verify) if "https:" in origin + proxy else None
@@ -2143,7 +2160,7 @@ def _new_pool(origin: str, verify: Any, size: int) -> Any:
     pool: Any = manager.connection_from_url(origin)
     pool.ConnectionCls = type("Connection", (_Connection, pool.ConnectionCls), {})
     pool.idle = collections.deque(maxlen=size)
-    pool._put_conn = pool.idle.append  # urllib3's answer calls it
+    pool._put_conn = pool.idle.append  # called by urllib3's response
     pool.is_tunnel = pool.proxy and origin[:6] == "https:"
     pool.prefix, pool.proxy_name = origin if pool.proxy and not pool.is_tunnel else "", name
     return pool
@@ -2160,7 +2177,7 @@ def _idle_or_new(pool: Any) -> Any:
 
 
 def _exchange(pool: Any, conn: Any, call: Any, limits: _Limits) -> Any:
-    """Send a request on a connection, and read the head of its answer."""
+    """Send a request on a connection, and read the head of the answer."""
     if conn.sock is None:
         limits.connecting = True
         limits.begin_wait(limits.connect)
@@ -2176,7 +2193,7 @@ def _exchange(pool: Any, conn: Any, call: Any, limits: _Limits) -> Any:
     try:
         conn.request(call.method, target, body, headers)
     except OSError as error:
-        # A server may refuse a body before its end: what it says is read, not thrown away.
+        # A server may refuse a body before its end, so its answer is read all the same.
         limits.reusable = False
         if isinstance(error, socket.timeout):
             raise
@@ -2184,7 +2201,7 @@ def _exchange(pool: Any, conn: Any, call: Any, limits: _Limits) -> Any:
     while 101 < answer.status < 200:  # early hints are passed over (RFC 9110, section 15.2)
         answer.headers = None
         answer.begin()
-    if limits.at_end:  # http.client takes a head that is cut for a whole one
+    if limits.at_end:  # http.client accepts a truncated head
         raise ConnectionResetError("the answer ended in its head")
     pairs: Any = answer.headers.items()
     more = {"preload_content": False, "pool": pool, "connection": conn}
@@ -2192,7 +2209,7 @@ def _exchange(pool: Any, conn: Any, call: Any, limits: _Limits) -> Any:
 
 
 def _socket_options() -> list[Any]:
-    """TCP keep-alive, so that NAT does not forget a connection on which the server thinks."""
+    """TCP keep-alive, so that NAT does not forget a connection during a long answer."""
     tcp, names = socket.IPPROTO_TCP, ("TCP_KEEPIDLE", "TCP_KEEPINTVL")  # not on every system
     alive = [(tcp, getattr(socket, name), 60) for name in names if hasattr(socket, name)]
     return [*alive, (tcp, socket.TCP_NODELAY, 1), (socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)]
@@ -2202,11 +2219,11 @@ _PROXY_URL = r"((https?|socks[45][ah]?)://)?([^\s/?#]*@)?(([\w.-]+|\[[\w:.]+])(:
 
 
 def _proxy_for(origin: str, proxies: Any = None) -> tuple[str, str]:
-    """The proxy that requests chooses of `proxies`, or else of the environment: its URL and its
-    host:port, or two empty texts."""
+    """Return the URL and the host:port of the proxy that requests chooses from `proxies` or from
+    the environment, or two empty strings."""
     if proxies is None:
         is_set = any(_environ(n) for n in os.environ if re.fullmatch("(?i)(https?|all)_proxy", n))
-        if not is_set and sys.platform not in ("win32", "darwin"):  # which have settings
+        if not is_set and sys.platform not in ("win32", "darwin"):  # these have settings
             return "", ""
         proxies = requests.utils.get_environ_proxies(origin, None)
     url = (requests.utils.select_proxy(origin, proxies) or "").strip()
@@ -2220,12 +2237,12 @@ def _proxy_for(origin: str, proxies: Any = None) -> tuple[str, str]:
 
 
 def _environ(name: str) -> str | None:
-    """The value of an environment variable without white space around it; an empty one is none."""
+    """Return an environment variable without surrounding white space, or None if it is empty."""
     return (os.environ.get(name) or "").strip() or None
 
 
 def _ssl_context(verify: Any) -> Any:
-    """One context for all connections: the certificates are read once."""
+    """Return an SSL context. There is one per pool, so that the certificates are read once."""
     if getattr(urllib3.connection, "ssl", None) is None:
         raise ValidationError("https:// needs a Python with the ssl module")
     if hasattr(verify, "wrap_socket"):
@@ -2247,7 +2264,7 @@ def _ssl_context(verify: Any) -> Any:
 
 
 class _CallersSession:
-    """A requests.Session of the caller's, used as it is: adapters, proxies, hooks and cookies."""
+    """A requests.Session of the caller, used as it is: adapters, proxies, hooks, cookies."""
 
     def __init__(self, session: Any) -> None:
         self.session = session
@@ -2255,7 +2272,7 @@ class _CallersSession:
     def send(self, call: Any, limits: _Limits) -> Any:
         session, url = self.session, call.origin + call.target
         has_key = any(name.lower() in ("authorization", "api-key") for name in call.sent_headers)
-        # An `auth=` that adds nothing keeps that of netrc and of the session away from our key.
+        # An `auth=` that adds nothing keeps netrc's and the session's auth from replacing the key.
         auth = (lambda sent: sent) if has_key else None
         asked = requests.Request(call.method, url, call.sent_headers, None, call.body, auth=auth)
         prepared = session.prepare_request(asked)
@@ -2264,16 +2281,16 @@ class _CallersSession:
         if hasattr(verify, "wrap_socket"):
             raise ValidationError("verify= is a context: with session=, mount an adapter for it")
         how = session.merge_environment_settings(url, {}, True, verify, None)
-        how["verify"] = how["verify"] or how["verify"] is not False  # "" of a variable is not False
+        how["verify"] = how["verify"] or how["verify"] is not False  # an empty variable means True
         proxy, limits.proxy = _proxy_for(call.origin, how["proxies"])
-        how["proxies"][call.origin.partition(":")[0]] = proxy  # without white space around it
+        how["proxies"][call.origin.partition(":")[0]] = proxy  # stripped
         how["timeout"] = (min(limits.connect, limits.left()), limits.left())
         try:
             answer = session.send(prepared, allow_redirects=False, **how)
         except OSError as error:
             if isinstance(how["verify"], (str, os.PathLike)):
-                _ssl_context(how["verify"])  # says what is wrong with it
-            answer = getattr(error, "response", None)  # a hook such as raise_for_status() raised it
+                _ssl_context(how["verify"])  # raises the error of a bad bundle
+            answer = getattr(error, "response", None)  # from a hook such as raise_for_status()
             if answer is None:
                 raise
         if getattr(answer, "_content_consumed", False):  # a hook has read it
@@ -2283,63 +2300,62 @@ class _CallersSession:
         return answer.raw
 
     def close(self) -> None:
-        """It is the caller's to close."""
+        """Do nothing: the caller closes the session."""
 
     def _renew(self) -> None:
-        for adapter in self.session.adapters.values():  # new pools, as after a journey by pickle
+        for adapter in self.session.adapters.values():  # makes new pools, as unpickling does
             if hasattr(adapter, "__setstate__"):
                 adapter.__setstate__(adapter.__getstate__())
 
 
 class _Body:
-    """The body of an answer as it arrives, out of its transfer coding and its content coding.
+    """The body of an answer as it arrives, without its transfer coding and content coding.
 
-    Transfer chunks are undone here, all that have arrived at once, and not one by one as by
-    http.client: a stream has one for each event, and its end comes with its last event.
+    All transfer chunks that have arrived are undone at once, and not one by one as in http.client:
+    a stream has a chunk for each event, and its end comes together with its last event.
     """
 
-    unread = b""  # what read() gives again
+    unread = b""  # what read() returns next
     received = 0
-    _rest = b""  # the head of a chunk as far as it has come
+    _rest = b""  # an unfinished chunk head
     _unzip: Any = None
 
     def __init__(self, raw: Any, limits: _Limits) -> None:
         self._raw, self._limits, limits.handled = raw, limits, None
-        self._fp = getattr(raw, "_fp", raw)  # http.client's answer, or what stands for it
+        self._fp = getattr(raw, "_fp", raw)  # http.client's response, or a stand-in
         reader = getattr(self._fp, "fp", None) or self._fp
         self._receive = getattr(reader, "read1", None) or reader.read
         self._socket: Any = getattr(getattr(reader, "raw", None), "_sock", None)
         if self._socket is not None:
             limits.sock, reader.raw.readinto = self._socket, limits.receive
-        self._shutdown = socket.socket.shutdown  # for a finalizer
-        length = getattr(self._fp, "length", None)  # 0 after HEAD and 204, chunked or not
+        self._shutdown = socket.socket.shutdown  # looked up now: close() may be a finalizer
+        length = getattr(self._fp, "length", None)  # 0 for HEAD and 204, even if chunked
         self.ended = length == 0
-        # urllib3 reads the header as a list, http.client does not; a mock's body is never chunked.
+        # urllib3 splits the header's list, http.client does not. A mock's body is never chunked.
         self._is_chunked = self._socket is not None and raw.chunked
-        self._left: Any = 0 if self._is_chunked else length  # of the chunk, or the body if known
+        self._left: Any = 0 if self._is_chunked else length  # of the chunk or body; None: unknown
         header = raw.headers.get("content-encoding") or ""
-        codings = re.findall(r"(?i)gzip|deflate|\bbr\b|zstd|compress", header)  # others are none
+        codings = re.findall(r"(?i)gzip|deflate|\bbr\b|zstd|compress", header)  # others: no coding
         self._is_zipped = bool(codings)
         if " ".join(codings).lower() not in ("", "gzip", "deflate"):
             raise APIResponseError("the answer is in a coding not asked for: %s" % codings)
 
     def read(self) -> bytes:
-        """The next bytes, as soon as there are any; b'' at the end."""
+        """Return the next bytes as soon as there are any, b'' at the end."""
         if self.unread:
             data, self.unread = self.unread, b""
             return data
         try:
             return self._next()
         except OSError as error:
-            error.__context__ = None  # of whoever reads here while he handles something else
+            error.__context__ = None  # the caller's own exception
             raise _wire_error(error, self._limits) from error
-        except (ValueError, zlib.error):  # the former also where another thread has closed it
+        except (ValueError, zlib.error):  # ValueError: also if another thread closed it
             what = "the body of the answer is cut short or broken in its coding"
             raise APIResponseError(what, advice="Try again.", _transient=True) from None
 
     def peek(self) -> bytes:
-        """The first bytes, which read() will give again: six, so that a field's name is seen, or
-        fewer at the end."""
+        """Return the first six bytes, or fewer at the end, which read() will return again."""
         start = b""
         try:
             for piece in iter(self.read, b""):
@@ -2347,36 +2363,36 @@ class _Body:
                 if len(start) >= 6:
                     break
         except APIResponseError:
-            pass  # it comes again
+            pass  # the next read raises it again
         self.unread = start
         return start
 
     def pieces(self) -> Iterator[bytes]:
-        """Yield the rest of the body; each piece renews the time."""
+        """Yield the rest of the body. Each piece renews the time limit."""
         self._limits.begin_wait()
         for piece in iter(self.read, b""):
             yield piece
             self._limits.begin_wait()
 
     def read_all(self, limit: int = 0) -> bytes:
-        """The whole body; an APIResponseError where it is over `limit` bytes."""
+        """Return the whole body. Raise APIResponseError if it has more than `limit` bytes."""
         return b"".join(_at_most(limit or MAX_BODY_BYTES, self.pieces()))
 
     def _next(self) -> bytes:
-        """The next bytes out of their codings; b'' at the end, ValueError where they are cut."""
-        most = 1 << 13 if self._is_zipped else BLOCK_BYTES  # zipped bytes may grow a thousandfold
+        """Return the next decoded bytes, b'' at the end. Raise ValueError if the body is cut."""
+        most = 1 << 13 if self._is_zipped else BLOCK_BYTES  # compressed data may expand 1000 times
         while not self.ended:
-            if self._limits.process != os.getpid():  # a lock of the reader may be held for ever
+            if self._limits.process != os.getpid():  # its lock may be held by a dead thread
                 raise ConnectionAbortedError("what comes is for the process that has asked")
             data: bytes = b"" if self._left == -1 else self._receive(most)
             self.received += len(data)
-            # Of a caller's session: http.client takes a head that is cut for a whole one.
+            # With a caller's session: http.client accepts a truncated head.
             is_lost = self._socket and not (self.received or self._limits.alive)
             if not data and (self._left is not None or is_lost):
                 raise ValueError("cut short")
             if self._is_chunked:
                 data = self._undo_chunks(data)
-            elif self._left is None:  # the end of the connection is that of the body
+            elif self._left is None:  # the connection's end ends the body
                 self.ended = not data
             else:
                 data, self._left = data[: self._left], self._left - len(data)
@@ -2390,11 +2406,12 @@ class _Body:
         return b""
 
     def _undo_chunks(self, data: bytes) -> bytes:
-        """RFC 9112, section 7.1. `_left` is what the chunk still has to come, with its line end."""
-        data, at, head, size = self._rest + data, self._left, b"?", 1  # no head begins so
+        """Decode chunks (RFC 9112, section 7.1). `_left`: bytes to come of the chunk and its
+        CRLF."""
+        data, at, head, size = self._rest + data, self._left, b"?", 1  # no head starts with ?
         out = [data[: max(at - 2, 0)]]
         while at < len(data) and size > 0:
-            if not data.startswith(head, at):  # else it is as long as the one before
+            if not data.startswith(head, at):  # the same head, so the same size
                 end = data.find(b"\n", at) + 1
                 if not end:
                     break
@@ -2404,61 +2421,61 @@ class _Body:
             start = at + len(head)
             at = start + size
             out.append(data[start:at])
-            at += 2  # the end of its line
+            at += 2  # CRLF
         self._left, self._rest = max(at - len(data), 0), data[at:]
         if size < 0 or len(self._rest) > 65536:
-            self._left = -1  # what has come is returned, then it is an error
-        if not size:  # the last chunk; behind it trailers, if any, and an empty line
+            self._left = -1  # return what has come; the next read fails
+        if not size:  # the last chunk, followed by trailers and an empty line
             self.ended, self._limits.reusable = True, b"\n\r\n" in data[start - 1 :]
         return b"".join(out)
 
     def _inflate(self, data: bytes) -> bytes:
-        """Undo gzip (one member or several) or deflate (with its zlib header or without)."""
+        """Decode gzip (one or more members) or deflate (with or without a zlib header)."""
         out, unzip = b"", self._unzip
-        while data and (unzip is None or not unzip.eof or data[0] == 31):  # 31 begins a member
+        while data and (unzip is None or not unzip.eof or data[0] == 31):  # 31: the next member
             if unzip is None or unzip.eof:
-                has_header = data[0] & 15 in (8, 15)  # of zlib, of gzip
-                unzip = self._unzip = zlib.decompressobj(47 if has_header else -15)  # 47: either
+                has_header = data[0] & 15 in (8, 15)  # zlib, gzip
+                unzip = self._unzip = zlib.decompressobj(47 if has_header else -15)  # 47: both
             out += unzip.decompress(data)
-            data = unzip.unused_data.lstrip(b"\0")  # pads members
+            data = unzip.unused_data.lstrip(b"\0")  # padding between members
         return out
 
     def release(self) -> None:
-        """Give the connection back to its pool if it stands at the end of this answer, else end
-        it."""
+        """Return the connection to its pool if this answer was read to its end, else close it."""
         if not (self.ended and self._limits.reusable):
             return self.close()
         self._fp.close()
         getattr(self._raw, "release_conn", self._fp.close)()
-        self._raw = None  # it refers to the pool, which ends with its client
+        self._raw = None  # it would keep the pool alive
 
     def close(self) -> None:
-        """End the connection now; a reader in another thread wakes up. Safe in a finalizer."""
+        """Close the connection now, which wakes up a reader in another thread. Safe in a
+        finalizer."""
         self.ended, self._limits.reusable = True, False
         for end in (lambda: self._shutdown(self._socket, 2), self._raw.close):
             try:
                 end()
             except (OSError, RuntimeError, AttributeError, ValueError, TypeError):
-                pass  # it is down already, or no socket; or another thread reads it and wakes up
+                pass  # already closed, no socket, or in use by a reader, which wakes up
 
 
-# What is raised and said where the same would happen again; so it is with certificates.
+# Exceptions and texts of failures that would only repeat; certificates are another.
 _HOPELESS = "failed: 407|LineTooLong|HTTPException|more than 100 headers"
 
 
 def _wire_error(error: Any, limits: _Limits) -> OpenAIError:
-    """The error of ours for what the socket, TLS, http.client, urllib3 or requests raised."""
+    """Return our error for one of the socket, TLS, http.client, urllib3 or requests."""
     if isinstance(error, ValidationError):
         return error
     names, plain, last, is_argument = "", None, error, isinstance(error, ValueError)
     while error not in (None, limits.handled):
         names, last = names + type(error).__name__ + " ", error
-        error.__traceback__ = None  # its frames hold the request
+        error.__traceback__ = None  # its frames refer to the request
         if isinstance(error, OSError) and type(error).__module__ in ("builtins", "socket", "ssl"):
-            plain = error  # such a one holds no URL
+            plain = error  # these contain no URL
         error = error.__cause__ or (not error.__suppress_context__ and error.__context__) or None
     said = _plain(getattr(last, "strerror", None) or str(last), 200)
-    said = re.sub(r"//\S*@", "//", said)  # a proxy's password
+    said = re.sub(r"//\S*@", "//", said)  # remove a proxy's password
     is_cert, is_late = "CERT" in (names + said).upper(), "imeout" in names
     is_connecting = limits.connecting or "ConnectTimeout" in names
     cls: type[OpenAIError] = APITimeoutError if is_late else APIConnectionError
@@ -2484,15 +2501,15 @@ def _wire_error(error: Any, limits: _Limits) -> OpenAIError:
 
 
 def _fetch(url: Any) -> bytes:
-    """What is at a URL that an answer named; nothing of ours is sent there."""
-    try:  # an auth= that adds nothing keeps netrc's key out
+    """Download from a URL in an answer. No key is sent there."""
+    try:  # this auth= keeps netrc's password out
         with requests.get(url, stream=True, timeout=(10, 600), auth=lambda sent: sent) as answer:
             if answer.ok:
                 return b"".join(_at_most(MAX_BODY_BYTES, answer.iter_content(BLOCK_BYTES)))
             response = Response(answer.status_code, answer.headers, "GET", "")
             problem: OpenAIError = _answer_error(response, None)
     except (OSError, ValueError) as error:
-        # What it says may hold the URL, which may be signed, and so a secret.
+        # The error's text may contain the URL, which is secret if it is signed.
         what = "an image could not be fetched: " + type(error).__name__
         problem = APIConnectionError(what, advice="Ask for b64_json.")
     problem._locate("GET an image from %s" % (url_parse.urlsplit(str(url)).hostname), 1)
@@ -2506,8 +2523,8 @@ def _fetch(url: Any) -> bytes:
 # what that came to. The way of a call: method -> _Call -> OpenAIMini._run -> _perform -> _Exchange
 # -> transport -> _Body -> _read_answer -> then -> caller. This room knows no endpoints.
 
-_NUMBERS = ("timeout", "deadline", "max_retries", "priority")  # among the options of a call
-# The least that each number among the options of a call or client may be.
+_NUMBERS = ("timeout", "deadline", "max_retries", "priority")  # options of a call
+# The minimum of each numeric option of a call or client.
 _LEAST = {
     "timeout": 1e-3, "deadline": 1e-3, "max_retries": 0, "initial_retry_delay": 0.0,
     "max_retry_delay": 0.0, "backoff_factor": 1.0, "priority": float("-inf"),
@@ -2516,22 +2533,22 @@ _STREAM_OUTCOMES = {"succeeded": "completed", "failed": "interrupted"}
 
 
 class _Call:
-    """One call: what is asked, how the answer is read, what goes out, and how far it is."""
+    """One call: the request, how to read the answer, and the progress so far."""
 
-    # The body; where a download goes; who is told how much of that or of a form has gone; the kind
-    # of model to ask for; what the answer is turned into (vectors, ids, one with `.parsed`).
+    # The body; `to` and `progress` of a download or upload; the kind of model to fill in; `then`
+    # turns the answer into the result (vectors, ids, an answer with `.parsed`).
     json = form = content = to = progress = model_for = then = None  # type: Any
-    # "with_raw_response" or the like; whether the body is a form, whether the admin key goes out,
-    # or a key in the caller's headers; whether the caller has a stream or a raw answer; how many
-    # choices are asked for.
+    # "with_raw_response" or "with_streaming_response"; whether the body is a form, the admin key is
+    # sent, the caller's headers have a key, the caller owns the exchange (a stream or raw answer);
+    # the number of choices.
     raw, is_form, admin, has_key, handed_over, choices = "", False, False, False, False, 1
-    # What goes out, filled in for each client at which the call is tried.
+    # Filled in for each client that tries the call.
     timeout = deadline = max_retries = priority = body = verify = model = None  # type: Any
     origin, target, ends_at = "", "", float("inf")
-    bytes_sent = bytes_received = 0  # in all attempts
+    bytes_sent = bytes_received = 0  # of all attempts
     sent_headers: dict[str, str] = {}
-    added_headers: Any = {}  # with those of a caller's session
-    # The owner is the client whose statistics and listener hear of the call, a fallback's too.
+    added_headers: Any = {}  # including those of a caller's session
+    # `owner`: the client that was called. A fallback's calls are counted and told there too.
     owner = usage = cache_key = None  # type: Any
 
     def __init__(self, method: str, path: str, read: str, options: Any, **more: Any) -> None:
@@ -2540,24 +2557,24 @@ class _Call:
         self.options = {name: options.pop(name) for name in names}
         self.query, self.headers = {}, {}  # type: dict[str, Any], dict[str, Any]
         self.id, self.started_at = os.urandom(8).hex(), time.monotonic()
-        # A chat has a choice; what request() asks for is judged by an `error` in the answer alone.
+        # A chat needs a choice. The answer to request() needs none.
         self.needs_choice = path == "/chat/completions" and method == "POST" and read != "auto"
         self.__dict__.update(more)
         if isinstance(self.to, (io.TextIOBase, int)):
             raise ValidationError("to=%r: a path or a binary file is needed" % (self.to,))
 
     def begin(self, client: OpenAIMini) -> None:
-        """Check the options of the call; what it leaves open is as the client has it."""
+        """Check the options of the call and fill in those of the client."""
         self.attempts, self.read_timeouts, self.asked_key_again, self.cache_key = 0, 0, False, None
         for name in _NUMBERS:
             given = self.options.get(name)
             value = getattr(client, name) if given is None or given is NOT_GIVEN else given
             setattr(self, name, _checked_option(name, value))
-        if client is self.owner and self.deadline is not None:  # a fallback has what is left of it
+        if client is self.owner and self.deadline is not None:  # a fallback gets the remaining time
             self.ends_at = self.started_at + self.deadline
 
     def end(self, error: Any, abandoned: bool = False, stream: Any = None) -> None:
-        """Count the call, which is over, and tell the listener. A finalizer comes here too."""
+        """Count a finished call and tell the listener. A finalizer may call this."""
         is_abandoned = abandoned or error and not isinstance(error, Exception)
         outcome = "abandoned" if is_abandoned else "failed" if error else "succeeded"
         usage, latency_s = (stream or self).usage, time.monotonic() - self.started_at
@@ -2575,7 +2592,7 @@ class _Call:
             self.tell(event, state=state, usage=usage, error=name, duration_s=latency_s)
 
     def tell(self, event: str, **fields: Any) -> None:
-        """Tell on_event and the log. No key and no text of a prompt is in what they get."""
+        """Tell on_event and the log. They never get a key or the text of a prompt."""
         listener, log = self.owner.on_event, self.owner._log
         if not listener and not log or sys.is_finalizing():
             return
@@ -2585,17 +2602,17 @@ class _Call:
         try:
             if listener:
                 listener(news)
-        except Exception:  # a listener's trouble is not the caller's
+        except Exception:  # must not fail the call
             _logger().exception("on_event raised")
-        # A line for each attempt, when it is over; none from the finalizer of a dropped stream.
+        # One line per attempt, at its end. The finalizer of a dropped stream does not log.
         if log and event != "request" and fields.get("state") != "abandoned":
             line = " ".join("%s=%s" % (name, _plain(str(v), 200)) for name, v in news.items())
-            # To a program that has set up no logging, Python shows warnings alone.
+            # Without logging set up by the program, Python shows only warnings.
             log.log(20 if log.hasHandlers() else 30, line)
 
     @property
     def secrets(self) -> list[str]:
-        """What is secret in all that goes out, the longest first, as one may hold another."""
+        """The secrets in the request, the longest first, as one may contain another."""
         query: Any = url_parse.parse_qsl(self.target.partition("?")[2])
         parts: set[str] = set()
         for name, value in [*self.sent_headers.items(), *self.added_headers.items(), *query]:
@@ -2607,18 +2624,18 @@ class _Call:
 
 
 def _checked_option(name: str, value: Any) -> Any:
-    """A number that the caller gave for `name`, once it is known to be one; a timeout as a pair."""
+    """Return a numeric option if it is valid, a timeout as a pair."""
     if hasattr(value, "connect"):  # an httpx.Timeout
         value = (value.connect, value.read)
     is_pair = name == "timeout" and isinstance(value, (tuple, list)) and len(value) == 2
     for number in value if is_pair else (value,):
-        if number is not None or name not in ("timeout", "deadline"):  # which may be none
+        if number is not None or name not in ("timeout", "deadline"):  # these may be None
             _check_number(name, number, _LEAST[name])
     return value if name != "timeout" else tuple(value) if is_pair else (value, value)
 
 
 def _tokens_in(usage: Any) -> dict[str, int]:
-    """The tokens that the usage of a chat or of a Responses answer tells of."""
+    """Return the tokens in the usage of a chat or a Responses answer."""
     pairs = usage.items() if isinstance(usage, dict) else ()
     given = {name: count for name, count in pairs if isinstance(count, int)}
     prompt = given.get("prompt_tokens") or given.get("input_tokens") or 0
@@ -2628,16 +2645,16 @@ def _tokens_in(usage: Any) -> dict[str, int]:
 
 
 class _Stats:
-    """What a client and its copies count, in constant memory, behind the lock that finalizers may
-    use; and the state of each breaker that on_event was told last."""
+    """The statistics of a client and its copies, in constant memory, behind a lock for finalizers.
+    Also the states of breakers that on_event was told."""
 
     def __init__(self) -> None:
         self._lock = _Lock()
         self.circuits: Any = weakref.WeakKeyDictionary()
         self.amid: set[int] = set()  # the threads within an attempt
         self.headers: Any = {}  # of the last answer
-        self.latencies: Any = collections.deque(maxlen=1000)  # of the last that succeeded
-        groups = {  # the names in each that are there from the start
+        self.latencies: Any = collections.deque(maxlen=1000)  # of the last successful calls
+        groups = {  # group: the names that are always there
             "calls": "requests succeeded failed abandoned retries bytes_sent bytes_received",
             "streams": "started completed interrupted abandoned chunks ttft_s",
             "errors": "", "tokens": "prompt completion total", "cache": "hits misses",
@@ -2655,7 +2672,7 @@ class _Stats:
                 known[name] = known.get(name, 0) + count
 
     def snapshot(self) -> dict[str, Any]:
-        self._lock.do(int)  # what was left is done
+        self._lock.do(int)  # does the work that was left
         found: dict[str, Any] = {group: dict(counts) for group, counts in self.counts.items()}
         calls, streams, last = found.pop("calls"), found["streams"], sorted(self.latencies.copy())
         streams["ttft_s"] = streams["ttft_s"] / streams["started"] if streams["started"] else None
@@ -2667,7 +2684,7 @@ class _Stats:
 
 
 class _Answer:
-    """The answer to a call, and what it is by the kind that is due."""
+    """The answer to a call, and how to read it."""
 
     body = None  # type: Any
 
@@ -2680,11 +2697,11 @@ class _Answer:
         error._locate(where, call.attempts, call.secrets, self.response)
 
     def error_of(self, told: Any, place: str = "") -> APIError:
-        """The error that an answer, or a part of one under status 200, tells of."""
+        """Return the error for an answer, or for a part of one under status 200."""
         return _answer_error(self.response, _without(self.call.secrets, told), place)
 
     def kind(self) -> str:
-        """How the answer is read: as the call says, or by its Content-Type (the one that fits)."""
+        """Return how to read the answer: as the call says, or by the Content-Type."""
         if self.call.read != "auto":
             return self.call.read
         types = str(self.response.headers.get("content-type") or "").lower()
@@ -2694,15 +2711,15 @@ class _Answer:
         return "json" if is_json else "text" if types.startswith("text/") else "bytes"
 
     def parse(self, content: bytes) -> Any:
-        """What the call returns for a body."""
+        """Return the result of the call for a body."""
         value = self.parse_as(self.kind(), content)
         return self.call.then(value) if self.call.then else value
 
     def parse_as(self, kind: str, content: bytes) -> Any:
-        """What a body is by the kind of the answer; an APIError where it is no answer."""
+        """Return a body as `kind` says. Raise APIError if it is no answer."""
         if kind == "bytes":
             if self.call.path == "/audio/speech" and not self.is_media(content):
-                self.parse_as("object", content)  # raises the error in it, if there is one
+                self.parse_as("object", content)  # raises an error in it
             return Binary(content)
         if kind == "text":
             return content.decode("utf-8", "replace")
@@ -2713,7 +2730,7 @@ class _Answer:
         self._check(data)
         if not isinstance(data, Result):
             return data
-        # What has a list iterates over its items, though no page may follow.
+        # Every list iterates over its items, even if no page can follow.
         is_list = kind == "page" or kind == "json" and isinstance(data.get("data"), list)
         result = (Page if is_list else Transcript if kind == "transcript" else Result)(data)
         result._response = self.response
@@ -2722,25 +2739,25 @@ class _Answer:
         return result
 
     def is_media(self, content: bytes) -> bool:
-        """Whether this is speech or text, and no JSON object or web page in its place."""
+        """Return whether this is speech or text, and no JSON object or web page instead."""
         start = re.match(rb'(?i)\s*(\{\s*["}]|<(!doctype|html)\W)', content)
         is_json = "json" in str(self.response.headers.get("content-type"))
         return not start or not (start[2] or is_json or isinstance(_json_or_text(content), Result))
 
     def _check(self, data: Any) -> None:
-        """Raise the error that an answer tells of, or that it is none."""
+        """Raise an error if the answer contains one, or is no answer."""
         call = self.call
         names = ("message", "delta") if call.read == "stream" else ("message",)
         told = _error_in(data, call.needs_choice, names if call.needs_choice else ())
         if told is not None:
             problem = self.error_of(told)
-            problem.partial = data  # it may have been paid for
+            problem.partial = data  # it may have been billed
             raise problem
         if not isinstance(data, (Result, list)) and call.read != "auto":
             raise APIResponseError("the answer is no JSON object but %r" % (data,))
 
     def put_together(self, content: bytes) -> bytes:
-        """The whole answer of a server that streams though it was not asked to."""
+        """Return the whole answer if a server streams without being asked to."""
         self.body.unread, so_far = content, _Accumulator(self)
         collections.deque(_chunks(self, so_far), 0)
         rest = {"object": "chat.completion", "choices": so_far.choices, "usage": so_far.usage}
@@ -2749,22 +2766,22 @@ class _Answer:
     def _next_page(self, cursor: str) -> Any:
         """Ask for another page of a list."""
         call = self.call
-        # The files of an environment are the one list that calls its cursor so.
+        # Only the list of an environment's files calls its cursor `page`.
         is_token = re.match("/agents/environments/[^/]+/files$", call.path)
         query = {**call.query, "page" if is_token else "after": cursor}
         more = {"query": query, "headers": call.headers, "admin": call.admin}
         return self.client._run(_Call(call.method, call.path, "page", {**call.options}, **more))
 
     def whole_json(self) -> Result | None:
-        """The answer to a streaming call if its first bytes are JSON's, None if it is events; an
-        APIResponseError where it is neither."""
+        """Return a JSON answer to a streaming call, or None if the body is an event stream. Raise
+        APIResponseError if it is neither."""
         start = self.body.peek()
         kind = str(self.response.headers.get("content-type") or "text/event-stream").lower()
         if start[:1] in (b"{", b"["):
             content = self.body.read_all()
             if b"\ndata:" not in content:
                 return self.parse_as("object", content)  # type: ignore[no-any-return]
-            self.body.unread = content  # events behind a line of JSON, perhaps an error
+            self.body.unread = content  # events after a line of JSON, perhaps an error
         elif "event-stream" not in kind and not re.match(rb"(data|event|id|retry|error)?:", start):
             words = _excerpt(self.body.read()[:2000].decode("utf-8", "replace"))
             raise APIResponseError("the answer is no event stream but %s: %s" % (kind, words))
@@ -2772,19 +2789,20 @@ class _Answer:
 
 
 class _Exchange(_Answer):
-    """One attempt at a call: its slot, its permit of the breaker, its answer. end() ends all."""
+    """One attempt at a call: its slot, its permit, its answer. end() ends all of them."""
 
     slot = permit = None  # type: Any
     sent_bytes = 0
 
     def __init__(self, client: OpenAIMini, call: _Call) -> None:
         super().__init__(client, call)
-        self._ended = _thread.allocate_lock()  # taken by the one end() that counts
+        self._ended = _thread.allocate_lock()  # acquired by the first end()
         connect, read = call.timeout
         self.limits = _Limits(connect, read, call.ends_at, call.origin.split("//")[1])
 
     def run(self) -> Any:
-        """What the caller gets. A Stream takes slot and connection along and calls end() itself."""
+        """Make the attempt and return its result. A Stream keeps slot and connection, and calls
+        end()."""
         thread, amid = _thread.get_ident(), self.client._stats.amid
         is_nested = thread in amid  # as in a signal's handler, in on_event or in progress=
         amid.add(thread)
@@ -2792,7 +2810,7 @@ class _Exchange(_Answer):
             self._start(is_nested)
             result = _read_answer(self)
             if not self.call.handed_over:
-                self.end(None)  # gives the slot back, before which no call may wait for one
+                self.end(None)  # gives the slot back: `then` may make a call
         except BaseException as error:
             self.end(error)
             raise
@@ -2802,8 +2820,11 @@ class _Exchange(_Answer):
         return result
 
     def _start(self, is_nested: bool) -> None:
-        """Slot, breaker, send: the headers of the answer are here when it returns. A call in the
-        midst of another one takes no slot: it could wait for that of its own thread."""
+        """Take a slot, ask the breaker, send the request and read the head of the answer.
+
+        A call within another call of the same thread takes no slot, as it could wait for its own
+        thread.
+        """
         client, call = self.client, self.call
         if client.use_request_queue and not is_nested:
             longest = min(self.limits.read, call.ends_at - time.monotonic())
@@ -2829,7 +2850,7 @@ class _Exchange(_Answer):
             self._raise_status(place)
 
     def _send(self) -> str:
-        """Send, and read the answer's head; returns where a redirect leads."""
+        """Send the request and read the head of the answer. Return the target of a redirect."""
         call = self.call
         try:
             raw = self.client._transport.send(call, self.limits)
@@ -2838,7 +2859,7 @@ class _Exchange(_Answer):
         except (
             OSError, ValueError, urllib3.exceptions.HTTPError, urllib3.connection.HTTPException
         ) as error:  # fmt: skip
-            # In no variable of this frame: an error that its own frame knows is a cycle.
+            # Not kept in a variable, which would make a reference cycle.
             raise _wire_error(error, self.limits)  # noqa: B904
         self.body = _Body(raw, self.limits)
         url = call.origin + call.target.split("?")[0]
@@ -2852,13 +2873,13 @@ class _Exchange(_Answer):
         try:
             self.response._content = content = self.body.read_all(MAX_ERROR_BYTES)
         except APIError:
-            pass  # the status says enough
+            pass  # the status is enough
         text = content.decode("utf-8", "replace")
-        text = re.sub(r"^(event:.*\s+)?data:", "", text)  # an event, of some servers
+        text = re.sub(r"^(event:.*\s+)?data:", "", text)  # some servers send an event
         raise self.error_of(_json_or_text(text), place.split("?")[0])
 
     def open_stream(self) -> Stream:
-        """The answer as a Stream, which is the caller's from its first chunk on."""
+        """Return the answer as a Stream. From its first chunk on it belongs to the caller."""
         stream = Stream(self)
         stream._begin()
         self.call.handed_over = True
@@ -2868,7 +2889,8 @@ class _Exchange(_Answer):
         return stream
 
     def _tell_response(self, error: BaseException | None, state: str | None = None) -> None:
-        """Tell on_event and the log of an answer: at its end, of a stream at its first event."""
+        """Tell on_event and the log of the answer: at its end, or at the first event of a
+        stream."""
         call = self.call
         if self.response is not None and (call.owner.on_event or call.owner._log):
             call.tell(
@@ -2878,22 +2900,22 @@ class _Exchange(_Answer):
             )  # fmt: skip
 
     def _report(self, succeeded: bool | None) -> None:
-        """Tell the breaker what the attempt came to; after a success only a failure is news."""
+        """Report the outcome to the breaker."""
         if self.permit is not None:
             self.client._breaker._report(self.permit, succeeded)
-            if succeeded is not None:  # else this may be a finalizer
+            if succeeded is not None:  # None may come from a finalizer
                 self._note_circuit()
 
     def _note_circuit(self) -> None:
-        """Tell on_event and the log of the circuit, if its state is another than they know."""
+        """Tell on_event and the log if the state of the circuit has changed."""
         breaker, known = self.client._breaker, self.client._stats.circuits
         if breaker._state != known.get(breaker, "closed"):
             known[breaker] = breaker._state
             self.call.tell("circuit", state=known[breaker])
 
     def end(self, error: Any, abandoned: bool = False, stream: Any = None) -> None:
-        """Give back slot, connection and permit, and count what it came to. Once; safe in a
-        finalizer; in a forked child all is the parent's."""
+        """Give back slot, connection and permit, and count the outcome. Only the first call has an
+        effect. Safe in a finalizer. In a forked child all of this is the parent's."""
         if self.limits.process != os.getpid() or not self._ended.acquire(False):
             return
         client, call = self.client, self.call
@@ -2901,7 +2923,7 @@ class _Exchange(_Answer):
             call.bytes_sent += self.sent_bytes
             call.bytes_received += self.body.received
             (self.body.close if error or abandoned else self.body.release)()
-        is_ours = isinstance(error, OpenAIError)  # the caller's own say nothing
+        is_ours = isinstance(error, OpenAIError)  # others tell nothing of the service
         self._report(_outcome(error) if (is_ours or not error) and not abandoned else None)
         if isinstance(error, RateLimitError) and error.retry_after:
             client._jobs.pause(min(error.retry_after, client.max_retry_delay))
@@ -2914,7 +2936,7 @@ class _Exchange(_Answer):
             self._tell_response(error)
 
 
-# What an exchange gives its caller.
+# The result of an exchange.
 
 
 def _read_answer(exchange: _Exchange) -> Any:
@@ -2941,7 +2963,7 @@ def _read_answer(exchange: _Exchange) -> Any:
 
 
 def _download(exchange: _Exchange) -> Any:
-    """The body into a path, whole or not at all, or into an open file; returns its size."""
+    """Write the body to a path, whole or not at all, or to an open file; return its size."""
     call, body, pieces = exchange.call, exchange.body, _told_to_progress(exchange)
     if call.path == "/audio/speech":  # an error or a page in its place is not written
         start = body.read()
@@ -2957,14 +2979,14 @@ def _download(exchange: _Exchange) -> Any:
         return _write_whole(call.to, pieces)
     count = 0
     for piece in pieces:
-        call.max_retries, call.ends_at = 0, 0.0  # what is written stays written
+        call.max_retries, call.ends_at = 0, 0.0  # no retry: it cannot be unwritten
         call.to.write(piece)
         count += len(piece)
     return count
 
 
 def _told_to_progress(exchange: _Exchange) -> Iterator[bytes]:
-    """Yield the body; the call's progress is told how much of it has been taken."""
+    """Yield the body and call progress(received, total)."""
     length, count = exchange.response.headers.get("content-length") or "", 0
     for piece in exchange.body.pieces():
         yield piece
@@ -2984,22 +3006,22 @@ _SOURCES = {  # the environment variables of options
     "api_key": "OPENAI_API_KEY", "admin_api_key": "OPENAI_ADMIN_KEY", "model": "OPENAI_MODEL",
     "base_url": "OPENAI_BASE_URL", "organization": "OPENAI_ORG_ID", "project": "OPENAI_PROJECT_ID",
 }  # fmt: skip
-# Its origin, with no user or password in it, path and query.
+# Groups: origin (without user and password), path, query, fragment.
 _SERVER_URL = (
     r"([\w+.-]+://(?:[^/?#@\s:[\]]+|\[[^/?#@\s[\]]+\])(?::[0-9]{0,5})?)"
     r"(/[^?#]*|)(\?[^#]*|)(#.*|)"
 )
 _KEY_HEADERS = ("authorization", "api-key")
-_OF_A_DEPLOYMENT = (  # at Azure, as the official client has it; all else is below /openai itself
+_OF_A_DEPLOYMENT = (  # at Azure; all other paths are below /openai itself
     r"/((chat/)?completions|embeddings|audio/(speech|trans\w+)|images/(generations|edits))"
 )
-# After these a fallback is asked.
+# After these errors a fallback is tried.
 _UNANSWERED = (
     CircuitOpenError, APIConnectionError, RateLimitError, InternalServerError,
     StreamInterruptedError,
 )  # fmt: skip
 _CACHED_PATHS = ("/chat/completions", "/completions", "/embeddings", "/moderations", "/responses")
-# Of one embeddings request: its inputs, and the characters that 300,000 tokens have at the least.
+# Limits of an embeddings request: inputs, and characters (300,000 tokens have at least as many).
 MAX_EMBEDDING_INPUTS = 2048
 MAX_EMBEDDING_CHARS = 600_000
 
@@ -3009,7 +3031,7 @@ NOT_GIVEN = omit = type("NotGiven", (), {"__bool__": lambda self: False})()
 
 
 class _ChatOfClient:
-    """`client.chat`, made when it is first used, and kept in the client."""
+    """`client.chat`: made at its first use, then kept in the client."""
 
     def __get__(self, client: Any, owner: Any = None) -> Any:
         return vars(client).setdefault("chat", _Chat(client, ("chat",))) if client else self
@@ -3063,7 +3085,7 @@ class OpenAIMini(_Closing):
         self._configure({name: value for name, value in locals().items() if name != "self"})
 
     def _configure(self, options: dict[str, Any]) -> None:
-        """Check the options, each an attribute of its name, and set up what they say."""
+        """Check the options, store each as an attribute, and set up what they ask for."""
         self._options = tuple(options)
         for name, value in options.items():
             value = value or (_environ(_SOURCES[name]) if name in _SOURCES else value)
@@ -3149,7 +3171,7 @@ class OpenAIMini(_Closing):
     # The way of a call.
 
     def _run(self, call: _Call) -> Any:
-        """What the call returns, from this client or, where it cannot, from a fallback."""
+        """Return the result of a call from this client or, if it fails, from a fallback."""
         if _thread.get_ident() in _importing:
             raise OpenAIError("a signal's handler called in the midst of the first import")
         call.owner, ways = self, [self._perform, *self._fallbacks]
@@ -3170,7 +3192,7 @@ class OpenAIMini(_Closing):
         return result
 
     def _perform(self, call: _Call) -> Any:
-        """Attempt the call until it succeeds, or until trying again is of no use."""
+        """Repeat attempts until one succeeds or a retry is no use."""
         call.begin(self)
         _prepare(self, call)
         hit = self._recall(call)
@@ -3191,13 +3213,13 @@ class OpenAIMini(_Closing):
                 call.tell("retry", wait_s=wait_s, error=type(error).__name__)
                 self._sleep(wait_s)
                 if self._breaker and self._breaker.state == "open":
-                    raise  # what opened the circuit says more than that it is open
+                    raise  # this error says more than CircuitOpenError
 
     def _sleep(self, seconds: float) -> None:
         time.sleep(seconds)
 
     def _wait_before_retry(self, call: _Call, error: OpenAIError) -> float | None:
-        """Seconds to wait before another attempt, or None where there is to be none."""
+        """Return the seconds to wait before the next attempt, or None if there is none."""
         is_key = error.status_code == 401 and callable(self.api_key) and call.max_retries
         if is_key and not call.asked_key_again:
             call.asked_key_again = True
@@ -3206,7 +3228,7 @@ class OpenAIMini(_Closing):
         if not error._transient or call.attempts > call.max_retries or call.read_timeouts > 1:
             return None
         wait_s = error.retry_after
-        if wait_s is None:  # full jitter: callers that failed together do not come back together
+        if wait_s is None:  # full jitter, so that callers do not come back all at once
             backoff = self.initial_retry_delay * self.backoff_factor ** min(call.attempts - 1, 64)
             most_s = min(backoff, self.max_retry_delay)
             wait_s = random.uniform(0, most_s)  # noqa: S311  # nosec B311
@@ -3214,19 +3236,19 @@ class OpenAIMini(_Closing):
         return None if over else wait_s
 
     def _authorize(self, call: _Call) -> None:
-        """Put the key into the headers, if the caller's have none."""
+        """Add the key to the headers, unless the caller's headers have one."""
         key = call.admin and self.admin_api_key or self.api_key
         is_bearer = callable(key) or not self.api_version
         key = _checked_key("what api_key= returned", key() if callable(key) else key)
         if not call.has_key:
             name, start = ("Authorization", "Bearer ") if is_bearer else ("api-key", "")
-            call.sent_headers.pop(name, None)  # of the attempt before
+            call.sent_headers.pop(name, None)  # from the attempt before
             call.sent_headers.update({name: start + key} if key else {})
 
     # The cache.
 
     def _recall(self, call: _Call) -> Any:
-        """The result, where the cache has the answer to this very request; else None."""
+        """Return the cached result of this very request, or None."""
         cacheable = call.path in _CACHED_PATHS and call.read != "stream" and not call.raw
         if self.cache is None or not cacheable or not isinstance(call.body, bytes):
             return None
@@ -3236,7 +3258,7 @@ class OpenAIMini(_Closing):
         hit, known = None, _Answer(self, call, response)
         try:
             kept = self.cache.get(key) or b""
-            if kept[:64] == key.encode():  # shelve is not safe for threads: it may be another one's
+            if kept[:64] == key.encode():  # a shelve may mix up threads' answers
                 hit = known.parse(kept[64:])
         except Exception:  # a cache that fails costs a request, not the answer
             _logger().exception("the cache raised, or holds what is no answer")
@@ -3258,7 +3280,7 @@ class OpenAIMini(_Closing):
         return self._run(call)
 
     def stream_chat(self, messages: Any, *, model: str | None = None, **params: Any) -> Stream:
-        """The answer to a conversation in chunks, each with `.content`, a str.
+        """Return the answer to a conversation as a Stream of chunks, each with `.content`, a str.
 
         `messages` as for chat(). Waits for the first chunk. A stream that is cut before its end
         raises StreamInterruptedError.
@@ -3268,15 +3290,15 @@ class OpenAIMini(_Closing):
         return stream
 
     def embedding(self, input: Any, *, model: str | None = None, **params: Any) -> list[Any]:
-        """A vector (list of float) per input, in order; `input`: a str, or a list of any length.
+        """Return a vector (list of float) for each input, in order.
 
-        Sent in parts, halved where the server says that it is too much at once. An error in a later
-        part has the vectors so far as `.partial`.
+        `input`: a str, or a list of any length. It is sent in parts, which are halved if the server
+        says that they are too large. An error in a later part has the vectors so far as `.partial`.
         """
         if isinstance(input, (bytes, dict)) or not hasattr(input, "__iter__"):
             raise ValidationError("input=%.80r: a str, or a list of them, is needed" % (input,))
         inputs = [input] if isinstance(input, str) else list(input)
-        inputs = [inputs] if inputs and isinstance(inputs[0], int) else inputs  # tokens of one text
+        inputs = [inputs] if inputs and isinstance(inputs[0], int) else inputs  # one text as tokens
         for number in (number for number, one in enumerate(inputs) if one is None):
             raise ValidationError("input[%d] is None: a text is needed" % number)
         _json_bytes({"input": inputs})  # all is checked before anything is billed
@@ -3298,26 +3320,27 @@ class OpenAIMini(_Closing):
         return vectors
 
     def _left_of(self, params: dict[str, Any], began_at: float) -> dict[str, Any]:
-        """The options of the next of several requests, with what is left of their deadline."""
+        """Return the options of the next of several requests, with the rest of their deadline."""
         deadline = _checked_option("deadline", params.get("deadline", self.deadline))
         if deadline is not None:
             deadline = max(began_at + deadline - time.monotonic(), 0.001)
         return {**params, "deadline": deadline}
 
     def moderation(self, input: Any, **params: Any) -> Result:
-        """Whether `input` (a str, or a list) is harmful: `.results[0].flagged`, `.categories`."""
+        """Tell whether `input` (a str or a list) is harmful: `.results[0].flagged`,
+        `.categories`."""
         body, more = {"input": input}, {"model_for": "moderation"}
         result: Result = self._post("/moderations", "object", body, params, **more)
         return result
 
     def generate_image(self, prompt: str, **params: Any) -> Any:
-        """Images by a text: `.data[0].b64_json` or `.url`; `.save(folder)` writes them. With
-        `stream=True` a Stream of partial images and the whole one."""
+        """Make images: `.data[0].b64_json` or `.url`; `.save(folder)` writes them. With
+        `stream=True`, return a Stream of partial images and the whole one."""
         body = {"prompt": prompt}
         return self._post("/images/generations", "object", body, params, model_for="image")
 
     def edit_image(self, image: Any, prompt: str, *, mask: Any = None, **params: Any) -> Any:
-        """Images made from `image`, a file or a list of them, where `mask` lets it."""
+        """Make images from `image` (a file or a list of files), changed where `mask` allows it."""
         images = list(map(_File, image)) if isinstance(image, list) else _File(image)
         body = {"prompt": prompt, "image": images, "mask": mask and _File(mask)}
         more = {"model_for": "image", "is_form": True}
@@ -3327,20 +3350,22 @@ class OpenAIMini(_Closing):
         self, text: str, voice: str = "alloy", *, model: str | None = None, to: Any = None,
         progress: Any = None, **params: Any,
     ) -> Any:  # fmt: skip
-        """Speech as bytes (MP3 unless `response_format=`). With `to`, a path or a binary file, it
-        is written as it arrives, and its size returned; `progress(received, total)`."""
+        """Return speech as bytes (MP3 unless `response_format=` is given). With `to`, a path or a
+        binary file, write it as it arrives and return its size. `progress(received, total)` is
+        called."""
         body = {"input": text, "voice": voice, "model": model}
         more = {"model_for": "speech", "to": to, "progress": progress}
         return self._post("/audio/speech", "bytes", body, params, **more)
 
     def transcribe_audio(self, file: Any, **params: Any) -> Any:
-        """The text of an audio file: `.text`, also its `str()`; with `stream=True` a Stream.
+        """Return the text of an audio file: `.text`, also `str()`; with `stream=True` a Stream.
         `file`: a path, bytes, a binary file or (name, any of these)."""
         body, more = {"file": _File(file)}, {"model_for": "transcription", "is_form": True}
         return self._post("/audio/transcriptions", "transcript", body, params, **more)
 
     def translate_audio(self, file: Any, **params: Any) -> Any:
-        """The same in English, by whisper-1 unless `model=` is given: others only transcribe."""
+        """Return the text in English. The model is whisper-1 unless given, as others only
+        transcribe."""
         body = {"file": _File(file), "model": "whisper-1"}
         return self._post("/audio/translations", "transcript", body, params, is_form=True)
 
@@ -3348,8 +3373,8 @@ class OpenAIMini(_Closing):
         self, file: Any, *, purpose: str = "fine-tune", file_name: str | None = None,
         progress: Any = None, **params: Any,
     ) -> Result:  # fmt: skip
-        """Upload a file (a path, bytes, a binary file or (name, any of these)), which is read as it
-        goes out, to get its `.id`; `progress(sent, total)`."""
+        """Upload a file (a path, bytes, a binary file or (name, any of these)) and return its
+        `.id`. It is read while it is sent. `progress(sent, total)` is called."""
         body, more = {"purpose": purpose, "file": _File(file, file_name)}, {"progress": progress}
         result: Result = self._post("/files", "object", body, params, is_form=True, **more)
         return result
@@ -3357,22 +3382,23 @@ class OpenAIMini(_Closing):
     def download_file(
         self, file_id: str, to: Any = None, *, progress: Any = None, **params: Any
     ) -> Any:
-        """A file's bytes. With `to`, a path or a binary file, they are written as they arrive, and
-        counted; a path appears whole or not at all. `progress(received, total)`."""
+        """Return a file's bytes. With `to`, a path or a binary file, write them as they arrive and
+        return their number; a path appears only when it is whole. `progress(received, total)` is
+        called."""
         path, more = "/files/%s/content" % _path_id("file_id", file_id), {"query": params, "to": to}
         return self._run(_Call("GET", path, "bytes", params, progress=progress, **more))
 
     def list_models(self, **params: Any) -> list[str]:
-        """The ids of the models."""
+        """Return the ids of the models."""
         call = _Call("GET", "/models", "json", params, query=params, then=_model_ids)
         return list(self._run(call))
 
     def health(self, **params: Any) -> dict[str, Any]:
-        """`ok`, `latency_s`, `models` (how many), `circuit`, `error`. Raises nothing."""
+        """Return `ok`, `latency_s`, `models` (their number), `circuit`, `error`. Raises nothing."""
         models, told, began_at = None, None, time.monotonic()
         try:
             models = len(self.list_models(**{"max_retries": 0, **params}))
-        except Exception as error:  # of a callable api_key= too
+        except Exception as error:  # also from a callable api_key=
             told = str(error) or repr(error)
         health = {"ok": told is None, "latency_s": time.monotonic() - began_at, "models": models}
         return {**health, "circuit": self._breaker and self._breaker.state, "error": told}
@@ -3407,10 +3433,10 @@ class OpenAIMini(_Closing):
         self, method: str, path: str, *, json: Any = None, data: Any = None, files: Any = None,
         params: Any = None, stream: bool = False, **options: Any,
     ) -> Any:  # fmt: skip
-        """Any request below base_url: a Result, Stream, bytes or text, as the Content-Type says.
+        """Send any request below base_url. Return a Result, Stream, bytes or text, by Content-Type.
 
-        `data`: a form's fields, or bytes or a str; `files`: a dict of files. Raises ValidationError
-        for a URL that is not below base_url.
+        `data`: the fields of a form, or bytes or a str. `files`: a dict of files. Raises
+        ValidationError for a URL that is not below base_url.
         """
         if re.match(r"([\w+.-]+:)?//", path):
             if not path.startswith(self._base + "/"):
@@ -3428,13 +3454,13 @@ class OpenAIMini(_Closing):
         return self._run(call)
 
     def submit(self, method: Any, *args: Any, priority: int = NORMAL, **kwargs: Any) -> Any:
-        """Have a method (its name, or any callable) called by a daemon thread: a Future."""
+        """Have a daemon thread call a method (its name) or any callable; return a Future."""
         function = self._job(method, priority, kwargs)
         return self._jobs.submit(function, *args, priority=priority)
 
     def map(self, method: Any, inputs: Any, *, priority: int = NORMAL, **kw: Any) -> Iterator[Any]:
-        """A method (its name, or any callable) over `inputs`: an iterator of results in order.
-        At most `queue_size` inputs are read ahead."""
+        """Call a method (its name) or any callable for each of `inputs`; return an iterator of the
+        results in order. At most `queue_size` inputs are read ahead."""
         return iter(self._jobs.map(self._job(method, priority, kw), inputs, priority=priority))
 
     def _job(self, method: Any, priority: int, kwargs: dict[str, Any]) -> Any:
@@ -3444,9 +3470,9 @@ class OpenAIMini(_Closing):
         return functools.partial(method, **kwargs)
 
     def stats(self) -> dict[str, Any]:
-        """What has been counted: `requests` (calls, in the end `succeeded + failed + abandoned`),
+        """Return the counts: `requests` (calls, in the end `succeeded + failed + abandoned`),
         `retries`, `errors` by class, `latency_s`, `tokens`, `streams`, `bytes_sent`,
-        `bytes_received`, `queue`, `circuit`, `rate_limit` (the last answer's), `cache`."""
+        `bytes_received`, `queue`, `circuit`, `rate_limit` (of the last answer), `cache`."""
         queue, breaker = self._jobs, self._breaker
         counts = {"running": queue.running, "waiting": queue.waiting}
         circuit = {"state": breaker and breaker.state, "opened": breaker.opened if breaker else 0}
@@ -3459,14 +3485,14 @@ class OpenAIMini(_Closing):
             )
         if name in _TOP_LEVEL:
             part = getattr(_Resource(self, ()), name)
-            return self.__dict__.setdefault(name, part)  # kept, with what a test puts on it
+            return self.__dict__.setdefault(name, part)  # kept, so that patches stay
         raise _unknown_name("OpenAIMini", name, (*_TOP_LEVEL, *dir(type(self))))
 
     def __dir__(self) -> list[str]:
         return [*super().__dir__(), *_TOP_LEVEL, *_OFFICIAL_VERBS]
 
 
-OpenAI = OpenAIMini  # a chained assignment would be no type to mypy
+OpenAI = OpenAIMini  # mypy takes no chained assignment for a type
 Client = OpenAIMini
 
 _OFFICIAL_VERBS = ("get", "post", "put", "patch", "delete")
@@ -3477,20 +3503,20 @@ def AzureOpenAI(
     azure_ad_token: str | None = None, azure_ad_token_provider: Any = None,
     api_version: str | None = None, **options: Any,
 ) -> OpenAIMini:  # fmt: skip
-    """A client of an Azure deployment. Else AZURE_OPENAI_ENDPOINT, AZURE_OPENAI_API_KEY,
-    AZURE_OPENAI_AD_TOKEN and OPENAI_API_VERSION are read."""
+    """Return a client of an Azure deployment. AZURE_OPENAI_ENDPOINT, AZURE_OPENAI_API_KEY,
+    AZURE_OPENAI_AD_TOKEN and OPENAI_API_VERSION are the defaults."""
     version = api_version or _environ("OPENAI_API_VERSION")
     endpoint = azure_endpoint or _environ("AZURE_OPENAI_ENDPOINT") or options.get("base_url")
     key = azure_ad_token_provider or api_key or _environ("AZURE_OPENAI_API_KEY")
     token = azure_ad_token or _environ("AZURE_OPENAI_AD_TOKEN")
-    if not (version and endpoint and (key or token)):  # OPENAI_API_KEY is nothing for Azure
+    if not (version and endpoint and (key or token)):  # OPENAI_API_KEY is not for Azure
         what = "azure_endpoint=, api_version= and api_key= (AZURE_OPENAI_API_KEY)"
         raise ValidationError("Azure needs " + what)
     place = endpoint.rstrip("/") + "/openai"
     if azure_deployment:
         place += "/deployments/" + _path_id("azure_deployment", azure_deployment)
     options = {"base_url": place, "api_version": version, **options}
-    return OpenAIMini(key or str(token).strip, **options)  # a callable's goes as a bearer
+    return OpenAIMini(key or str(token).strip, **options)  # a callable's key is a bearer token
 
 
 def _logger() -> Any:
@@ -3501,7 +3527,7 @@ def _logger() -> Any:
 
 
 def _prepare(client: OpenAIMini, call: _Call) -> None:
-    """Fill in what goes out for this call to this client's server."""
+    """Fill in the request of a call for the server of this client."""
     body = call.json
     if isinstance(body, dict):
         body = {name: value for name, value in body.items() if value is not NOT_GIVEN}
@@ -3513,7 +3539,7 @@ def _prepare(client: OpenAIMini, call: _Call) -> None:
         call.model, choices = body.get("model"), body.get("n")
         call.choices = choices if isinstance(choices, int) else 1
     call.origin, call.verify, call.target = client._origin, client.verify, _target(client, call)
-    if call.is_form and call.form is None:  # once: a fallback finds the files at their ends
+    if call.is_form and call.form is None:  # once: afterwards the files are at their ends
         fields = sorted(_pairs_in(body), key=lambda pair: isinstance(pair[1], _File))
         call.form = _Form(fields, call.progress)
     headers, call.body = dict(client._headers), call.form or call.content
@@ -3528,7 +3554,7 @@ def _prepare(client: OpenAIMini, call: _Call) -> None:
     if call.read == "stream":
         headers["Accept"] = "text/event-stream"
     extra = call.options.get("extra_headers")
-    if extra and call.owner is not client:  # a fallback's server gets no key of another
+    if extra and call.owner is not client:  # do not send one server's key to another
         extra = {name: value for name, value in extra.items() if not _is_secret(name)}
     if call.headers or extra:
         headers = _merged_headers(headers, call.headers, extra)
@@ -3537,11 +3563,11 @@ def _prepare(client: OpenAIMini, call: _Call) -> None:
 
 
 def _target(client: OpenAIMini, call: _Call) -> str:
-    """The path and query of a call, with Azure's deployment in it."""
+    """Return the path and query of a call, with Azure's deployment."""
     path = call.path if call.path[:1] == "/" else "/" + call.path
     base = client._base[len(client._origin) :]
     azure = client.api_version and re.fullmatch("(.*/openai)(/deployments/.+)?", base)
-    if azure:  # a deployment is in base_url=, or named after the model
+    if azure:  # the deployment is in base_url=, or is the model
         base = azure[1]
         if re.fullmatch(_OF_A_DEPLOYMENT, path):
             base += azure[2] or "/deployments/" + _path_id("model", call.model)
@@ -3551,7 +3577,7 @@ def _target(client: OpenAIMini, call: _Call) -> str:
 
 
 def _adapt_for_openai(client: OpenAIMini, call: _Call, body: dict[str, Any]) -> None:
-    """Check what the caller wrote, and say it as the default host wants it."""
+    """Check a chat's parameters, and adapt the body to the default host."""
     is_chat, is_openai = call.path == "/chat/completions", client._default_host
     if is_chat and (is_openai if client.validate is None else client.validate):
         _check_chat(body)
@@ -3564,7 +3590,7 @@ def _adapt_for_openai(client: OpenAIMini, call: _Call, body: dict[str, Any]) -> 
 
 
 def _checked_key(name: str, key: Any) -> Any:
-    """A key that a header can hold; what is wrong with another is said without printing it."""
+    """Return a key that a header can hold. The error for any other does not show it."""
     if key is None or callable(key):
         return key
     if not isinstance(key, str) or not re.fullmatch("[ -~]*", key.strip()):
@@ -3573,13 +3599,13 @@ def _checked_key(name: str, key: Any) -> Any:
 
 
 def _is_secret(header: str) -> bool:
-    """Whether a header of this name holds a key or the like."""
+    """Return whether a header of this name holds a secret."""
     words = "auth(ori[sz]|entic|-|$)|(?<!idempotency-)key$|token$|secret|passw|credent|sign|cookie"
     return bool(re.search(words, header.lower()))
 
 
 def _merged_headers(*layers: Any) -> dict[str, str]:
-    """Headers of which the later win, whatever their case; None takes one away."""
+    """Merge headers, whatever their case. Later ones win, and None removes one."""
     merged: dict[str, Any] = {}
     for name, value in (pair for layer in layers for pair in (layer or {}).items()):
         name, value = (v.decode("latin-1") if isinstance(v, bytes) else v for v in (name, value))
@@ -3590,7 +3616,7 @@ def _merged_headers(*layers: Any) -> dict[str, str]:
 
 
 def _pairs_in(value: Any, name: str = "") -> list[tuple[str, Any]]:
-    """Query or form fields as the official client has them: a[]=1, a[]=2, b[c]=true; no None."""
+    """Return query or form fields as the official client does: a[]=1, a[]=2, b[c]=true; no None."""
     if value is None or value is NOT_GIVEN:
         return []
     if isinstance(value, float) and not abs(value) < float("inf"):
@@ -3607,7 +3633,7 @@ def _pairs_in(value: Any, name: str = "") -> list[tuple[str, Any]]:
 
 
 def _path_id(name: str, value: Any) -> str:
-    """An id as it stands in a path (RFC 3986, section 3.3)."""
+    """Return an id encoded for a path (RFC 3986, section 3.3)."""
     text = "" if value is None else str(value)
     if re.fullmatch(r"\.{0,2}|.*[\ud800-\udfff].*", text, re.DOTALL):
         raise ValidationError("%s is %r: no path can hold that" % (name, value))
@@ -3615,20 +3641,20 @@ def _path_id(name: str, value: Any) -> str:
 
 
 def _json_bytes(value: Any, place: str = "") -> bytes:
-    """JSON; what JSON cannot hold is refused by its place: 'messages[0].content'."""
+    """Return JSON. The error for what JSON cannot hold names its place: 'messages[0].content'."""
     try:
         return json.dumps(value, allow_nan=False, separators=(",", ":")).encode()
     except (TypeError, ValueError, RecursionError) as error:
         reason = _plain(str(error), 80)
     is_list = isinstance(value, (list, tuple))
     items = enumerate(value) if is_list else value.items() if isinstance(value, dict) else ()
-    for key, item in items if len(place) < 200 else ():  # else it may be a ring
+    for key, item in items if len(place) < 200 else ():  # it may contain itself
         _json_bytes(item, place + ("[%s]" if is_list else ".%s") % (key,))
     raise ValidationError("%s cannot be JSON: %s" % (place.lstrip(".") or "this", reason))
 
 
 def _messages(messages: Any) -> list[Any]:
-    """`messages` as a list, if it has the structure of one; a str is one user message."""
+    """Return `messages` as a list, if it is valid. A str is one user message."""
     if isinstance(messages, str):
         return [{"role": "user", "content": messages}]
     listed = list(messages) if hasattr(messages, "__iter__") else []
@@ -3650,7 +3676,7 @@ _RANGES: dict[str, tuple[float, float]] = {
 
 
 def _check_chat(body: dict[str, Any]) -> None:
-    """Chat's parameters as the API reference limits them."""
+    """Check chat's parameters against the ranges of the API reference."""
     given = {name: value for name, value in body.items() if value is not None}
     for name in _RANGES.keys() & given.keys():
         _check_number(name, given[name], *_RANGES[name])
@@ -3674,21 +3700,21 @@ def _model_ids(answer: Any) -> list[str]:
         raise APIResponseError("the answer is no list of models: %.100r" % (answer,)) from None
 
 
-_TOO_MUCH = (  # the words of servers for a batch that is too large, and not for one text that is
+_TOO_MUCH = (  # said of a batch that is too large, not of one long text
     "(?is)(?!.*context.length).*(too (many|much|large|big|long)|batch|at most|at once|per request"
     "|larger than|max.{0,40}(input|item|array|size|number|length|tokens))"
 )
 
 
 def _is_too_much_at_once(error: OpenAIError) -> bool:
-    """Whether a server refused an embeddings request for its size, and not for what is in it."""
+    """Return whether a server refused an embeddings request because it is too large."""
     about_input = error.status_code in (400, 422) and error.param in (None, "", "input")
     words = "%s %s" % (error.code, _error_text(error.body))
     return error.status_code == 413 or about_input and bool(re.match(_TOO_MUCH, words))
 
 
 def _vectors(answer: Any, count: int) -> list[list[float]]:
-    """The `count` vectors of an embeddings answer, in the order of their inputs."""
+    """Return the `count` vectors of an embeddings answer, in the order of their inputs."""
     try:
         items = answer["data"]
         indexes = [item.get("index") for item in items]
@@ -3703,7 +3729,7 @@ def _vectors(answer: Any, count: int) -> list[list[float]]:
 
 
 def _vector(embedding: Any) -> list[Any]:
-    """A vector sent as numbers, or as base64 of little-endian 32-bit floats."""
+    """Return a vector that was sent as numbers, or as base64 of little-endian 32-bit floats."""
     if not isinstance(embedding, str):
         return list(map(float, embedding))
     order = 1 if sys.byteorder == "little" else -1
@@ -3718,8 +3744,8 @@ def _vector(embedding: Any) -> list[Any]:
 
 
 def _by_schema(schema: Any) -> tuple[dict[str, Any], Any]:
-    """The response_format for `schema`, a JSON schema or a class that has one, and what sets
-    `.parsed` of the answer."""
+    """Return the response_format for `schema` (a JSON schema or a class that has one), and a
+    function that sets `.parsed` of the answer."""
     described, read = schema, _parse_json
     if hasattr(schema, "model_json_schema"):
         described = json.loads(json.dumps(schema.model_json_schema()), object_hook=_strict)
@@ -3733,9 +3759,9 @@ def _by_schema(schema: Any) -> tuple[dict[str, Any], Any]:
 
 
 def _strict(part: dict[str, Any]) -> dict[str, Any]:
-    """An object within a schema as the API's strict mode wants it: all properties required, no
-    others, no default values, and nothing beside a $ref."""
-    if not isinstance(part.get("default"), dict):  # else it may be a property of this name
+    """Adapt an object in a schema to the API's strict mode: all properties required, no others, no
+    defaults, nothing beside a $ref."""
+    if not isinstance(part.get("default"), dict):  # a property may be called so
         part.pop("default", None)
     if "$ref" in part and len(part) > 1:
         part = {"anyOf": [{"$ref": part.pop("$ref")}], **part}
@@ -3745,9 +3771,10 @@ def _strict(part: dict[str, Any]) -> dict[str, Any]:
 
 
 def _with_parsed(read: Any, result: Any) -> Any:
-    """Set `.parsed` of a chat's messages or a Responses answer's texts; `result` has the first.
+    """Set `.parsed` of a chat's messages or of the texts of a Responses answer. `result` gets the
+    first one.
 
-    An answer that `read` refuses is an APIResponseError with the whole answer as `.partial`.
+    If `read` refuses the text, raise APIResponseError with the whole answer as `.partial`.
     """
     holders = _dicts([choice.get("message") for choice in _dicts(result.get("choices"))])
     parts = [part for item in _dicts(result.get("output")) for part in _dicts(item.get("content"))]
@@ -3755,11 +3782,11 @@ def _with_parsed(read: Any, result: Any) -> Any:
     is_cut = result.finish_reason == "length"
     for holder in reversed(holders):
         text = (_text_of(holder.get("content", holder.get("text"))) or "").rpartition("</think>")[2]
-        # What does not begin as JSON may have it in a Markdown fence.
+        # The JSON may be in a Markdown fence.
         text = re.sub(r'^(?!\s*[{["]).*?```\w*\s(.*)```.*', r"\1", text, flags=re.DOTALL)
         try:  # no text, and not cut: a refusal
             value = read(text) if text or is_cut else None
-            for one in (holder, result):  # attributes, not keys: they are no part of the JSON
+            for one in (holder, result):  # attributes, not keys of the JSON
                 vars(one).update(parsed=value, output_parsed=value)
         except (APIResponseError, ValueError) as error:  # pydantic's errors are ValueErrors
             what = "is cut at max_tokens" if is_cut else "does not fit the schema"
@@ -3769,7 +3796,7 @@ def _with_parsed(read: Any, result: Any) -> Any:
 
 
 def _described_tool(tool: Any) -> tuple[dict[str, Any], Any]:
-    """(the tool object for the API, what to call with a call's arguments) of a function or of a
+    """Return (tool object for the API, function to call with the arguments) for a function or a
     (schema, function) pair."""
     try:
         schema, function = tool if isinstance(tool, tuple) else (None, tool)
@@ -3780,14 +3807,14 @@ def _described_tool(tool: Any) -> tuple[dict[str, Any], Any]:
             schema, function = (schema, function) if schema else _read_parameters(function, {})
             schema = {"type": "function", "function": {**described, "parameters": schema}}
         return schema, function
-    except Exception as error:  # whatever else it is, it is no tool
+    except Exception as error:  # it cannot be a tool
         what = "the tool %r cannot be described (%r): pass (tool object, function)"
         raise ValidationError(what % (tool, error)) from None
 
 
 def _read_parameters(function: Any, defs: dict[str, Any]) -> tuple[dict[str, Any], Any]:
-    """The JSON schema of a function's parameters (or of a dataclass's fields), and what calls it
-    with JSON values. `defs` takes the definitions that the schema refers to."""
+    """Return the JSON schema of the parameters of a function or dataclass, and a function that
+    calls it with JSON values. Definitions that the schema refers to are added to `defs`."""
     hints, parameters = typing.get_type_hints(function), inspect.signature(function).parameters
     named = {name: one for name, one in parameters.items() if "VAR_" not in one.kind.name}
     read = {name: _read_hint(hints.get(name, object), defs) for name in named}
@@ -3806,15 +3833,15 @@ _JSON_TYPES = {str: "string", int: "integer", float: "number", bool: "boolean", 
 
 
 def _read_hint(hint: Any, defs: dict[str, Any]) -> tuple[dict[str, Any], Any]:
-    """The JSON schema of a type hint, and what makes a value of that type from a JSON value. A
-    LookupError where JSON has nothing like it."""
+    """Return the JSON schema of a type hint, and a function that converts a JSON value to that
+    type. Raise LookupError if JSON has no such type."""
     kind, args = typing.get_origin(hint) or hint, typing.get_args(hint)
     if kind in (typing.Any, object):
         return {}, lambda value: value
-    if kind is typing.Union or type(hint).__name__ == "UnionType":  # the latter is X | Y
+    if kind is typing.Union or type(hint).__name__ == "UnionType":  # UnionType: X | Y
         read = [_read_hint(one, defs) for one in args]
         return {"anyOf": [one for one, _ in read]}, lambda value: _first_that_fits(read, value)
-    if kind is typing.Literal or hasattr(kind, "__members__"):  # the latter is an Enum
+    if kind is typing.Literal or hasattr(kind, "__members__"):  # __members__: an Enum
         members = {getattr(one, "value", one): one for one in args or kind}
         return {"enum": [*members]}, members.__getitem__
     if hasattr(kind, "model_json_schema"):
@@ -3841,7 +3868,8 @@ def _first_that_fits(read: list[Any], value: Any) -> Any:
 
 
 def _checked(kind: Any, value: Any) -> Any:
-    """A JSON value of the type `kind`; a whole number is a float too, and true is no number."""
+    """Return a JSON value if its type is `kind`. A whole number is also a float; true is no
+    number."""
     is_number = {kind, type(value)} == {int, float} and kind(value) == value
     if type(value) is not kind and not is_number:
         raise TypeError("%.80r is no %s" % (value, kind.__name__))
@@ -3849,19 +3877,20 @@ def _checked(kind: Any, value: Any) -> Any:
 
 
 def _tool_message(functions: dict[str, Any], call: Any) -> dict[str, Any]:
-    """The answer to a model's call of a tool; what goes wrong is told to the model too."""
+    """Call a tool as the model asks; return the message for the model. Errors are told to it
+    too."""
     arguments: Any = None
     try:
         name, arguments = call["function"]["name"], call["function"].get("arguments")
-        while isinstance(arguments, str):  # JSON, or JSON of JSON
+        while isinstance(arguments, str):  # JSON, perhaps encoded twice
             arguments = json.loads(arguments.strip() or "{}")
         answer = functions[name](**(arguments or {}))
         if hasattr(answer, "__await__") or hasattr(answer, "__anext__"):
             raise TypeError("it returned %r, not a result" % (answer,))
         content = answer if isinstance(answer, str) else json.dumps(answer, default=str)
-    except Exception as error:  # whatever it is, it is the model's to know
+    except Exception as error:  # the model is told
         content = "Error: %s: %s" % (type(error).__name__, _plain(str(error)))
-        if isinstance(arguments, str):  # no JSON: servers refuse what has such a call in it
+        if isinstance(arguments, str):  # not JSON: servers refuse such a message
             content += ", in: " + _plain(arguments)
             call["function"]["arguments"] = "{}"
     return {"role": "tool", "tool_call_id": getattr(call, "id", None), "content": content}
@@ -3917,7 +3946,7 @@ _BETA = _table("""beta.agents=agents=v1 beta.chatkit=chatkit_beta=v1 beta.realti
 
 
 def _template(path: tuple[str, ...]) -> tuple[str, str]:
-    """The method and URL path of an attribute path, ids in braces.
+    """Return the method and URL path of an attribute path, with ids in braces.
 
     >>> _template(("vector_stores", "files", "content"))
     ('GET', '/vector_stores/{vector_store_id}/files/{file_id}/content')
@@ -3935,14 +3964,15 @@ def _template(path: tuple[str, ...]) -> tuple[str, str]:
 
 
 def _id_of(segment: str, following: str = "") -> str:
-    """'files' -> '/{file_id}', 'content' -> ''; `following` is the next segment."""
+    """'files' -> '/{file_id}', 'content' -> ''. `following` is the next segment."""
     singular = segment[:-1] + "_id" if segment.endswith("s") else ""
     name = _IDS.get(segment + "/" + following, _IDS.get(segment, singular))
     return "/{%s}" % name if name else ""
 
 
 def _filled(path: Any, url: str, args: tuple[Any, ...], given: dict[str, Any]) -> str:
-    """The URL path with its ids, which are taken out of `given`; the last may be in `args`."""
+    """Return the URL path with its ids, which are removed from `given`. The last may be in
+    `args`."""
     ids = re.findall(r"{(\w+)}", url)
     if len(args) > len(ids[-1:]) or given.keys() & {*ids} != {*ids[: len(ids) - len(args)]}:
         raise TypeError("%s(): ids by keyword, the last also by position: %s" % (path[-1], ids))
@@ -3951,7 +3981,7 @@ def _filled(path: Any, url: str, args: tuple[Any, ...], given: dict[str, Any]) -
 
 
 def _read_as(url: str, verb: str, given: dict[str, Any]) -> str:
-    """How the answer is read: one of the kinds that the calls' room knows."""
+    """Return how to read the answer: a kind of the room "Calls"."""
     if given.get("stream") or verb == "stream":
         return "stream"
     if verb == "retrieve_content" or given.get("response_format") in ("text", "srt", "vtt"):
@@ -3962,27 +3992,27 @@ def _read_as(url: str, verb: str, given: dict[str, Any]) -> str:
 
 
 def _resolve(path: tuple[str, ...], args: tuple[Any, ...], given: dict[str, Any]) -> _Call:
-    """The call that `client.<path>(*args, **given)` stands for."""
+    """Return the call for `client.<path>(*args, **given)`."""
     if isinstance(given.get("file"), str):
         raise ValidationError("file= is a str: give a pathlib.Path, an open binary file or bytes")
     method, template = _template(path)
     then, read = _result_of(path, given), _read_as(template, path[-1], given)
     url = _filled(path, template, args, given)
     call = _Call(method, url, read, given, admin=path[0] == "admin", then=then)
-    betas, key = given.pop("betas", ()), given.pop("idempotency_key", None)  # go as headers
+    betas, key = given.pop("betas", ()), given.pop("idempotency_key", None)  # sent as headers
     beta = ",".join(betas) or _BETA.get(path[0]) or _BETA.get(".".join(path[:2]))
     call.headers = {"OpenAI-Beta": beta, **({"Idempotency-Key": key} if key else {})}
     is_form = template in ("/audio/voices", "/videos") or any(map(_is_file, given.values()))
     if method != "GET" and not is_form:
-        call.headers["Content-Type"] = "application/json"  # without a body too
+        call.headers["Content-Type"] = "application/json"  # also without a body
     call.query = {"beta": "true"} if path[:2] == ("beta", "responses") else {}
     if path[-3:-1] == ("conversations", "items"):
-        call.query["include"] = given.pop("include", None)  # of a POST too
+        call.query["include"] = given.pop("include", None)  # also for a POST
     if method != "POST":
         call.query.update(given)
     elif is_form:
         call.json, call.is_form = given, True
-    elif path[:2] == ("beta", "agents") and given:  # Python cannot name `async`: they say `async_`
+    elif path[:2] == ("beta", "agents") and given:  # `async` is a keyword in Python
         call.json = json.loads(_json_bytes(given).replace(b'"async_":', b'"async":'))
     elif given or _VERBS.get(path[-1]) and path[-2] != "invocations":
         call.json = given
@@ -3990,8 +4020,8 @@ def _resolve(path: tuple[str, ...], args: tuple[Any, ...], given: dict[str, Any]
 
 
 def _result_of(path: tuple[str, ...], given: dict[str, Any]) -> Any:
-    """What makes the method's result of the answer, if anything does: an instance of the class
-    that was given as the schema, or vectors of numbers."""
+    """Return a function that converts the answer, or None: to an instance of the schema's class, or
+    to vectors of numbers."""
     if path[0] == "embeddings" and given.get("encoding_format") != "base64":
         return _with_numbers
     schema = given.get("response_format") or given.get("text_format")
@@ -4013,7 +4043,7 @@ def _with_numbers(result: Any) -> Any:
 
 
 def _as_list(value: Any) -> Any:
-    """A generator, set, column or the like as a list, as the official package takes them."""
+    """Return a generator, set, column or the like as a list, as the official package does."""
     is_one = isinstance(value, str) or hasattr(value, "keys") or hasattr(value, "model_dump")
     is_many = hasattr(value, "__iter__") and not is_one and not _is_file(value)
     return list(value) if is_many else value
@@ -4028,10 +4058,10 @@ def _unknown_name(where: str, name: str, known: Iterable[str]) -> AttributeError
 
 
 class _Resource:
-    """A part of the API in the official package's shape: `client.files.list()` and the like.
+    """A part of the API in the official package's shape, such as `client.files`.
 
-    An attribute is a part of it or a verb: create, list, retrieve, update, delete, content, ...
-    It is kept, so that what is patched onto it stays.
+    An attribute is a part of it, or a verb: create, list, retrieve, update, delete, content, ... It
+    is kept, so that patches stay.
     """
 
     def __init__(self, client: Any, path: tuple[str, ...], raw: str = "") -> None:
@@ -4054,16 +4084,17 @@ class _Resource:
 
 
 class _Chat(_Resource):
-    """`client.chat(messages)` answers; `client.chat.completions` is the official shape."""
+    """`client.chat`: call it, or use `client.chat.completions` as in the official package."""
 
     def __call__(
         self, messages: Any, *, model: str | None = None, schema: Any = None, **params: Any
     ) -> Result:
-        """The answer to a conversation: `.content`, `.tool_calls`, `.finish_reason`, `.usage`.
+        """Return the answer to a conversation: `.content`, `.tool_calls`, `.finish_reason`,
+        `.usage`.
 
         `messages`: a list of messages, or a str, which is one user message. `schema`: a JSON
-        schema, or a class with `model_json_schema` and `model_validate_json`; the answer is then
-        also `.parsed`. Any other argument goes out as it is. Raises OpenAIError.
+        schema, or a class with `model_json_schema` and `model_validate_json`; the answer then has
+        `.parsed`. All other arguments are sent as they are. Raises OpenAIError.
         """
         if params.get("stream"):
             raise ValidationError("chat() gives whole answers: for stream=True use stream_chat()")
@@ -4076,7 +4107,7 @@ class _Chat(_Resource):
 
 
 def __getattr__(name: str) -> Any:
-    """Names that this module does not have."""
+    """Raise an AttributeError that suggests a name."""
     raise _unknown_name("the module (make a client: openai_mini.OpenAI())", name, __all__)
 
 
@@ -4087,7 +4118,7 @@ def __getattr__(name: str) -> Any:
 
 
 def _echo_chat(asked: dict[str, Any]) -> Any:
-    """The last user message, whole or as the bytes of an event stream; a schema's least answer."""
+    """Return the last user message, whole or as event-stream bytes, or an answer by the schema."""
     users = [m.get("content") for m in _dicts(asked.get("messages")) if m.get("role") == "user"]
     text, holder = _text_of(["", *users][-1]) or "", "delta" if asked.get("stream") else "message"
     schema = (asked.get("response_format") or {}).get("json_schema", {}).get("schema")
@@ -4103,7 +4134,7 @@ def _echo_chat(asked: dict[str, Any]) -> Any:
 
 
 def _echo_by_schema(schema: dict[str, Any]) -> Any:
-    """The least that a plain JSON schema allows: no references, no limits."""
+    """Return the smallest value for a plain JSON schema without references or limits."""
     if "properties" in schema:
         return {name: _echo_by_schema(one) for name, one in schema["properties"].items()}
     least = {"integer": 0, "number": 0.0, "boolean": False, "array": []}
@@ -4111,7 +4142,7 @@ def _echo_by_schema(schema: dict[str, Any]) -> Any:
 
 
 def _echo_embeddings(asked: dict[str, Any]) -> Any:
-    """Unit vectors, the same for the same text: each of 32 bits is a direction."""
+    """Return unit vectors, the same for the same text: 32 signs from a checksum."""
     inputs: Any = asked.get("input")
     is_many = isinstance(inputs, list) and not any(isinstance(one, int) for one in inputs)
     hashes = [zlib.crc32(json.dumps(one).encode()) for one in (inputs if is_many else [inputs])]
@@ -4123,7 +4154,7 @@ def _echo_embeddings(asked: dict[str, Any]) -> Any:
 _ECHO_IMAGE = {"data": [{"b64_json":
     "iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAAAAAA6fptVAAAACklEQVR42mNgAAAAAgAB5Sfe/AAAAABJRU5ErkJggg==",
 }]}  # fmt: skip
-_ECHO_ANSWERS: dict[str, Any] = {  # by the last segment of the path: what is answered, or makes it
+_ECHO_ANSWERS: dict[str, Any] = {  # last segment of the path: the answer, or what makes it
     "completions": _echo_chat, "embeddings": _echo_embeddings,
     "models": {"object": "list", "data": [{"id": "echo", "object": "model"}]},
     "moderations": {"results": [{"flagged": False, "categories": {"violence": False}}]},
@@ -4133,12 +4164,12 @@ _ECHO_ANSWERS: dict[str, Any] = {  # by the last segment of the path: what is an
 
 
 class _Echo:
-    """A transport that makes the answers itself."""
+    """A transport that answers by itself."""
 
     def send(self, call: Any, limits: _Limits) -> Any:
         is_json = isinstance(call.body, bytes) and call.body[:1] == b"{"
         asked = json.loads(call.body) if is_json else {}
-        usual = {"echo": asked, "text": "echo"}  # what else is asked, transcriptions too
+        usual = {"echo": asked, "text": "echo"}  # for all other paths
         answer = _ECHO_ANSWERS.get(call.target.split("?")[0].split("/")[-1], usual)
         answer = answer(asked) if callable(answer) else answer
         kind = "text/event-stream" if asked.get("stream") else "application/octet-stream"
@@ -4150,7 +4181,7 @@ class _Echo:
         return raw
 
     def close(self) -> None:
-        """There is nothing to close, and nothing to renew in a forked child."""
+        """Do nothing: there is no connection."""
 
     _renew = close
 
@@ -4160,7 +4191,7 @@ class _Echo:
 #
 # A table of commands over the client's methods; main(argv) returns the exit code.
 
-_COMMANDS = {  # the method, what it needs, what of its result is shown or the file it is kept in
+_COMMANDS = {  # method, arguments, attribute that is shown or file that is written
     "chat": ("chat", "TEXT", "content"), "embed": ("embedding", "TEXT", ""),
     "image": ("generate_image", "TEXT", "save"),
     "speak": ("text_to_speech", "TEXT", "speech.mp3"),
@@ -4174,7 +4205,7 @@ _COMMANDS = {  # the method, what it needs, what of its result is shown or the f
 
 def _parser() -> Any:
     parser = argparse.ArgumentParser(
-        "openai-mini", argparse.SUPPRESS,  # so that a wrong usage is told in one line
+        "openai-mini", argparse.SUPPRESS,  # no usage text before errors
         "openai-mini [COMMAND] [OPTIONS] [TEXT | FILE | ID | METHOD PATH [JSON]]",
         "commands: %s\n\n%s" % (" ".join(_COMMANDS), main.__doc__ or ""),
         formatter_class=argparse.RawDescriptionHelpFormatter,
@@ -4213,11 +4244,11 @@ def main(argv: list[str] | None = None) -> int:
       openai-mini --base-url http://localhost:11434/v1 -m llama3 "Hello"
       openai-mini --offline "Hello"
     """
-    for name in ("stdin", "stdout", "stderr"):  # None: it was closed
+    for name in ("stdin", "stdout", "stderr"):  # None if it was closed
         setattr(sys, name, getattr(sys, name) or open(os.devnull, "r+"))
     try:
         return _run_command(_parser().parse_intermixed_args(argv))
-    except BrokenPipeError:  # nobody reads on, nor is to be told at the interpreter's end
+    except BrokenPipeError:  # the reader has gone: be quiet at exit too
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
     except KeyboardInterrupt:
@@ -4236,15 +4267,15 @@ def _run_command(asked: Any) -> int:
     words, options = _arguments(command, asked)
     is_stream = command == "chat" and not (asked.no_stream or asked.json or asked.schema)
     result = getattr(client, "stream_chat" if is_stream else method)(*words, **options)
-    sys.stderr.write("\x1b[K" if "progress" in options else "")  # wipes the progress
+    sys.stderr.write("\x1b[K" if "progress" in options else "")  # erase the progress line
     if is_stream:
         _print_stream(result)
-    elif "to" in options:  # the result is only a count; what went to stdout is flushed
+    elif "to" in options:  # the result is a count; b"" flushes stdout
         _print([options["to"] if isinstance(options["to"], str) else b""])
     elif shown == "save" and not asked.json:
         _print(result.save(asked.output or "."))
     elif shown and not asked.json:
-        _print([getattr(result, shown) or ""])  # "": of a refusal
+        _print([getattr(result, shown) or ""])  # None after a refusal
     else:
         is_many = isinstance(result, Stream) or isinstance(result, list) and not asked.json
         _print(result if is_many else [result])
@@ -4267,7 +4298,7 @@ def _check_whole(answer: Any) -> None:
 
 
 def _arguments(command: str, asked: Any) -> tuple[list[Any], dict[str, Any]]:
-    """The positional and the keyword arguments of a command's method."""
+    """Return the positional and keyword arguments of a command's method."""
     (_, needs, shown), words, options = _COMMANDS[command], asked.words, dict(asked.param or ())
     if command == "request":
         body = {**(_json_object(words.pop()) if len(words) == 3 else {}), **options}
@@ -4299,7 +4330,7 @@ def _conversation(text: str, asked: Any) -> list[Any]:
 
 
 def _image_url(given: str) -> str:
-    """The URL of an image; of a file, one that holds it."""
+    """Return the URL of an image. For a file, return a data: URL."""
     if given.startswith(("http:", "https:", "data:")):
         return given
     image = _File(given)
@@ -4307,7 +4338,7 @@ def _image_url(given: str) -> str:
 
 
 def _key_value(pair: str) -> tuple[str, Any]:
-    """A parameter; a value that is no JSON is a text."""
+    """Return a parameter. A value that is not JSON is a text."""
     name, value = pair.split("=", 1)
     try:
         return name, json.loads(value)
@@ -4316,23 +4347,23 @@ def _key_value(pair: str) -> tuple[str, Any]:
 
 
 def _json_object(given: str) -> dict[str, Any]:
-    """A JSON object, written out or in a file; `-` is standard input."""
+    """Return a JSON object, given as text or as a file name. `-` is standard input."""
     return {**json.loads(given if given[:1] == "{" else _read(given))}
 
 
 def _read(name: str) -> str:
-    """A text in UTF-8, or in UTF-16 with its byte order mark; `-` is standard input."""
+    """Return a text in UTF-8, or in UTF-16 with a byte order mark. `-` is standard input."""
     with sys.stdin.buffer if name == "-" else open(name, "rb") as file:
         content = file.read()
     marks = (b"\xff\xfe", b"\xfe\xff")
     text = content.decode("utf-16" if content.startswith(marks) else "utf-8-sig")
-    if "\0" in text:  # no text has it: a damaged one would be billed
+    if "\0" in text:  # no text has a NUL: refuse it before it is billed
         raise ValidationError("what is read is no text in UTF-8 or marked UTF-16")
     return text
 
 
 def _text(words: list[str]) -> str:
-    """The words, and behind them what is piped in."""
+    """Return the words, followed by piped text."""
     text = " ".join(word for word in words if word != "-")
     if "-" in words or not (sys.stdin.isatty() or text and _stdin_is_silent()):
         text = "\n\n".join(filter(None, [text, _read("-")]))
@@ -4340,20 +4371,20 @@ def _text(words: list[str]) -> str:
 
 
 def _stdin_is_silent() -> bool:
-    """Whether standard input is a pipe in which nothing comes, not even its end: what starts
-    programs may leave one open. A system that cannot tell has it read to its end."""
+    """Return whether standard input is a pipe in which nothing comes, not even its end. Some
+    programs leave one open. Where the system cannot tell, input is read to its end."""
     try:
         if select.select([sys.stdin.buffer], [], [], 2)[0]:
             return False
-    except OSError:  # Windows; no file of the system's
+    except OSError:  # Windows, or not a system file
         return False
     print("openai-mini: no input in 2 s, so none is read; - waits for it", file=sys.stderr)
     return True
 
 
 def _print(items: Iterable[Any], end: str = "\n") -> None:
-    """Write text as it is, bytes too, all else as JSON; to a terminal nothing that could command
-    it, or turn the order of its text."""
+    """Write text and bytes as they are, all else as JSON. On a terminal, remove control characters
+    and those that change the direction of text."""
     encoding = sys.stdout.encoding
     for item in items:
         if not isinstance(item, (str, bytes)):
@@ -4368,7 +4399,7 @@ def _print(items: Iterable[Any], end: str = "\n") -> None:
 
 
 def _show_progress(done: int, total: int | None) -> None:
-    """The share or the size, in a line that the next output overwrites."""
+    """Show the share or the size in a line that the next output overwrites."""
     text = "%d %%" % (100 * done // total) if total else "%.1f MB" % (done / 1e6)
     sys.stderr.write(text + "\x1b[K\r")
 
