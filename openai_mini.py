@@ -319,8 +319,9 @@ def _answer_error(response: Any, told: Any, place: str = "") -> APIError:
     row = 300 if status < 400 else min(status, 500)
     cls, what, advice = _STATUSES.get(row, (APIStatusError, "the request was refused", ""))
     if response.status_code < 300 and status == 500 and not again:  # e.g. a chat without choices
-        what, advice = "this is no answer", "Check base_url= and what is asked for."
-        cls, status = (cls, status) if text else (APIResponseError, response.status_code)
+        what, advice = "the answer is an error", "Check base_url= and what is asked for."
+        if not text:
+            cls, status, what = APIResponseError, response.status_code, "the answer is empty"
     if "insufficient_quota" in codes:
         again, advice = False, "The quota is used up: look at the account's billing."
     elif "model_not_found" in codes or status in (400, 404) and re.search(_NO_MODEL, text, re.I):
@@ -925,7 +926,7 @@ class RequestQueue:
         result is lost.
         """
         if not hasattr(inputs, "__iter__"):
-            raise ValidationError("the inputs of map are no iterable: %r" % type(inputs).__name__)
+            raise ValidationError("map() needs an iterable, not %r" % type(inputs).__name__)
         return _Map(self, iter(inputs), priority, function, kw)
 
     # What follows runs under the lock.
@@ -1357,7 +1358,7 @@ class Page(Result):
         while page is not None:
             items = page.get("data") or []
             if not isinstance(items, list):
-                raise APIResponseError("the data of the list is no list: %.80r" % (items,))
+                raise APIResponseError("the data of the list is not a list: %.80r" % (items,))
             yield from items
             page = page.get_next_page()
 
@@ -1472,7 +1473,7 @@ def _parse_json(content: bytes | str, only_object: bool = False) -> Any:
     # Raised outside of `except`: that error holds the whole text, perhaps with a key.
     start = content[:500] if isinstance(content, str) else content[:500].decode("utf-8", "replace")
     what = _excerpt(start)[:100] or "empty"
-    raise APIResponseError("the answer is no JSON%s but %s" % (reason, what))
+    raise APIResponseError("the answer is not JSON%s but %s" % (reason, what))
 
 
 # ------------------------------------------------------------------------------------------------
@@ -1724,7 +1725,7 @@ class _Accumulator:
             else:
                 text = self._add_event(chunk, chunk.get("type") or kind, dict.get)
         except (ArithmeticError, AttributeError, LookupError, TypeError, ValueError):
-            what = "a chunk has a shape that no chunk should have: "
+            what = "a chunk has an unexpected shape: "
             raise APIResponseError(what + _plain(chunk.to_json(None), 200)) from None
         if self._ended or "error" in chunk or "base_resp" in chunk:
             _raise_error_in(chunk, self._exchange)
@@ -2338,7 +2339,7 @@ class _Body:
         codings = re.findall(r"(?i)gzip|deflate|\bbr\b|zstd|compress", header)  # others: no coding
         self._is_zipped = bool(codings)
         if " ".join(codings).lower() not in ("", "gzip", "deflate"):
-            raise APIResponseError("the answer is in a coding not asked for: %s" % codings)
+            raise APIResponseError("the answer has an unknown content coding: %s" % codings)
 
     def read(self) -> bytes:
         """Return the next bytes as soon as there are any, b'' at the end."""
@@ -2383,7 +2384,7 @@ class _Body:
         most = 1 << 13 if self._is_zipped else BLOCK_BYTES  # compressed data may expand 1000 times
         while not self.ended:
             if self._limits.process != os.getpid():  # its lock may be held by a dead thread
-                raise ConnectionAbortedError("what comes is for the process that has asked")
+                raise ConnectionAbortedError("the connection belongs to the parent process")
             data: bytes = b"" if self._left == -1 else self._receive(most)
             self.received += len(data)
             # With a caller's session: http.client accepts a truncated head.
@@ -2754,7 +2755,7 @@ class _Answer:
             problem.partial = data  # it may have been billed
             raise problem
         if not isinstance(data, (Result, list)) and call.read != "auto":
-            raise APIResponseError("the answer is no JSON object but %r" % (data,))
+            raise APIResponseError("the answer is not a JSON object but %r" % (data,))
 
     def put_together(self, content: bytes) -> bytes:
         """Return the whole answer if a server streams without being asked to."""
@@ -2784,7 +2785,7 @@ class _Answer:
             self.body.unread = content  # events after a line of JSON, perhaps an error
         elif "event-stream" not in kind and not re.match(rb"(data|event|id|retry|error)?:", start):
             words = _excerpt(self.body.read()[:2000].decode("utf-8", "replace"))
-            raise APIResponseError("the answer is no event stream but %s: %s" % (kind, words))
+            raise APIResponseError("the answer is not an event stream but %s: %s" % (kind, words))
         return None
 
 
@@ -3096,7 +3097,7 @@ class OpenAIMini(_Closing):
             vars(self)[name] = value
         is_known = isinstance(self.verify, (bool, str, os.PathLike, type(None)))
         if not is_known and not hasattr(self.verify, "wrap_socket"):
-            raise ValidationError("verify= is %r: no bool, path or SSLContext" % (self.verify,))
+            raise ValidationError("verify= is %r: give a bool, path or SSLContext" % (self.verify,))
         self._set_server()
         if not self.api_key and self._default_host:
             what = "no API key: pass api_key=, set OPENAI_API_KEY, or name a server by base_url="
@@ -3127,7 +3128,7 @@ class OpenAIMini(_Closing):
         url = re.fullmatch(_SERVER_URL, "http://echo" if self._is_echo else given)
         # A session may mount other schemes.
         if not url or self.session is None and not re.match("(?i)https?:", url[0]):
-            what = "base_url=%.200s is no http:// or https:// URL, or has a user or password in it"
+            what = "base_url=%.200s is not an http:// or https:// URL, or has a password in it"
             shown = repr(given) if "@" not in given else ""
             raise ValidationError(what % shown, advice="Pass a key as api_key=.")
         self._origin = url[1].lower()
@@ -3173,7 +3174,7 @@ class OpenAIMini(_Closing):
     def _run(self, call: _Call) -> Any:
         """Return the result of a call from this client or, if it fails, from a fallback."""
         if _thread.get_ident() in _importing:
-            raise OpenAIError("a signal's handler called in the midst of the first import")
+            raise OpenAIError("a signal's handler made a call during an import")
         call.owner, ways = self, [self._perform, *self._fallbacks]
         self._stats.add(calls={"requests": 1})
         try:
@@ -3594,7 +3595,7 @@ def _checked_key(name: str, key: Any) -> Any:
     if key is None or callable(key):
         return key
     if not isinstance(key, str) or not re.fullmatch("[ -~]*", key.strip()):
-        raise ValidationError("%s is no str, or holds what no header can, as a line break" % name)
+        raise ValidationError("%s is not a str, or has a line break or the like in it" % name)
     return key.strip()
 
 
@@ -3662,7 +3663,7 @@ def _messages(messages: Any) -> list[Any]:
         role = message.get("role") if isinstance(message, dict) else None
         is_call = role == "assistant" and len(message) > 1
         if role not in _ROLES or message.get("content") is None and not is_call:
-            what = "messages[%d] is no dict with content and a role of %s"
+            what = "messages[%d] must be a dict with content and a role: %s"
             raise ValidationError(what % (number, ", ".join(_ROLES)))
     return listed
 
@@ -3685,7 +3686,7 @@ def _check_chat(body: dict[str, Any]) -> None:
     if len(stops) > 4 or not all(one and isinstance(one, str) for one in stops):
         raise ValidationError("stop= is %r: at most 4 texts, none of them empty" % (stop,))
     if not isinstance(logprobs, bool) or "top_logprobs" in given and not logprobs:
-        what = "logprobs= is %r, top_logprobs= is %r: True or False, and True beside the latter"
+        what = "logprobs= is %r, top_logprobs= is %r: a bool is needed, True for top_logprobs="
         raise ValidationError(what % (logprobs, given.get("top_logprobs")))
 
 
@@ -3697,7 +3698,7 @@ def _model_ids(answer: Any) -> list[str]:
         models = answer if isinstance(answer, list) else answer["data"] or []
         return [str(one["id"]) for one in models]
     except (LookupError, TypeError):
-        raise APIResponseError("the answer is no list of models: %.100r" % (answer,)) from None
+        raise APIResponseError("the answer is not a list of models: %.100r" % (answer,)) from None
 
 
 _TOO_MUCH = (  # said of a batch that is too large, not of one long text
@@ -3864,7 +3865,7 @@ def _first_that_fits(read: list[Any], value: Any) -> Any:
     for _, make in read:
         with contextlib.suppress(LookupError, TypeError, ValueError):
             return make(value)
-    raise TypeError("%.80r is of none of its types" % (value,))
+    raise TypeError("%.80r has none of the types of its hint" % (value,))
 
 
 def _checked(kind: Any, value: Any) -> Any:
@@ -3872,7 +3873,7 @@ def _checked(kind: Any, value: Any) -> Any:
     number."""
     is_number = {kind, type(value)} == {int, float} and kind(value) == value
     if type(value) is not kind and not is_number:
-        raise TypeError("%.80r is no %s" % (value, kind.__name__))
+        raise TypeError("%.80r is not of type %s" % (value, kind.__name__))
     return kind(value) if is_number else value
 
 
@@ -4358,7 +4359,7 @@ def _read(name: str) -> str:
     marks = (b"\xff\xfe", b"\xfe\xff")
     text = content.decode("utf-16" if content.startswith(marks) else "utf-8-sig")
     if "\0" in text:  # no text has a NUL: refuse it before it is billed
-        raise ValidationError("what is read is no text in UTF-8 or marked UTF-16")
+        raise ValidationError("the input is not UTF-8, nor UTF-16 with a byte order mark")
     return text
 
 
