@@ -1204,8 +1204,10 @@ class Response(_Readable, _Closing):
         exchange = self._exchange
         if exchange.call.read != "stream":
             return self._try(lambda: exchange.parse(self.read()))
-        self._is_owner = False  # the Stream is the owner now
-        return self._try(exchange.open_stream)
+        if "_stream" not in vars(self):
+            self._stream = self._try(exchange.open_stream)
+            self._is_owner = False  # the Stream is the owner now
+        return self._stream
 
     def close(self) -> None:
         """End the request; may be called again."""
@@ -1215,6 +1217,9 @@ class Response(_Readable, _Closing):
     def __del__(self) -> None:
         if self._is_owner:
             self._exchange.end(None, abandoned=True)
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {n: v for n, v in vars(self).items() if n[0] != "_" or n == "_content" and v}
 
 
 class Result(dict):  # type: ignore[type-arg]
@@ -1326,11 +1331,13 @@ def _fit_message(message: Any, own_ids: str = "") -> Any:
     calls = [Result(call) for call in _dicts(fit.pop("tool_calls", None))]
     for number, call in enumerate(calls):
         call.pop("index", None)  # belongs to the stream, not to the message
-        call.update(id=str(call.get("id") or start + str(number)), type=call.type or "function")
-        if isinstance(call.function, dict):
-            arguments = call.function.get("arguments") or {}
+        call["id"] = str(call.get("id") or start + str(number))
+        call["type"] = call.get("type") or "function"
+        function = call.get("function")
+        if isinstance(function, dict):
+            arguments = function.get("arguments") or {}
             text = arguments if isinstance(arguments, str) else json.dumps(arguments)
-            call.function = Result(call.function, arguments=text)
+            call.function = Result(function, arguments=text)
     if calls:
         fit.tool_calls = calls
     vars(fit).update(getattr(message, "__dict__", {}))
@@ -1405,7 +1412,8 @@ def _write_whole(path: Any, pieces: Iterable[bytes]) -> int:
     written in place, and emptied again if the pieces break off.
     """
     old_size = os.path.getsize(path) if os.path.exists(path) else None
-    in_place, target = old_size == 0, os.path.realpath(path)  # a link stays a link
+    in_place = old_size == 0 or os.path.isdir(path)  # the latter fails at once
+    target = os.path.realpath(path)  # a link stays a link
     part = os.path.join(os.path.dirname(target), ".%s.part" % os.urandom(8).hex())
     try:
         with open(path if in_place else part, "wb") as file:
@@ -1627,7 +1635,7 @@ def _chunks(exchange: Any, so_far: _Accumulator) -> Iterator[Result]:
             yield so_far.add(whole, "")
         for piece in _pieces(exchange, so_far):
             for block in parser.blocks(piece or b"\n\n"):
-                data, at, kind = block, 6, "message"  # the usual event: one line of data
+                data, at, kind = block.rstrip(), 6, "message"  # the usual event: one line
                 if block[:7] != "data: {" or "\n" in block:
                     (data, kind), at = _data_of(block, parser, exchange), 0
                 try:
@@ -2561,7 +2569,8 @@ class _Call:
         # A chat needs a choice. The answer to request() needs none.
         self.needs_choice = path == "/chat/completions" and method == "POST" and read != "auto"
         self.__dict__.update(more)
-        if isinstance(self.to, (io.TextIOBase, int)):
+        is_place = self.to is None or isinstance(self.to, (str, os.PathLike))
+        if isinstance(self.to, io.TextIOBase) or not (is_place or hasattr(self.to, "write")):
             raise ValidationError("to=%r: a path or a binary file is needed" % (self.to,))
 
     def begin(self, client: OpenAIMini) -> None:
@@ -2735,14 +2744,15 @@ class _Answer:
         is_list = kind == "page" or kind == "json" and isinstance(data.get("data"), list)
         result = (Page if is_list else Transcript if kind == "transcript" else Result)(data)
         result._response = self.response
-        if self.call.read == "page" or self.call.method == "GET" and data.get("has_more"):
+        if is_list and (kind == "page" or self.call.method == "GET" and data.get("has_more")):
             result._fetch = self._next_page
         return result
 
     def is_media(self, content: bytes) -> bool:
         """Return whether this is speech or text, and no JSON object or web page instead."""
         start = re.match(rb'(?i)\s*(\{\s*["}]|<(!doctype|html)\W)', content)
-        is_json = "json" in str(self.response.headers.get("content-type"))
+        types = str(self.response.headers.get("content-type")).lower()
+        is_json = "json" in types or self.call.read == "transcript" and types[:5] != "text/"
         return not start or not (start[2] or is_json or isinstance(_json_or_text(content), Result))
 
     def _check(self, data: Any) -> None:
@@ -3445,9 +3455,10 @@ class OpenAIMini(_Closing):
             path = path[len(self._base) :]
         call = _Call(str(method).upper(), path, "stream" if stream else "auto", options)
         is_form = files is not None or isinstance(data, dict)
-        if options or json is not None and (is_form or data is not None):
-            what = "request() takes either json= or data= and files=, and not %s"
-            raise ValidationError(what % (sorted(options) or "both"))
+        is_odd = not isinstance(data, (dict, bytes, str, type(None)))
+        if options or is_odd or json is not None and (is_form or data is not None):
+            what = "request() takes json=, or data= (a dict, bytes or str) and files=, and not %s"
+            raise ValidationError(what % (sorted(options) or "both, nor others"))
         if is_form:
             json = {**(data or {}), **{name: _File(file) for name, file in (files or {}).items()}}
         call.json, call.query, call.is_form, call.needs_choice = json, params or {}, is_form, False
@@ -3994,8 +4005,8 @@ def _read_as(url: str, verb: str, given: dict[str, Any]) -> str:
 
 def _resolve(path: tuple[str, ...], args: tuple[Any, ...], given: dict[str, Any]) -> _Call:
     """Return the call for `client.<path>(*args, **given)`."""
-    if isinstance(given.get("file"), str):
-        raise ValidationError("file= is a str: give a pathlib.Path, an open binary file or bytes")
+    if isinstance(given.get("file"), (str, list)):  # a tuple of str has become a list
+        raise ValidationError("file= is no file: give a pathlib.Path, an open binary file or bytes")
     method, template = _template(path)
     then, read = _result_of(path, given), _read_as(template, path[-1], given)
     url = _filled(path, template, args, given)
@@ -4037,7 +4048,7 @@ def _result_of(path: tuple[str, ...], given: dict[str, Any]) -> Any:
 
 
 def _with_numbers(result: Any) -> Any:
-    for item in _dicts(result.get("data")):
+    for item in _dicts(getattr(result, "data", None)):
         if isinstance(item.get("embedding"), str):
             item["embedding"] = _vector(item["embedding"])
     return result
@@ -4269,17 +4280,18 @@ def _run_command(asked: Any) -> int:
     is_stream = command == "chat" and not (asked.no_stream or asked.json or asked.schema)
     result = getattr(client, "stream_chat" if is_stream else method)(*words, **options)
     sys.stderr.write("\x1b[K" if "progress" in options else "")  # erase the progress line
+    part: Any = result
+    if "to" in options:  # the result is a count; b"" flushes stdout
+        part = options["to"] if isinstance(options["to"], str) else b""
+    elif shown == "save" and not asked.json:
+        part = result.save(asked.output or ".")
+    elif shown and not (asked.json or is_stream):
+        part = getattr(result, shown) or ""  # None after a refusal
     if is_stream:
         _print_stream(result)
-    elif "to" in options:  # the result is a count; b"" flushes stdout
-        _print([options["to"] if isinstance(options["to"], str) else b""])
-    elif shown == "save" and not asked.json:
-        _print(result.save(asked.output or "."))
-    elif shown and not asked.json:
-        _print([getattr(result, shown) or ""])  # None after a refusal
     else:
-        is_many = isinstance(result, Stream) or isinstance(result, list) and not asked.json
-        _print(result if is_many else [result])
+        is_many = isinstance(part, Stream) or isinstance(part, list) and not asked.json
+        _print(part if is_many else [part])
     if command == "chat" and not asked.json:
         _check_whole(result)
     return int(command == "health" and not result["ok"])
@@ -4352,6 +4364,9 @@ def _json_object(given: str) -> dict[str, Any]:
     return {**json.loads(given if given[:1] == "{" else _read(given))}
 
 
+_key_value.__name__, _json_object.__name__ = "KEY=VALUE", "JSON object"  # for argparse's messages
+
+
 def _read(name: str) -> str:
     """Return a text in UTF-8, or in UTF-16 with a byte order mark. `-` is standard input."""
     with sys.stdin.buffer if name == "-" else open(name, "rb") as file:
@@ -4386,7 +4401,7 @@ def _stdin_is_silent() -> bool:
 def _print(items: Iterable[Any], end: str = "\n") -> None:
     """Write text and bytes as they are, all else as JSON. On a terminal, remove control characters
     and those that change the direction of text."""
-    encoding = sys.stdout.encoding
+    encoding = sys.stdout.encoding or "utf-8"
     for item in items:
         if not isinstance(item, (str, bytes)):
             item = json.dumps(item, ensure_ascii="utf" not in encoding.lower())
@@ -4395,7 +4410,10 @@ def _print(items: Iterable[Any], end: str = "\n") -> None:
             text = data.decode(encoding, "replace")
             text = re.sub("[\0-\x08\x0b-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069]", "?", text)
             data = text.encode(encoding, "replace")
-        sys.stdout.buffer.write(data)
+        if hasattr(sys.stdout, "buffer"):
+            sys.stdout.buffer.write(data)
+        else:  # a program's own, such as a StringIO
+            sys.stdout.write(data.decode(encoding, "replace"))
         sys.stdout.flush()
 
 

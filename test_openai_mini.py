@@ -2507,6 +2507,9 @@ def test_cut_anywhere_a_stream_is_interrupted_unless_it_was_whole(server, once, 
             error = client_error(read, StreamInterruptedError)
             assert (error.partial.content or "") == "".join(got)
         assert len(got) == sum(end - ends[2] + needed <= cut for end in ends), cut
+    events[2] += " "
+    server.script(Answer(sse=events, framing=framing, cut=ends[2] + (framing != "close")))
+    assert "".join(chunk.content for chunk in once.stream_chat("hi")) == "h\xe9llo"
     if framing != "close":  # events of other kinds need the end of their transfer
         server.script(Answer(sse=[{"a": 1}, {"a": 2}], done=False, framing=framing, cut=20))
         others = once.request("POST", "/things", stream=True)
@@ -4023,6 +4026,14 @@ def test_an_error_or_a_page_in_place_of_speech_or_its_text_is_an_error(
         server.default = Answer(body=body, content_type=kind)
         assert client.text_to_speech("x") == body
         assert client.text_to_speech("x", to=to) == len(body) and to.read_bytes() == body
+    server.default = Answer(body=b'{"text": "half', content_type=kind)
+    client_error(lambda: client.transcribe_audio(MP3), APIResponseError)
+
+
+def test_a_call_of_another_kind_stays_as_it_came(server, client):
+    calls = [{"id": "c", "type": "web.search"}]
+    server.script(chat_saying("hi", tool_calls=calls))
+    assert client.chat("hi").tool_calls == calls
 
 
 def test_health_tells_and_never_raises(server, client):
@@ -4319,6 +4330,9 @@ RING["ring"] = RING
         (lambda c: c.request("POST", "/x", jsn={}), "jsn"),
         (lambda c: c.text_to_speech("x", to=io.StringIO()), "to="),
         (lambda c: c.download_file("f", to=5), "to="),
+        (lambda c: c.text_to_speech("x", to=[]), "to="),
+        (lambda c: c.request("POST", "/x", data=[b"x"]), "data="),
+        (lambda c: c.files.create(file=("a", "b"), purpose="x"), "file="),
         (lambda c: c.request("POST", "/x", json={}, files={"f": b"x"}), "json="),
         (lambda c: c.files.create(file=fastapi_upload(b"", "a.mp3")), "a.mp3"),
         (lambda c: c.files.create(file=only_read(b"")), "empty"),
@@ -4615,11 +4629,11 @@ def test_a_raw_response_has_the_official_names(server, client):
     server.script(Answer(500), Answer(json=CHAT, headers={"x-request-id": "r", "X-My": "mine"}))
     raw = client.with_raw_response.chat.completions.create(model="m", messages=[])
     assert raw.headers["x-my"] == raw.headers.get("X-MY") == "mine" and raw.request_id == "r"
-    assert raw.status_code == 200
+    assert raw.status_code == 200 and pickle.loads(pickle.dumps(raw)).headers["x-my"] == "mine"
     assert json.loads(raw.text) == json.loads(raw.content) == raw.json() == raw.parse() == CHAT
     raw = client.chat.completions.with_raw_response.create(model="m", messages=[], stream=True)
     assert raw.headers["content-type"].startswith("text/event-stream")
-    assert "".join(chunk.content for chunk in raw.parse()) == "hello"
+    assert next(raw.parse()).content + "".join(c.content for c in raw.parse()) == "hello"
     server.default, files = Answer(404, json={"message": "no such file"}), client.files
     for call in (
         lambda: files.with_raw_response.retrieve("f"),
@@ -6584,7 +6598,7 @@ def test_cli_images_are_attached_and_a_schema_shapes_the_answer(cli, cli_server,
 
 CLI_ROWS = [
     ("embed text", "/embeddings", {"input": ["text"]}, "[1.0, 2.0]\n"),
-    ("moderate some words", "/moderations", {"input": "some words"}, '"violence": true'),
+    ("moderate some words", "/moderations", {"input": "some words"}, '{"violence": true}}\n'),
     ("models", "/models", {}, "m-1\nm-2\n"),
     ("request post /x -p a=1 -m m", "/x", {"a": 1, "model": "m"}, ""),
     ('request POST /x {"a":2}', "/x", {"a": 2}, ""),
@@ -6606,6 +6620,12 @@ def test_cli_each_command_calls_its_method(cli, cli_server, argv, path, body, ou
     for request in cli_server.requests:
         assert request.path == "/v1" + path
         assert not body or dict(request.json, **body) == request.json
+
+
+def test_cli_main_prints_to_the_stdout_of_a_program(cli):
+    with contextlib.redirect_stdout(io.StringIO()) as out:
+        assert cli("--offline", "Hello")[0] == 0
+    assert out.getvalue() == "Hello\n"
 
 
 def test_cli_request_has_parameters_in_a_gets_query_and_a_body_from_a_pipe(cli, cli_server):
