@@ -2508,7 +2508,7 @@ def test_cut_anywhere_a_stream_is_interrupted_unless_it_was_whole(server, once, 
             assert (error.partial.content or "") == "".join(got)
         assert len(got) == sum(end - ends[2] + needed <= cut for end in ends), cut
     events[2] += " "
-    server.script(Answer(sse=events, framing=framing, cut=ends[2] + (framing != "close")))
+    server.script(Answer(sse=events, framing=framing, cut=ends[2] + 1 - 2 * (framing == "close")))
     assert "".join(chunk.content for chunk in once.stream_chat("hi")) == "h\xe9llo"
     if framing != "close":  # events of other kinds need the end of their transfer
         server.script(Answer(sse=[{"a": 1}, {"a": 2}], done=False, framing=framing, cut=20))
