@@ -2920,7 +2920,8 @@ class _Exchange(_Answer):
     def _note_circuit(self) -> None:
         """Tell on_event and the log if the state of the circuit has changed."""
         breaker, known = self.client._breaker, self.client._stats.circuits
-        if breaker._state != known.get(breaker, "closed"):
+        is_watched = self.call.owner.on_event or self.call.owner._log
+        if is_watched and breaker._state != known.get(breaker, "closed"):
             known[breaker] = breaker._state
             self.call.tell("circuit", state=known[breaker])
 
