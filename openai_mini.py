@@ -3155,13 +3155,13 @@ class OpenAIMini(_Closing):
         client = type(self).__new__(type(self))
         OpenAIMini.__init__(client, **{**self.__getstate__(), **options})
         client._stats = self._stats
-        new = {name for name in options if getattr(client, name) is not getattr(self, name)}
-        sizes = {"max_concurrent_requests", "queue_size", "requests_per_minute"}
-        if not new & {"use_request_queue", *sizes}:
+        of_queue = """use_request_queue max_concurrent_requests queue_size
+            requests_per_minute""".split()
+        if all(getattr(client, name) == getattr(self, name) for name in of_queue):
             client._jobs = self._jobs
             if client.session is self.session and client._is_echo == self._is_echo:
                 client._transport = self._transport
-        if "circuit_breaker" not in new:
+        if client.circuit_breaker is self.circuit_breaker:
             is_same = client._base == self._base
             client._breaker = self._breaker if is_same else copy.copy(self._breaker)
         return client

@@ -2258,10 +2258,11 @@ def test_a_copy_with_other_limits_or_session_has_its_own_queue_and_pool(server):
     client, gate, session = client_for(server), threading.Event(), requests.Session()
     session.headers["x-mine"] = "1"
     server.default = Answer(json=CHAT, wait=gate)
-    twin = client.with_options(max_concurrent_requests=1, session=session)
+    twin = client.with_options(max_concurrent_requests=1, queue_size=1000, session=session)
+    same = twin.with_options(queue_size=int("1000"))
     jobs = [twin.submit("chat", "hi") for _ in range(3)]
     server.wait_requests(1)
-    assert [c.stats()["queue"]["running"] for c in (twin, client)] == [1, 0]
+    assert [c.stats()["queue"]["running"] for c in (twin, same, client)] == [1, 1, 0]
     gate.set()
     assert [job.result(10).content for job in jobs] == ["hello"] * 3
     assert server.max_in_flight == 1 and client_sent(server, "x-mine") == ["1"] * 3
