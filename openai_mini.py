@@ -1100,18 +1100,15 @@ class _Map:
 # ------------------------------------------------------------------------------------------------
 # Results
 #
-# What a call returns. A Result is the server's JSON and nothing else. What a server sent may have
-# any shape. This room does not know how an answer is fetched.
+# What a call returns. A Result is the server's JSON, of whatever shape. This room does not know how
+# an answer is fetched.
 
 BLOCK_BYTES = 256 << 10  # read or sent at a time: smaller blocks cost CPU
 MAX_BODY_BYTES = 256 << 20  # largest answer in memory: 2048 embeddings as text have 130 MB
 _HTTP_NAMES = ("headers", "request_id", "_request_id", "status_code")
-_COMPUTED_NAMES = frozenset(("message", "content", "tool_calls", "finish_reason", "output_text"))
-# Scripts and libraries probe for these names, which no official object has: AttributeError.
-_PROBED_NAMES = frozenset(
-    "reasoning reasoning_content reasoning_details reasoning_text thinking thinking_blocks "
-    "ndim dtype shape tolist numpy iloc to_pandas model_fields".split()
-)
+# Scripts and libraries probe for these names, which no official object has.
+_PROBED_NAMES = """reasoning reasoning_content reasoning_details reasoning_text thinking
+    thinking_blocks ndim dtype shape tolist numpy iloc to_pandas model_fields""".split()
 
 
 class _Closing:
@@ -1148,12 +1145,11 @@ class _Readable:
     def iter_lines(self: Any) -> Iterator[str]:
         """Yield the lines of the body, without their ends."""
         line = bytearray()
-        for piece in self.iter_bytes():
-            for part in io.BytesIO(piece):  # each but the last ends with LF
-                line += part
-                if part.endswith(b"\n"):
-                    yield line.decode("utf-8", "replace").rstrip("\r\n")
-                    line.clear()
+        for part in itertools.chain.from_iterable(map(io.BytesIO, self.iter_bytes())):
+            line += part  # a line, or as much of it as has come
+            if part.endswith(b"\n"):
+                yield line.decode("utf-8", "replace").rstrip("\r\n")
+                line.clear()
         if line:
             yield line.decode("utf-8", "replace")
 
@@ -1167,12 +1163,12 @@ class _Readable:
 class Response(_Readable, _Closing):
     """The HTTP answer: `.status_code`, `.headers`, `.request_id`, `.method`, `.url`.
 
-    Raw and streamed answers, and those of errors, also have the body, which is read on demand:
-    `.content`, `.text`, `.read()`, `.json()`, `.parse()` (the result of the call), `.iter_bytes()`,
-    `.iter_lines()`, `.stream_to_file()`. `.close()` ends the request.
+    Raw answers and those of errors also have the body: `.content`, `.text`, `.read()`, `.json()`,
+    `.parse()` (the result of the call), `.iter_bytes()`, `.iter_lines()`, `.stream_to_file()`.
+    `.close()` ends the request.
     """
 
-    _content: bytes | None = b""  # the body; None where it is still to be read
+    _content: Any = b""  # the body; None where it is still to be read
     _is_owner = False  # whether the exchange ends when this is dropped
 
     def __init__(self, status_code: int, headers: Any, method: str, url: str) -> None:
@@ -1189,11 +1185,11 @@ class Response(_Readable, _Closing):
     def read(self) -> bytes:
         """The whole body."""
         if self._content is None:
-            self._content = b"".join(_at_most(MAX_BODY_BYTES, self.iter_bytes()))
-        return self._content
+            self._content = self._try(self._exchange.body.read_all)
+        return bytes(self._content)
 
     def iter_bytes(self, chunk_size: int | None = None) -> Iterator[bytes]:
-        """Yield the body as it arrives. `chunk_size` is ignored; the official package has it."""
+        """Yield the body as it arrives. `chunk_size` has no effect."""
         if self._content is not None:
             return iter([self._content])
         pieces = self._exchange.body.pieces()
@@ -1204,10 +1200,8 @@ class Response(_Readable, _Closing):
         exchange = self._exchange
         if exchange.call.read != "stream":
             return self._try(lambda: exchange.parse(self.read()))
-        if "_stream" not in vars(self):
-            self._stream = self._try(exchange.open_stream)
-            self._is_owner = False  # the Stream is the owner now
-        return self._stream
+        self._is_owner = False  # the Stream is
+        return self._try(exchange.open_stream)
 
     def close(self) -> None:
         """End the request; may be called again."""
@@ -1225,11 +1219,10 @@ class Response(_Readable, _Closing):
 class Result(dict):  # type: ignore[type-arg]
     """A JSON object with attribute access at every depth: `r.choices[0].message.content`.
 
-    An absent name reads None. A key that is no Python name is reached with `_` for the characters
-    that a name cannot have: `r.categories.self_harm`. A chat answer also has `.content`,
-    `.message`, `.tool_calls` and `.finish_reason` of its first choice; `.message` can be sent back.
-    A Responses answer has `.output_text`. The outermost object has `.request_id`, `.headers` and
-    `.status_code` of the HTTP answer.
+    An absent name reads None. `_` stands for characters that a name cannot have:
+    `r.categories.self_harm`. A chat answer also has `.content`, `.message`, `.tool_calls` and
+    `.finish_reason` of its first choice; `.message` can be sent back. A Responses answer has
+    `.output_text`. The outermost object has the answer's `.request_id`, `.headers`, `.status_code`.
     """
 
     _response = _message = None  # type: Any  # set on the outermost object only
@@ -1239,28 +1232,25 @@ class Result(dict):  # type: ignore[type-arg]
             return getattr(self._response, name.lstrip("_"))
         if name in self:
             return self[name]
-        if name[0] == "_" or name in _PROBED_NAMES:
-            raise AttributeError(name)
-        if name in _COMPUTED_NAMES:
-            return _computed(self, name)
         keys = [key for key in self.keys() if re.sub(r"\W", "_", key) in (name, name.rstrip("_"))]
-        if not keys and "." in str(self.get("type")):  # an event: scripts probe for its attributes
+        if keys:
+            return self[keys[0]]
+        # Scripts probe an event, whose type has a dot, for all of its attributes.
+        if name[0] == "_" or name in _PROBED_NAMES or "." in str(self.get("type")):
             raise AttributeError(name)
-        return self[keys[0]] if keys else None
+        return _computed(self).get(name)
 
     def __setattr__(self, name: str, value: Any) -> None:
         (super().__setattr__ if name[0] == "_" else self.__setitem__)(name, value)
 
-    def __delattr__(self, name: str) -> None:
-        if self.pop(name, self) is self:
-            raise AttributeError(name)
+    __delattr__ = dict.__delitem__
 
     def to_dict(
         self, *, exclude_none: bool = False, exclude: Any = (), include: Any = None, **_: Any
     ) -> Any:
-        """Return plain dicts and lists, without nulls or without some of the top-level names."""
-        wanted = {*(self.keys() if include is None else include)} - {*(exclude or ())}
-        kept = {name: value for name, value in self.items() if name in wanted}
+        """Return plain dicts and lists, without nulls or some of the top-level names."""
+        names = {*(self.keys() if include is None else include)}.difference(exclude or ())
+        kept = {name: value for name, value in self.items() if name in names}
         return json.loads(json.dumps(kept), object_hook=_without_none if exclude_none else None)
 
     def to_json(self, indent: int | None = 2, **options: Any) -> str:
@@ -1271,23 +1261,24 @@ class Result(dict):  # type: ignore[type-arg]
         return self.to_json(indent, **options)
 
     def model_copy(self, *, update: Any = None, deep: bool = False) -> Result:
-        copied = type(self)(_parse_json(self.to_json()), **(update or {}))
-        vars(copied).update(vars(self), _message=None)
+        copied = copy.deepcopy(self)
+        copied.update(update or {})
         return copied
 
     model_dump = dict = to_dict
     json = model_dump_json
 
     def save(self, folder: Any) -> list[str]:
-        """Write the images of an answer into `folder`, without overwriting files; return their
-        paths.
+        """Write the images of an answer to new files in `folder`; return their paths.
 
-        An image behind a URL is fetched, without the key. Raises OSError if the folder cannot be
-        written, APIError if an image is broken or cannot be fetched.
+        An image behind a URL is fetched, without the key. Raises OSError, or APIError if an image
+        is broken or cannot be fetched.
         """
         paths: list[str] = []
         for image in _dicts(self.get("data")):
-            content = _image_bytes(image)
+            url = image.get("url")
+            text = image.get("b64_json") or str(url).partition(";base64,")[2] or None
+            content = _fetch(url) if url and not text else _from_base64(text)
             name = "image-%d." + _extension(content)
             free = (os.path.join(folder, name % number) for number in itertools.count(1))
             paths.append(next(path for path in free if not os.path.exists(path)))
@@ -1295,35 +1286,31 @@ class Result(dict):  # type: ignore[type-arg]
         return paths
 
 
-def _computed(result: Result, name: str) -> Any:
-    """Return the value of a computed attribute."""
-    if name == "output_text":
-        texts = [_text_of(item.get("content")) or "" for item in _dicts(result.get("output"))]
-        return "".join(texts) if "output" in result else None
+def _computed(result: Result) -> dict[str, Any]:
+    """Return the attributes that are no keys."""
     choice = (_dicts(result.get("choices")) or [{}])[0]
     if result._message is None and isinstance(choice.get("message"), dict):
         result._message = _fit_message(choice["message"])  # once, as it may get generated ids
     message = result._message or {}
+    texts = [_text_of(item.get("content")) or "" for item in _dicts(result.get("output"))]
     return {
         "message": result._message, "finish_reason": choice.get("finish_reason"),
         "content": _text_of(message.get("content")), "tool_calls": message.get("tool_calls"),
-    }[name]  # fmt: skip
+        "output_text": "".join(texts) if "output" in result else None,
+    }  # fmt: skip
 
 
 def _text_of(content: Any) -> str | None:
-    """Return the text of a message's content: a str, a list of parts (the text parts count), or a
-    number. Return None if there is none."""
+    """Return the text of a content, which may be a list of parts or a number, or None."""
     if isinstance(content, list):
         parts = [p for p in _dicts(content) if p.get("type") in ("text", "output_text", None)]
         return "".join(_text_of(part.get("text")) or "" for part in parts)
-    if isinstance(content, (int, float)):
-        return str(json.dumps(content))
-    return content if isinstance(content, str) else None
+    return str(content) if isinstance(content, (str, _Text, int, float)) else None
 
 
 def _fit_message(message: Any, own_ids: str = "") -> Any:
-    """Return a message that can be sent back: with its role, no empty list of calls, and each call
-    with an id (a generated one begins with `own_ids`), type, name and arguments."""
+    """Return a message that can be sent back: with a role, no empty list of calls, and calls with
+    id (a generated one begins with `own_ids`), type and arguments as text."""
     if message.get("role") and "tool_calls" not in message:
         return message
     start = own_ids or "call_%s_" % os.urandom(8).hex()
@@ -1331,8 +1318,7 @@ def _fit_message(message: Any, own_ids: str = "") -> Any:
     calls = [Result(call) for call in _dicts(fit.pop("tool_calls", None))]
     for number, call in enumerate(calls):
         call.pop("index", None)  # belongs to the stream, not to the message
-        call["id"] = str(call.get("id") or start + str(number))
-        call["type"] = call.get("type") or "function"
+        call.update(id=call.get("id") or start + str(number), type=call.get("type") or "function")
         function = call.get("function")
         if isinstance(function, dict):
             arguments = function.get("arguments") or {}
@@ -1370,22 +1356,17 @@ class Page(Result):
             page = page.get_next_page()
 
     def has_next_page(self) -> bool:
-        return bool(self._cursor())
+        """Return whether a page may follow. Without `has_more`, the last page is empty."""
+        return bool(self.get("data") and self._fetch) and self.get("has_more") is not False
 
     def get_next_page(self) -> Page | None:
         """Return the next page, or None after the last one. A page that repeats is the last one."""
-        cursor = self._cursor()
+        if not self.has_next_page():
+            return None
+        last = (_dicts(self["data"][-1:]) or [{}])[0]
+        cursor = self["next"] if "next" in self else last.get("id") or self.get("last_id")
         page = self._fetch(cursor) if cursor else None
         return page if page and page.get("data") and page["data"] != self["data"] else None
-
-    def _cursor(self) -> Any:
-        """Return the cursor of the next page. Without `has_more`, pages go on until one is
-        empty."""
-        items = self.get("data")
-        if not items or self.get("has_more") is False or self._fetch is None:
-            return None
-        last = (_dicts(items[-1:]) or [{}])[0]
-        return self["next"] if "next" in self else last.get("id") or self.get("last_id")
 
     def __getstate__(self) -> dict[str, Any]:
         return {**self.__dict__, "_fetch": self._fetch and _fetch_no_more}
@@ -1406,27 +1387,23 @@ class Binary(_Readable, bytes):
 
 
 def _write_whole(path: Any, pieces: Iterable[bytes]) -> int:
-    """Write a file that appears under its name only when it is whole; return its size.
-
-    An existing file keeps its mode. An empty one (a NamedTemporaryFile that is open, a device) is
-    written in place, and emptied again if the pieces break off.
-    """
-    old_size = os.path.getsize(path) if os.path.exists(path) else None
-    in_place = old_size == 0 or os.path.isdir(path)  # the latter fails at once
+    """Write a file that appears only when it is whole; return its size. An existing one keeps its
+    mode. An empty one (an open NamedTemporaryFile, a device) is written in place, and emptied again
+    if the pieces break off."""
     target = os.path.realpath(path)  # a link stays a link
     part = os.path.join(os.path.dirname(target), ".%s.part" % os.urandom(8).hex())
+    # A folder too: that fails at once.
+    in_place = os.path.isdir(path) or os.path.exists(path) and not os.path.getsize(path)
     try:
         with open(path if in_place else part, "wb") as file:
             size = sum(map(file.write, pieces))
-        if old_size:
-            os.chmod(part, os.stat(target).st_mode & 0o7777)
         if not in_place:
+            if os.path.exists(target):
+                os.chmod(part, os.stat(target).st_mode & 0o7777)
             os.replace(part, target)
     except BaseException:
-        if os.path.exists(part):
-            os.unlink(part)
-        elif in_place and os.path.isfile(path):
-            os.truncate(path, 0)
+        with contextlib.suppress(OSError):  # not there, or a device
+            os.truncate(path, 0) if in_place else os.unlink(part)
         raise
     return size
 
@@ -1439,13 +1416,6 @@ def _at_most(limit: int, pieces: Iterable[bytes]) -> Iterator[bytes]:
         if size > limit:
             raise APIResponseError("the answer is larger than %d bytes" % limit)
         yield piece
-
-
-def _image_bytes(image: dict[str, Any]) -> bytes:
-    """Return an image of an answer: from base64, a data: URL or another URL."""
-    url = image.get("url")
-    text = image.get("b64_json") or str(url).partition(";base64,")[2] or None
-    return _fetch(url) if url and not text else _from_base64(text)
 
 
 def _from_base64(text: Any) -> bytes:
@@ -1469,11 +1439,10 @@ def _extension(content: bytes) -> str:
 
 
 def _parse_json(content: bytes | str, only_object: bool = False) -> Any:
-    """Return JSON as Results. Raise APIResponseError with an excerpt if it is something else."""
+    """Return JSON as Results. Raise APIResponseError with an excerpt if it is no JSON."""
     reason = " object"
     try:
-        text = content if isinstance(content, str) else content.decode("utf-8", "surrogatepass")
-        value = json.loads(text.lstrip("\ufeff"), object_hook=Result)
+        value = json.loads(content, object_hook=Result)
         if not only_object or isinstance(value, Result):
             return value
     except (ValueError, RecursionError) as error:
@@ -1489,8 +1458,8 @@ def _parse_json(content: bytes | str, only_object: bool = False) -> Any:
 #
 # A streamed message is put together by meaning: deltas add up, a whole `message` replaces, names
 # and constants are set once, and a tool call begins where a function is named behind finished
-# arguments. Events of other kinds are taken in as choices too. A generator reads the chunks and an
-# accumulator takes them in; neither refers to the Stream, so that dropping it ends the request.
+# arguments. Texts of other events count as choice 0. A generator reads the chunks, an accumulator
+# takes them in; neither refers to the Stream, so that dropping it ends the request.
 
 LINGER_S = 5.0  # how long a stream that is whole may take to send its usage and its end
 _CONSTANTS = frozenset("role id type name format model object call_id status".split())
@@ -1506,8 +1475,7 @@ class _Text(bytearray):
 
 
 def _merged(have: Any, piece: Any, key: str = "", depth: int = 0) -> Any:
-    """Return what is under `key`, extended by another piece. Dicts, lists and texts grow in
-    place."""
+    """Return what is under `key`, extended by another piece: dicts, lists and texts in place."""
     if depth > 99:
         raise ValueError("nested too deep")
     if piece is None or key in _CONSTANTS:
@@ -1535,39 +1503,34 @@ def _merged(have: Any, piece: Any, key: str = "", depth: int = 0) -> Any:
 
 
 def _parts(content: Any) -> list[Any]:
-    """Return a content as a list of parts."""
     if content and isinstance(content, (str, _Text)):
         return [{"type": "text", "text": content}]
     return content if isinstance(content, list) else []
 
 
 def _continued(piece: Any, items: list[Any]) -> Any:
-    """Return the item that a piece continues, or None if the piece begins a new one.
+    """Return the item that a piece continues, or None if it begins a new one.
 
-    It has the same index, id and type as far as both have them; a text continues the last item. An
-    encrypted piece is always new. A piece that names a function begins a new call if the name
-    differs, or if the arguments so far are finished.
+    Their type, index and id agree as far as both have one. Arguments alone continue the last call
+    if none fits; a text continues the last item only; an encrypted piece is always new. A function
+    is called anew if the name differs, or if the arguments so far are finished.
     """
     if not isinstance(piece, dict) or "encrypted" in str(piece.get("type")):
         return None
-    call, keys = piece.get("function") or {}, ["type", "index", "id"]
+    call, items = piece.get("function") or {}, _dicts(items)
     name = call.get("name")
-    if "index" not in piece and not call:
+    if not call and "index" not in piece:
         items = items[-1:] if piece.get("type") in _TEXT_PARTS else []
-    elif call and not name and piece.get("index") is not None:
-        keys.pop()  # some servers give each piece another id
-    known = [(key, piece[key]) for key in keys if piece.get(key) not in (None, "")]
-    for item in reversed(_dicts(items)):
-        if [key for key, value in known if item.get(key) not in (None, "", value)]:
-            continue
-        if not name or piece.get("id") and piece["id"] == item.get("id"):
-            return item
-        begun = item.get("function") or {}
-        is_whole = call.get("arguments") and _is_finished(begun.get("arguments"))
-        if not is_whole and begun.get("name") in (None, name):
-            return item
-    # A piece with neither name nor id continues the last call, whatever its index.
-    return items[-1] if items and call and not name and not piece.get("id") else None
+    known = [(n, piece[n]) for n in ("type", "index", "id") if piece.get(n) not in (None, "")]
+    same = [item for item in items if all(item.get(n) in (None, "", value) for n, value in known)]
+    if call and not name:
+        same = same or items
+    item = same[-1] if same else None
+    if not item or not name or piece.get("id") and piece["id"] == item.get("id"):
+        return item
+    begun = item.get("function") or {}
+    is_whole = call.get("arguments") and _is_finished(begun.get("arguments"))
+    return None if is_whole or begun.get("name") not in (None, name) else item
 
 
 def _is_finished(arguments: Any) -> bool:
@@ -1579,35 +1542,22 @@ def _is_finished(arguments: Any) -> bool:
         return False
 
 
-def _finished(value: Any) -> Any:
-    """Return a message that was put together, as Results and str."""
-    return json.loads(json.dumps(value, default=str), object_hook=Result)
-
-
 # The events that end an answer, and the families of events that need one of them.
-_LAST_EVENTS = frozenset(
-    "response.completed response.failed response.incomplete image_generation.completed "
-    "image_edit.completed transcript.text.done speech.audio.done".split()
-)
-_FAMILIES = ("response.", "image_generation.", "image_edit.", "transcript.text.", "speech.audio.")
+_LAST_EVENTS = """response.completed response.failed response.incomplete transcript.text.done
+    image_generation.completed image_edit.completed speech.audio.done""".split()
+_FAMILIES = tuple(name.rpartition(".")[0] + "." for name in _LAST_EVENTS)
 _TEXT_DELTAS = ("response.output_text.delta", "transcript.text.delta")
-_SNAPSHOTS = _LAST_EVENTS.union(
-    "response.%s.done" % name for name in ("output_text", "content_part", "output_item")
-)
-_RARE_IN_A_CHOICE = frozenset(("message", "text", "usage", "error"))
+_ITEM_ENDS = ("response.output_text.done", "response.output_item.done")
+_RARE_IN_A_CHOICE = frozenset(("message", "usage", "error"))
 
 
 def _pieces(exchange: Any, so_far: _Accumulator) -> Iterator[bytes]:
-    """Yield the body of a stream as it arrives, and b"" at its end.
-
-    The time limit is renewed by events only, not by keep-alives. It does not run while the caller
-    is working on an event.
-    """
+    """Yield the body of a stream as it arrives, and b"" at its end. Events renew the time limit,
+    keep-alives do not. It does not run while the caller is working on an event."""
     piece, count = b"\n", -1
     while piece and not so_far.at_end:
         if count != so_far.count:
-            longest = min(LINGER_S, exchange.limits.read) if so_far.is_whole else 0.0
-            exchange.limits.begin_wait(longest)
+            exchange.limits.begin_wait(so_far.is_whole and min(LINGER_S, exchange.limits.read))
             count = so_far.count
         try:
             piece = exchange.body.read()
@@ -1615,23 +1565,20 @@ def _pieces(exchange: Any, so_far: _Accumulator) -> Iterator[bytes]:
             raise
         except APIError as error:
             raise _interrupted(error._what) from error.__cause__
-        so_far.arrived_at = time.monotonic()
+        so_far.last_at = time.monotonic()
         yield piece
 
 
 def _chunks(exchange: Any, so_far: _Accumulator) -> Iterator[Result]:
     """Yield the chunks of a body, after `so_far` has taken them in. An error gets the message so
-    far as `.partial`. This generator does not refer to the Stream that reads it.
-
-    An event without its blank line at the end of the body counts if it is whole JSON.
-    """
+    far as `.partial`. At the end of the body, an event without its blank line counts if it is whole
+    JSON."""
     parser = _EventParser(MAX_EVENT_BYTES)
     scan: Any = json.JSONDecoder(object_hook=Result).scan_once  # type: ignore[attr-defined]
     try:
-        whole = None if so_far.count else exchange.whole_json()
+        whole = exchange.whole_json()
         if whole is not None:
-            so_far.done = so_far.at_end = True
-            so_far.arrived_at = time.monotonic()
+            so_far.done, so_far.last_at = True, time.monotonic()
             yield so_far.add(whole, "")
         for piece in _pieces(exchange, so_far):
             for block in parser.blocks(piece or b"\n\n"):
@@ -1654,8 +1601,7 @@ def _chunks(exchange: Any, so_far: _Accumulator) -> Iterator[Result]:
         so_far.check_end()
     except OpenAIError as error:
         error.partial = so_far.message
-        is_cut = isinstance(error, (APITimeoutError, StreamInterruptedError))
-        if not (is_cut and so_far.is_whole):
+        if not (so_far.is_whole and isinstance(error, (APITimeoutError, StreamInterruptedError))):
             raise
 
 
@@ -1664,12 +1610,10 @@ def _data_of(block: str, parser: _EventParser, exchange: Any) -> tuple[str, str]
     event = parser.event_of(block)
     while parser.unknown:  # lines outside `data:`, such as `error: {...}` or bare JSON
         line = parser.unknown.popleft()
-        named = line.startswith("error:")
-        _raise_error_in(line[6 * named :], exchange, named)
-    data, kind = (event.data.strip(), event.event) if event else ("", "")
-    if data and kind == "error":
-        _raise_error_in(data, exchange, True)
-    return data, kind
+        is_error = line.startswith("error:")
+        told = _json_or_text(line[6 * is_error :])
+        _raise_error_in({"error": told} if is_error else told, exchange)
+    return (event.data.strip(), event.event) if event else ("", "")
 
 
 def _json_or_text(text: Any) -> Any:
@@ -1679,11 +1623,8 @@ def _json_or_text(text: Any) -> Any:
         return text
 
 
-def _raise_error_in(told: Any, exchange: Any, is_error: bool = False) -> None:
-    """Raise the error that a part of a stream contains, which is JSON, or a text that may be
-    JSON."""
-    told = _json_or_text(told) if isinstance(told, str) else told
-    holder = told if is_error else _error_in(told, any_kind=True)
+def _raise_error_in(told: Any, exchange: Any) -> None:
+    holder = _error_in(told, any_kind=True)
     if holder:
         raise exchange.error_of(holder)
 
@@ -1696,62 +1637,58 @@ def _interrupted(why: str = "") -> StreamInterruptedError:
 class _Accumulator:
     """The answer of a stream so far: its choices and its usage."""
 
-    usage: Any = None  # the last that is not all zero
-    kind = ""  # 'chat', or 'family' once an event of one has come
-    done = at_end = False  # whether the answer is whole; whether `[DONE]` has come
-    first: Any = None  # the first chunk; one without choices may describe an error
+    usage = first = None  # type: Any  # the last usage; the first chunk, which may be an error
+    _item: Any = -1  # the output item that had the last text
+    # Whether the answer is whole, `[DONE]` has come, the end of the body alone is no end.
+    done = at_end = needs_end = False
     count = 0
 
     def __init__(self, exchange: Any) -> None:
         self._exchange = exchange
+        # When the call, the first chunk and the last bytes came.
         self.started_at = self.first_at = self.last_at = exchange.call.started_at
-        self.arrived_at = self.started_at  # when the last bytes were read
-        self._choices: dict[Any, Any] = {}  # by index
+        self.by_index: dict[Any, Any] = {}  # the choices
         self._ended: set[int] = set()  # those with a finish reason
 
     def check_end(self) -> None:
         """Raise an error if the stream must not end here."""
-        call, first = self._exchange.call, self.first or {}
-        # A stream of unknown events may end with the body.
-        if not self.is_whole and (self.kind or not self.count):
+        if not self.is_whole and (self.needs_end or not self.count):
             raise _interrupted()
-        if call.needs_choice and not self._choices:
-            raise self._exchange.error_of(first)
+        if self._exchange.call.needs_choice and not self.by_index:
+            raise self._exchange.error_of(self.first or {})
 
     def add(self, chunk: Result, kind: str) -> Result:
-        """Take a chunk in; return it with `.content`. Raise APIResponseError if its shape is
-        wrong."""
-        self.last_at = self.arrived_at
+        """Take a chunk in; return it with `.content`."""
         if not self.count:
             self.first_at, self.first = self.last_at, chunk
         self.count += 1
         try:
             if "choices" in chunk:
-                self.kind, text = "chat", ""
+                self.needs_end, text = True, ""
                 for choice in chunk["choices"] or ():
-                    text += self._add_choice(choice, dict.get)
+                    text += self._add_choice(choice)
             else:
-                text = self._add_event(chunk, chunk.get("type") or kind, dict.get)
+                text = self._add_event(chunk, kind)
         except (ArithmeticError, AttributeError, LookupError, TypeError, ValueError):
-            what = "a chunk has an unexpected shape: "
-            raise APIResponseError(what + _plain(chunk.to_json(None), 200)) from None
+            raise APIResponseError("a chunk has an odd shape: %.200s" % chunk.json()) from None
         if self._ended or "error" in chunk or "base_resp" in chunk:
             _raise_error_in(chunk, self._exchange)
-        if "usage" in chunk and chunk["usage"] or "x_groq" in chunk or "response" in chunk:
-            self._add_usage(chunk, chunk.get("x_groq"), chunk.get("response"))
+        if "usage" in chunk or "x_groq" in chunk or "response" in chunk:
+            for holder in _dicts([chunk, chunk.get("x_groq"), chunk.get("response")]):
+                self.usage = holder.get("usage") or self.usage
         chunk.__dict__["content"] = text  # plain assignment would set a key
         return chunk
 
-    def _add_choice(self, choice: dict[str, Any], get: Any) -> str:
-        """Take in a choice of a chunk; return its text if it is the first choice. `get` is dict's
-        own: a Result would look it up through __getattr__ each time."""
+    def _add_choice(self, choice: dict[str, Any], get: Any = dict.get) -> str:
+        """Take in a choice of a chunk; return its text if it is choice 0. `get` is dict's own: that
+        of a Result is slower, because of its __getattr__."""
         index = get(choice, "index") or 0
-        known = self._choices.get(index)
+        known = self.by_index.get(index)
         if known is None:
-            new: dict[str, Any] = {"index": int(index), "finish_reason": None}  # "0" is 0 too
-            new["message"] = {"role": None, "content": None}
-            known = self._choices.setdefault(int(index), new)
-        message, delta = known["message"], get(choice, "delta") or {}
+            new = {"index": int(index), "message": {"role": None, "content": None}}  # "0" is 0 too
+            known = self.by_index.setdefault(int(index), new)
+        # /completions has `text`.
+        message, delta = known["message"], get(choice, "delta") or {"content": get(choice, "text")}
         have, text = message["content"], get(delta, "content")
         if text.__class__ is str and len(delta) == 1 and have.__class__ is _Text:
             have += text.encode("utf-8", "surrogatepass")  # the usual chunk
@@ -1759,66 +1696,53 @@ class _Accumulator:
             _merged(message, delta)
             text = _text_of(text) or ""
         if not _RARE_IN_A_CHOICE.isdisjoint(choice):
-            text += self._add_rest(known, choice)
+            text += self._add_rest(message, choice)
         if get(choice, "finish_reason"):
             known["finish_reason"] = choice["finish_reason"]
             self._ended.add(known["index"])
-        return "" if known["index"] and self.kind == "chat" else text
+        return "" if known["index"] else text
 
-    def _add_rest(self, known: dict[str, Any], choice: Any) -> str:
-        """Take in what few servers send in a choice: an error, the usage, plain text, or a whole
-        message, which replaces the message so far. Return the new text."""
+    def _add_rest(self, message: dict[str, Any], choice: Any) -> str:
+        """Take in what is rare in a choice: an error, the usage, or a whole message, which replaces
+        the message so far. Return the new text."""
         _raise_error_in(choice, self._exchange)
-        self._add_usage(choice)
-        old, text = known["message"], choice.get("text")
-        if isinstance(text, str) and not choice.get("delta"):  # from /completions
-            _merged(old, {"content": text})
-            return text
-        new = _merged(None, choice.get("message") or {})
-        so_far, text = (_text_of(_finished(part.get("content"))) or "" for part in (old, new))
+        self.usage = choice.get("usage") or self.usage
+        whole = _merged(None, choice.get("message") or {})
+        so_far, text = (_text_of(one.get("content")) or "" for one in (message, whole))
         if len(text) < len(so_far):
-            new["content"] = None  # a shorter text must not remove anything
-        known["message"] = {**new, **old, **{key: value for key, value in new.items() if value}}
+            whole["content"] = None  # a shorter text must not remove anything
+        message.update((key, value) for key, value in whole.items() if value or key not in message)
         return text[len(so_far) :] if text.startswith(so_far) else ""  # shown text stays
 
-    def _add_usage(self, *holders: Any) -> None:
-        for usage in _dicts([holder.get("usage") for holder in _dicts([*holders])]):
-            if any(n for n in usage.values() if not isinstance(n, dict)):
-                self.usage = usage
-
-    def _add_event(self, chunk: Result, kind: str, get: Any) -> str:
+    def _add_event(self, chunk: Result, kind: str, get: Any = dict.get) -> str:
         """Take in an event that is no chunk of a chat; return its new text."""
-        if "error" in (kind, get(chunk, "object")):
+        if "error" in (kind, get(chunk, "type"), get(chunk, "object")):
             raise self._exchange.error_of(chunk)
+        kind, item = get(chunk, "type") or kind, get(chunk, "output_index")
         if kind.startswith(_FAMILIES):
-            self.kind = "family"
-            self.done = self.done or kind in _LAST_EVENTS
-        # Each part of each output item is kept as a separate choice.
-        place = 1000 * (get(chunk, "output_index") or 0) + (get(chunk, "content_index") or 0)
+            self.needs_end, self.done = True, self.done or kind in _LAST_EVENTS
         if kind in _TEXT_DELTAS:
-            delta = {"content": get(chunk, "delta")}
-            return self._add_choice({"index": place, "delta": delta}, get)
-        if kind not in _SNAPSHOTS:
+            self._item = item
+            return self._add_choice({"delta": {"content": get(chunk, "delta")}})
+        if kind not in _LAST_EVENTS and (kind not in _ITEM_ENDS or item == self._item):
             return ""
-        text, one = "", chunk.get("item") or chunk.get("part") or {**chunk, "type": None}
-        for at, item in enumerate(_dicts((chunk.get("response") or {}).get("output") or [one])):
-            for part_at, part in enumerate(_dicts(_parts(item.get("content")) or [item])):
-                whole = {"content": _text_of([part]) or None}
-                index = place + 1000 * at + part_at
-                text += self._add_choice({"index": index, "message": whole}, get)
-        return text
+        one = chunk.get("item") or {"content": [{"text": chunk.get("text")}]}
+        text = Result(chunk.get("response") or {"output": [one]}).output_text
+        self._item = item
+        name = "message" if kind in _LAST_EVENTS else "delta"  # all text, or new text
+        return self._add_choice({name: {"content": text}})
 
     @property
-    def is_whole(self) -> Any:
+    def is_whole(self) -> bool:
         """Whether the answer is whole, however the transfer ends."""
-        if self.done or not self._ended:
-            return self.done
-        return len(self._ended) >= max(self._exchange.call.choices, len(self._choices))
+        due: int = max(self._exchange.call.choices, len(self.by_index)) if self._ended else 1
+        return self.done or len(self._ended) >= due
 
     @property
     def choices(self) -> list[Result]:
         """The choices so far, each with `.index`, `.message`, `.finish_reason`."""
-        choices = [_finished(choice) for _, choice in sorted(self._choices.items())]
+        texts = json.dumps([choice for _, choice in sorted(self.by_index.items())], default=str)
+        choices: list[Result] = json.loads(texts, object_hook=Result)
         for choice in choices:
             own = "call_%s_%d_" % (self._exchange.call.id, choice["index"])  # the same each time
             choice["message"] = _fit_message(choice["message"], own)
@@ -1827,81 +1751,68 @@ class _Accumulator:
     @property
     def message(self) -> Any:
         """The message of choice 0 so far, which can be sent back."""
-        messages = [c["message"] for c in self.choices if not c["index"] or self.kind == "family"]
-        if len(messages) == 1:
-            return messages[0]
-        text = "".join(_text_of(message["content"]) or "" for message in messages)
-        return Result(role="assistant", content=text or None)
-
-    finish_reason = property(lambda self: self._choices.get(0, {}).get("finish_reason"))
+        messages = [choice["message"] for choice in self.choices if not choice["index"]]
+        return messages[0] if messages else Result(role="assistant", content=None)
 
 
 class Stream(_Closing):
     """The chunks of an answer as they arrive: an iterator and a context manager.
 
-    `close()`, leaving `with`, an exception and dropping the stream end the request at once. During
-    and after it: `.content` (all text), `.message`, `.tool_calls`, `.finish_reason`, `.choices`,
-    `.usage`, `.response`, and `.stats`: `duration_s`, `ttft_s` (to the first chunk), `chunks`,
-    `avg_chunk_interval_s`, and `tokens_per_s`, which is None if the server sent no usage.
+    `close()`, leaving `with`, an exception and dropping the stream end the request at once. As far
+    as it got: `.content` (all text), `.message` (to be sent back), `.tool_calls`, `.finish_reason`,
+    `.choices`, `.usage`, `.response`, and `.stats`: `duration_s`, `ttft_s` (to the first chunk),
+    `chunks`, `avg_chunk_interval_s`, and `tokens_per_s` (None without usage).
 
     A stream is whole at `[DONE]`, when each choice has its finish reason, or at an event that says
-    so; a stream of other events also when the body ends. Raises StreamInterruptedError if it ends
-    before, APITimeoutError if the server is silent, or the error in an event, each with `.partial`.
+    so; one of unknown events also when the body ends. Raises StreamInterruptedError if it ends
+    before, APITimeoutError if the server is silent, or an event's error, each with `.partial`.
     """
 
-    _closed = False
-    usage = property(lambda self: self._so_far.usage, doc="The last that is not all zero.")
-    choices = property(lambda self: self._so_far.choices, doc="Each as far as it has come.")
-    message = property(lambda self: self._so_far.message, doc="That of choice 0, to be sent back.")
-    content = property(lambda self: _text_of(self.message.get("content")) or "", doc="All text.")
+    usage = property(lambda self: self._so_far.usage)
+    choices = property(lambda self: self._so_far.choices)
+    message = property(lambda self: self._so_far.message)
+    content = property(lambda self: _text_of(self.message.get("content")) or "")
     tool_calls = property(lambda self: self.message.get("tool_calls"))
-    finish_reason = property(lambda self: self._so_far.finish_reason)
+    finish_reason = property(lambda self: self._so_far.by_index.get(0, {}).get("finish_reason"))
 
     def __init__(self, exchange: Any) -> None:
-        self._exchange, self._so_far = exchange, _Accumulator(exchange)
+        self._exchange = exchange  # first: __del__ needs it
+        self._so_far = _Accumulator(exchange)
         self.response = exchange.response._reading(exchange)
-        self._chunks: Iterator[Result] = _chunks(exchange, self._so_far)
+        chunks = _chunks(exchange, self._so_far)
+        # Wait for the first chunk. Until then the call may be tried again.
+        self._chunks: Iterator[Result] = itertools.chain([*itertools.islice(chunks, 1)], chunks)
 
     __iter__ = _Closing.__enter__
 
     def __next__(self) -> Result:
         try:
-            for chunk in self._chunks:
-                return chunk
+            return next(self._chunks)
         except BaseException as error:
-            if self._closed:  # another thread closed it during the wait
+            if self._exchange._ended.locked():  # closed by another thread during the wait
                 raise StopIteration from None
             if isinstance(error, ValueError) and "already executing" in str(error):
                 raise ValidationError("another thread reads this stream: only one may") from None
             if isinstance(error, OpenAIError):
                 self._exchange.locate(error)
-            self._exchange.end(error, stream=self)
-            self._closed = True  # a further read ends the iteration
+            self._exchange.end(None if isinstance(error, StopIteration) else error, stream=self)
             raise
-        self._exchange.end(None, stream=self)
-        raise StopIteration
-
-    def _begin(self) -> None:
-        """Wait for the first chunk. Until then the call may be tried again."""
-        self._chunks = itertools.chain([*itertools.islice(self._chunks, 1)], self._chunks)
 
     @property
     def stats(self) -> dict[str, Any]:
         """Times in seconds, the number of chunks, and tokens per second."""
-        so_far, usage = self._so_far, self.usage or {}
+        so_far, tokens = self._so_far, _tokens_in(self.usage)["completion"]
         duration_s = so_far.last_at - so_far.started_at
-        tokens = usage.get("completion_tokens") or usage.get("output_tokens")
-        is_known = isinstance(tokens, (int, float)) and duration_s > 0
         return {
             "duration_s": duration_s, "ttft_s": so_far.first_at - so_far.started_at,
             "chunks": so_far.count,
             "avg_chunk_interval_s": (so_far.last_at - so_far.first_at) / max(so_far.count - 1, 1),
-            "tokens_per_s": tokens / duration_s if is_known else None,
+            "tokens_per_s": tokens / duration_s if tokens and duration_s else None,
         }  # fmt: skip
 
     def close(self) -> None:
         """End the request now; a reader in another thread wakes up. May be called again."""
-        self._closed, self._chunks = True, iter(())
+        self._chunks = iter(())
         self._exchange.end(None, abandoned=True, stream=self)
 
     __del__ = close
@@ -1910,8 +1821,8 @@ class Stream(_Closing):
 # ------------------------------------------------------------------------------------------------
 # Uploads
 #
-# A form (RFC 7578) is read from disk while it is sent, as often as it is sent, so that memory stays
-# constant; its length is known before. This room does not know who sends it.
+# A form (RFC 7578) is read from disk whenever it is sent, so that memory stays constant; its length
+# is known before. This room does not know who sends it.
 
 _TYPES = {  # formats of the API that some systems' tables lack
     "m4a": "audio/mp4", "mpga": "audio/mpeg", "oga": "audio/ogg", "opus": "audio/ogg",
@@ -1920,7 +1831,6 @@ _TYPES = {  # formats of the API that some systems' tables lack
 
 
 def _type_of(name: str) -> str | None:
-    """The media type of a file, by the extension of its name."""
     return _TYPES.get(name.rpartition(".")[2].lower()) or mimetypes.guess_type(name)[0]
 
 
@@ -1939,19 +1849,18 @@ class _File:
     def __init__(self, file: Any, name: str | None = None) -> None:
         is_tuple = isinstance(file, tuple) and len(file) in (2, 3) and not _is_file(file[0])
         given, file, kind = (*file, None)[:3] if is_tuple else (None, file, None)
-        if isinstance(file, (str, os.PathLike)) and "\0" not in str(file):
-            file = open(file, "rb", buffering=0)
+        if isinstance(file, (str, os.PathLike)):
+            file = open(os.fspath(file), "rb", buffering=0)
             weakref.finalize(self, file.close)
         elif isinstance(file, (bytes, bytearray, memoryview)):
             file = io.BytesIO(file)
         self.file = _seekable(file)
         self.start = self.file.tell()
         unnamed = "file." + _extension(self.file.read(16))
-        # `filename` is a web framework's; with it, `name` may be that of the form's field. Without
-        # a file's name, `name` may be "<stdin>" or a descriptor.
+        # `filename` is a web framework's, whose `name` may be the form's field. Else `name` may be
+        # "<stdin>" or a descriptor.
         own: Any = getattr(file, "filename", None) or getattr(file, "name", None)
-        is_name = isinstance(own, (str, bytes, os.PathLike)) and str(own)[:1] != "<"
-        own = os.path.basename(os.fsdecode(own)) if is_name else ""
+        own = os.path.basename(own) if isinstance(own, str) and own[:1] != "<" else ""
         self.name = name or given or own or unnamed
         self.type = kind or _type_of(self.name) or _type_of(unnamed) or "application/octet-stream"
         self.size = self.file.seek(0, 2) - self.start
@@ -1959,7 +1868,7 @@ class _File:
             raise ValidationError("the file %r is empty, or stands at its end: seek(0)" % self.name)
 
     def __iter__(self) -> Iterator[Any]:
-        """Its bytes from the start, as many as were announced."""
+        """As many bytes as were announced."""
         self.file.seek(self.start)
         left = self.size
         while left:
@@ -1977,8 +1886,7 @@ def _seekable(file: Any) -> Any:
     try:
         memoryview(file.read(0))
     except (AttributeError, TypeError, ValueError):  # ValueError: a closed file
-        what = "a path, bytes or a file open in 'rb' is needed: %r" % (file,)
-        raise ValidationError(what) from None
+        raise ValidationError("a path, bytes or a file in 'rb' is needed: %r" % (file,)) from None
     if not getattr(file, "seekable", bool)():
         pipe, file = file, tempfile.TemporaryFile()
         file.writelines(iter(lambda: pipe.read(BLOCK_BYTES), b""))
@@ -1991,10 +1899,8 @@ class _FromCaller(Exception):
 
 
 class _Form:
-    """A multipart form as an iterable of bytes; `progress(sent, total)` is called on the way.
-
-    `pairs`: (name, a str or a _File) each.
-    """
+    """A multipart form of (name, a str or a _File) pairs as an iterable of bytes, which calls
+    `progress(sent, total)`."""
 
     def __init__(self, pairs: Iterable[Any], progress: Any = None) -> None:
         boundary, self._progress, parts = os.urandom(16).hex(), progress, []
@@ -2892,7 +2798,6 @@ class _Exchange(_Answer):
     def open_stream(self) -> Stream:
         """Return the answer as a Stream. From its first chunk on it belongs to the caller."""
         stream = Stream(self)
-        stream._begin()
         self.call.handed_over = True
         self.call.owner._stats.add(streams={"started": 1, "ttft_s": stream.stats["ttft_s"]})
         self._report(True)

