@@ -89,16 +89,14 @@ else:
 # ------------------------------------------------------------------------------------------------
 # Errors
 #
-# Every error that leaves the module is one of these. A message says what happened, to which method
-# and path, after how many attempts, and what to do next. This room knows the shapes in which
-# servers report errors; it does not know how an answer is fetched.
+# A message says what happened, to which method and path, after how many attempts, and what to do
+# next. This room knows the shapes in which servers report errors, not how an answer is fetched.
 
 
 class OpenAIError(Exception):
     """The base of all errors of this module. `.message` is also its `str()`."""
 
-    code = type = param = body = response = partial = None  # type: Any
-    status_code = retry_after = None  # type: Any
+    code = type = param = body = response = partial = status_code = retry_after = None  # type: Any
     _transient = False  # whether the same request may succeed later
     _may_be_done = False  # whether the server may have done, and billed, the work
 
@@ -117,8 +115,8 @@ class OpenAIError(Exception):
     is_transient_error = property(lambda self: self._transient)
 
     def _locate(self, where: str, attempts: int, secrets: Any = (), response: Any = None) -> None:
-        """Say where the error happened and after how many attempts. Remove keys that a server
-        echoed, and library errors, which may contain the URL or the key."""
+        """Say where it happened and after how many attempts. Remove keys that a server echoed, and
+        the context, which may hold one."""
         self.response, partial = self.response or response, self.partial
         for holder in filter(None, (self, self.response)):
             vars(holder).update(_without(secrets, vars(holder)))
@@ -128,36 +126,32 @@ class OpenAIError(Exception):
             times = ", after %d attempt%s" % (attempts, "" if attempts == 1 else "s")
             parts = (where, self._what.rstrip(". "), times if isinstance(self, APIError) else "")
             self.args = (_plain("%s: %s%s. " % parts + self._advice, 2000),)
-        if not isinstance(self.__cause__, OSError):
-            self.__cause__ = None
         self.__context__ = None
 
 
 class APIError(OpenAIError):
     """The call could not be made or answered.
 
-    `.code`, `.type`, `.param`: the server's words. `.body`: its inner error object. `.request_id`,
-    `.status_code`, `.response`: of the answer. `.retry_after`: seconds to wait. `.partial`, on
-    errors of streams: the message so far.
+    `.code`, `.type`, `.param`, `.body` (the inner error object), `.request_id`, `.status_code`,
+    `.response`: from the server. `.retry_after`: seconds. `.partial`: what came before the error.
     """
 
 
 class APIConnectionError(APIError):
-    """No answer: the server could not be reached, or the connection broke. The innermost OSError
-    is its `__cause__`."""
+    """The server could not be reached, or the connection broke: see `.__cause__`, an OSError."""
 
     _transient = True
 
 
 class APITimeoutError(APIConnectionError):
-    """No answer in time: see `timeout=` and `deadline=`."""
+    """No answer within `timeout=` or `deadline=`."""
 
 
 class APIResponseError(APIError):
     """An invalid answer: broken JSON, HTML, a body cut short."""
 
 
-# The official package's names for an answer that is cut, refused or invalid.
+# The official package's names.
 LengthFinishReasonError = ContentFilterFinishReasonError = APIResponseError
 APIResponseValidationError = APIResponseError
 
@@ -231,30 +225,27 @@ _STATUSES: dict[int, tuple[type[APIError], str, str]] = {  # class, what happene
     403: (PermissionDeniedError, "permission denied", "Check the key, organization= and project=."),
     404: (NotFoundError, "not found", "Check base_url= and the path."),
     407: (APIStatusError, "the proxy wants another user or password", "Check HTTPS_PROXY."),
-    409: (ConflictError, "conflict", "Read the object again before you change it."),
-    413: (APIStatusError, "the request is too large", "Send less at once."),
+    409: (ConflictError, "conflict", "Read the object again first."),
     422: (UnprocessableEntityError, "the request was refused", ""),
     429: (RateLimitError, "rate limit reached", "Try again later, or lower requests_per_minute=."),
     500: (InternalServerError, "the server failed", "Try again later."),
 }
-# The status that the code or type of an error stands for. An error under status 200 whose code is
-# unknown counts as 500. It is tried again only if its words say overload, rate or server.
-_ERROR_CODES = {
-    "invalid_request_error": 400, "invalid_prompt": 400, "context_length_exceeded": 400,
-    "content_filter": 400, "authentication_error": 401, "invalid_api_key": 401,
-    "permission_error": 403, "permission_denied": 403, "not_found_error": 404,
-    "model_not_found": 404, "rate_limit_error": 429, "rate_limit_exceeded": 429,
-    "insufficient_quota": 429, "requests": 429, "tokens": 429, "overloaded_error": 529,
+# The status of an error under 200: its code, or the first row that fits its code and type or, if it
+# has none, its words. Any other counts as 500 and is not tried again.
+_ERROR_WORDS = {
+    401: "authentication_error|invalid_api_key", 403: "permission_(error|denied)", 404: "not_found",
+    429: "rate.?limit|too many req|insufficient_quota|^(requests|tokens)$",
+    529: "overload|too busy", 400: "invalid_(request_error|prompt)|context_length|content_filter",
+    500: "server|internal|unavailable|over capacity",
 }  # fmt: skip
-_TRANSIENT_WORDS = "overload|over capacity|rate.?limit|too many req|unavailable|server|internal"
 _NO_MODEL = "model.*(exist|found|name)|(unknown|invalid) model"
-_WORDS = "message msg detail errors error base_resp status_msg metadata raw".split()
+_WORDS = """loc message Message msg error_msg errorMessage detail title errors error base_resp
+    status_msg metadata raw""".split()
 
 
 def _plain(text: str, most: int = 500) -> str:
-    """Return `text` on one line, without control characters, with at most `most` characters."""
-    text = " ".join(text[: 4 * most].split())
-    text = "".join(char if char.isprintable() else "?" for char in text)
+    """Return `text` on one line, without control characters, at most so long."""
+    text = "".join(c if c.isprintable() else "?" for c in " ".join(text[: 4 * most].split()))
     return text if len(text) <= most else text[: most - 3] + "..."
 
 
@@ -267,54 +258,41 @@ def _excerpt(text: str) -> str:
 
 
 def _error_text(value: Any) -> str:
-    """The words of an error, in any of the shapes that servers use; "" where there are none.
-
-    >>> _error_text({"detail": [{"loc": ["body", "n"], "msg": "too many"}]})
-    'body.n: too many'
-    """
+    """Return the words of an error, in any of the shapes that servers use, or ""."""
+    if isinstance(value, dict):
+        value = [value[name] for name in _WORDS if value.get(name)]
     if isinstance(value, list):
         return _plain("; ".join(filter(None, dict.fromkeys(map(_error_text, value[:5])))))
-    if not isinstance(value, dict):
-        return "" if value is None or value is True else _excerpt(str(value))
-    text = _error_text([value[name] for name in _WORDS if value.get(name)])
-    place = value.get("loc")  # FastAPI says where in the request
-    return "%s: %s" % (".".join(map(str, place)), text) if isinstance(place, list) else text
+    return "" if value is None or value is True else _excerpt(str(value))
 
 
 def _error_in(data: Any, any_kind: bool, due: tuple[str, ...] = ()) -> Any:
-    """Return the part of JSON under status 200 that makes it no answer: all of it, or one of its
-    choices. Return None if it is an answer.
+    """Return the part of JSON that makes it no answer, or None.
 
-    `any_kind`: an `error` counts in any object, though e.g. a failed batch has one too. `due`: a
-    choice must have an object under one of these names.
+    `any_kind`: an `error` counts in any object, though a failed batch has one too. `due`: a choice
+    must have an object under one of these names.
     """
     if not isinstance(data, dict):
         return None
     choices = _dicts(data.get("choices"))
-    is_judged = any_kind or data.get("object") in (None, "error")
-    for holder in (data, *choices) if is_judged else ():
+    for holder in (data, *choices) if any_kind or data.get("object") in (None, "error") else ():
         error = holder.get("error")
         if any(error.values()) if isinstance(error, dict) else error:
             return holder
         why = "%s %s" % (holder.get("finish_reason"), holder.get("native_finish_reason"))
-        if why not in ("None None", "stop None") and re.search("(?i)error|abort|insufficient", why):
+        if re.search("(?i)error|abort|insufficient|malformed", why):
             return {"message": "the model broke off: " + why, "code": "server_error"}
-    status = data.get("base_resp")  # MiniMax
-    failed = isinstance(status, dict) and status.get("status_code")
+    failed = [one for one in _dicts([data.get("base_resp")]) if one.get("status_code")]  # MiniMax
     messages = _dicts([choice.get(name) for choice in choices for name in due])
     return data if failed or data.get("object") == "error" or due and not any(messages) else None
 
 
 def _answer_error(response: Any, told: Any, place: str = "") -> APIError:
-    """Return the error for an answer. `told` is the body of an answer with an error status, or the
-    part that `_error_in` returned. `place` is the target of a redirect."""
-    told = told[0] if isinstance(told, list) and told else told
-    outer = told if isinstance(told, dict) else {}
-    found = map(outer.get, ("error", "errors", "detail"))
-    inner = next((one for one in found if one and isinstance(one, (str, dict, list))), told)
-    holder = inner if isinstance(inner, dict) else outer
+    """Return the error for an answer. `told`: its body, or what `_error_in` returned."""
+    outer = [*_dicts([told]), *_dicts(told), {}][0]  # Google's stands in a list
+    inner = next(filter(None, map(outer.get, ("error", "errors", "detail"))), told)
+    holder, text = inner if isinstance(inner, dict) else outer, _error_text(told)
     codes = [str(holder.get(name)) for name in ("code", "type", "error_type", "status")]
-    text = _error_text(told if isinstance(inner, str) else inner)
     status, again = _status_of(response.status_code, codes, text)
     row = 300 if status < 400 else min(status, 500)
     cls, what, advice = _STATUSES.get(row, (APIStatusError, "the request was refused", ""))
@@ -337,19 +315,19 @@ def _answer_error(response: Any, told: Any, place: str = "") -> APIError:
 
 
 def _status_of(status: int, codes: list[str], text: str) -> tuple[int, bool]:
-    """Return the status of an error, under 200 that of its code, and whether a retry may
-    succeed."""
+    """Return the status of an error, under 200 of its words, and whether to try again."""
     if status < 300:
-        known = [c for c in codes if c in _ERROR_CODES or re.fullmatch("[45][0-9][0-9]", c)]
-        if not known:  # http.client took a 1xx for the answer
-            said = " ".join([*codes, text])
-            return 500, status < 200 or bool(re.search(_TRANSIENT_WORDS, said, re.I))
-        status = _ERROR_CODES.get(known[0]) or int(known[0])
+        known = [int(code) for code in codes if re.fullmatch("[45][0-9][0-9]", code)]
+        said = "\n".join(c for c in codes if not re.fullmatch("[0-9]*|None|error", c)) or text
+        known += [row for row, words in _ERROR_WORDS.items() if re.search("(?im)" + words, said)]
+        if not known:
+            return 500, status < 200  # http.client took a 1xx for the answer
+        status = known[0]
     return status, status in (408, 409, 429) or status >= 500
 
 
 def _retry_after(headers: Any) -> float | None:
-    """Return the seconds that an answer asks to wait (RFC 9110, section 10.2.3), or None."""
+    """Return the seconds to wait that an answer asks for (RFC 9110, section 10.2.3)."""
     for name, unit in (("retry-after-ms", 0.001), ("retry-after", 1.0)):
         value = (headers.get(name) or "")[:64]
         number = re.match(r"\s*(\d+(\.\d*)?)\s*(,|$)", value, re.A)  # the header may be sent twice
@@ -362,17 +340,17 @@ def _retry_after(headers: Any) -> float | None:
 
 
 def _without(secrets: Iterable[str], value: Any, depth: int = 0) -> Any:
-    """Return `value` without the secrets in it. It is cut below 99 levels of JSON."""
+    """Return `value` without the secrets in it and what is nested too deep."""
     if isinstance(value, str):
         for secret in secrets:
             value = value.replace(secret, "[key]").replace(secret.replace("/", "\\/"), "[key]")
     elif isinstance(value, bytes):
-        return _without(secrets, value.decode("utf-8", "replace")).encode("utf-8", "replace")
-    elif hasattr(value, "items") and depth < 99:  # a JSON object or headers
-        clean = [(_without(secrets, k), _without(secrets, v, depth + 1)) for k, v in value.items()]
-        return type(value)(clean)
-    elif isinstance(value, (list, tuple, dict)):
-        return type(value)(_without(secrets, item, depth + 1) for item in value if depth < 99)
+        value = _without(secrets, value.decode("utf-8", "replace")).encode("utf-8", "replace")
+    elif hasattr(value, "items"):  # a JSON object or headers
+        clean = [_without(secrets, pair, depth + 1) for pair in value.items() if depth < 98]
+        value = type(value)(clean)
+    elif isinstance(value, (list, tuple)):
+        value = type(value)(_without(secrets, item, depth + 1) for item in value if depth < 99)
     return value
 
 
@@ -1170,6 +1148,7 @@ class Response(_Readable, _Closing):
 
     _content: Any = b""  # the body; None where it is still to be read
     _is_owner = False  # whether the exchange ends when this is dropped
+    _stream: Any = None
 
     def __init__(self, status_code: int, headers: Any, method: str, url: str) -> None:
         self.status_code, self.headers, self.method, self.url = status_code, headers, method, url
@@ -1201,7 +1180,8 @@ class Response(_Readable, _Closing):
         if exchange.call.read != "stream":
             return self._try(lambda: exchange.parse(self.read()))
         self._is_owner = False  # the Stream is
-        return self._try(exchange.open_stream)
+        self._stream = self._stream or self._try(exchange.open_stream)
+        return self._stream
 
     def close(self) -> None:
         """End the request; may be called again."""
@@ -1275,10 +1255,9 @@ class Result(dict):  # type: ignore[type-arg]
         is broken or cannot be fetched.
         """
         paths: list[str] = []
-        for image in _dicts(self.get("data")):
-            url = image.get("url")
-            text = image.get("b64_json") or str(url).partition(";base64,")[2] or None
-            content = _fetch(url) if url and not text else _from_base64(text)
+        for image in _dicts(self.get("data") or self.get("images")) or [self]:
+            text = image.get("b64_json") or image.get("url")
+            content = (_fetch if str(text)[:4].lower() == "http" else _from_base64)(text)
             name = "image-%d." + _extension(content)
             free = (os.path.join(folder, name % number) for number in itertools.count(1))
             paths.append(next(path for path in free if not os.path.exists(path)))
@@ -1292,38 +1271,49 @@ def _computed(result: Result) -> dict[str, Any]:
     if result._message is None and isinstance(choice.get("message"), dict):
         result._message = _fit_message(choice["message"])  # once, as it may get generated ids
     message = result._message or {}
-    texts = [_text_of(item.get("content")) or "" for item in _dicts(result.get("output"))]
+    items = [i for i in _dicts(result.get("output")) if i.get("type") in ("message", None)]
+    texts = [_text_of(item.get("content")) or "" for item in items]
     return {
         "message": result._message, "finish_reason": choice.get("finish_reason"),
         "content": _text_of(message.get("content")), "tool_calls": message.get("tool_calls"),
-        "output_text": "".join(texts) if "output" in result else None,
+        "output_text": "".join(texts) if "output" in result else None, "model_extra": result,
     }  # fmt: skip
 
 
 def _text_of(content: Any) -> str | None:
-    """Return the text of a content, which may be a list of parts or a number, or None."""
+    """Return the text of a content: a text, a number, a part or a list of them. Of any other object
+    return the JSON, as some servers read what they were asked to pass on. None if there is none."""
     if isinstance(content, list):
-        parts = [p for p in _dicts(content) if p.get("type") in ("text", "output_text", None)]
-        return "".join(_text_of(part.get("text")) or "" for part in parts)
+        parts = [p if isinstance(p, dict) else {"text": p} for p in content]
+        texts = [p.get("text") for p in parts if p.get("type") in ("text", "output_text", None)]
+        return "".join(_text_of(text) or "" for text in texts)
+    if isinstance(content, dict):
+        inner = content.get("text", content.get("value"))
+        return str(json.dumps(content)) if inner is None else _text_of(inner)
     return str(content) if isinstance(content, (str, _Text, int, float)) else None
 
 
 def _fit_message(message: Any, own_ids: str = "") -> Any:
-    """Return a message that can be sent back: with a role, no empty list of calls, and calls with
-    id (a generated one begins with `own_ids`), type and arguments as text."""
-    if message.get("role") and "tool_calls" not in message:
+    """Return a message that can be sent back: an assistant's, with a content, no empty list of
+    calls, and calls with an id of their own (a generated one begins with `own_ids`), type, name,
+    and arguments as text."""
+    if message.get("role") == "assistant" and "tool_calls" not in message:
         return message
-    start = own_ids or "call_%s_" % os.urandom(8).hex()
-    fit = Result(message, role=message.get("role") or "assistant")
-    calls = [Result(call) for call in _dicts(fit.pop("tool_calls", None))]
+    start, ids = own_ids or "call_%s_" % os.urandom(8).hex(), set()  # type: str, set[str]
+    fit = Result({"content": None, **message, "role": "assistant"})
+    given = fit.pop("tool_calls", None)
+    calls = [Result(call) for call in _dicts([given] if isinstance(given, dict) else given)]
     for number, call in enumerate(calls):
         call.pop("index", None)  # belongs to the stream, not to the message
-        call.update(id=call.get("id") or start + str(number), type=call.get("type") or "function")
+        own = "" if call.get("id") in ids else call.get("id")
+        call.update(id=own or start + str(number), type=call.get("type") or "function")
+        ids.add(call["id"])
         function = call.get("function")
         if isinstance(function, dict):
             arguments = function.get("arguments") or {}
             text = arguments if isinstance(arguments, str) else json.dumps(arguments)
-            call.function = Result(function, arguments=text)
+            name = str(function.get("name") or "").strip()
+            call.function = Result(function, name=name, arguments=text)
     if calls:
         fit.tool_calls = calls
     vars(fit).update(getattr(message, "__dict__", {}))
@@ -1357,16 +1347,18 @@ class Page(Result):
 
     def has_next_page(self) -> bool:
         """Return whether a page may follow. Without `has_more`, the last page is empty."""
-        return bool(self.get("data") and self._fetch) and self.get("has_more") is not False
+        has_more = self.get("has_more")
+        return bool(self._fetch and (self.get("data") if has_more is None else has_more))
 
     def get_next_page(self) -> Page | None:
         """Return the next page, or None after the last one. A page that repeats is the last one."""
         if not self.has_next_page():
             return None
-        last = (_dicts(self["data"][-1:]) or [{}])[0]
+        last = ([{}] + _dicts(self.get("data")))[-1]
         cursor = self["next"] if "next" in self else last.get("id") or self.get("last_id")
-        page = self._fetch(cursor) if cursor else None
-        return page if page and page.get("data") and page["data"] != self["data"] else None
+        page: Any = self._fetch(cursor) if cursor else {}
+        is_new = [page.get(n) != self.get(n) for n in ("data", "last_id")]
+        return page if (page.get("data") or page.get("has_more")) and any(is_new) else None
 
     def __getstate__(self) -> dict[str, Any]:
         return {**self.__dict__, "_fetch": self._fetch and _fetch_no_more}
@@ -1419,9 +1411,10 @@ def _at_most(limit: int, pieces: Iterable[bytes]) -> Iterator[bytes]:
 
 
 def _from_base64(text: Any) -> bytes:
-    try:
-        return base64.b64decode(text, validate=True)
-    except (ValueError, TypeError):
+    try:  # with a data: URL's start, in lines, without padding, or in the alphabet of URLs
+        text = "".join(text.rpartition("base64,")[2].split())
+        return base64.b64decode(text + "=" * (-len(text) % 4), b"-_", validate=True)
+    except (ValueError, TypeError, AttributeError):
         raise APIResponseError("base64 in the answer is broken or missing") from None
 
 
@@ -1442,7 +1435,7 @@ def _parse_json(content: bytes | str, only_object: bool = False) -> Any:
     """Return JSON as Results. Raise APIResponseError with an excerpt if it is no JSON."""
     reason = " object"
     try:
-        value = json.loads(content, object_hook=Result)
+        value = json.loads(content, object_hook=Result, strict=False)  # raw line breaks in texts
         if not only_object or isinstance(value, Result):
             return value
     except (ValueError, RecursionError) as error:
@@ -1481,7 +1474,7 @@ def _merged(have: Any, piece: Any, key: str = "", depth: int = 0) -> Any:
     if piece is None or key in _CONSTANTS:
         return have or piece if piece else have
     if not isinstance(piece, (str, list)) and (key in _TEXTS or have.__class__ is _Text):
-        piece = json.dumps(piece)
+        piece = json.dumps(piece) if key == "arguments" else _text_of(piece)
     if isinstance(piece, str) and have.__class__ is not list:
         is_again = key == "arguments" and piece[:1] == "{" and _is_finished(have)
         have = have if have.__class__ is _Text and not is_again else _Text()
@@ -1557,7 +1550,8 @@ def _pieces(exchange: Any, so_far: _Accumulator) -> Iterator[bytes]:
     piece, count = b"\n", -1
     while piece and not so_far.at_end:
         if count != so_far.count:
-            exchange.limits.begin_wait(so_far.is_whole and min(LINGER_S, exchange.limits.read))
+            is_last = so_far.is_whole and so_far.is_last
+            exchange.limits.begin_wait(is_last and min(LINGER_S, exchange.limits.read))
             count = so_far.count
         try:
             piece = exchange.body.read()
@@ -1574,12 +1568,12 @@ def _chunks(exchange: Any, so_far: _Accumulator) -> Iterator[Result]:
     far as `.partial`. At the end of the body, an event without its blank line counts if it is whole
     JSON."""
     parser = _EventParser(MAX_EVENT_BYTES)
-    scan: Any = json.JSONDecoder(object_hook=Result).scan_once  # type: ignore[attr-defined]
+    scan: Any = json.JSONDecoder(object_hook=Result, strict=False).scan_once  # type: ignore[attr-defined]
     try:
         whole = exchange.whole_json()
         if whole is not None:
             so_far.done, so_far.last_at = True, time.monotonic()
-            yield so_far.add(whole, "")
+            yield so_far.add(whole, "response.completed")
         for piece in _pieces(exchange, so_far):
             for block in parser.blocks(piece or b"\n\n"):
                 data, at, kind = block.rstrip(), 6, "message"  # the usual event: one line
@@ -1596,7 +1590,7 @@ def _chunks(exchange: Any, so_far: _Accumulator) -> Iterator[Result]:
                     break
                 elif data and not piece:
                     raise _interrupted()
-                elif data:  # an empty event only keeps the stream alive
+                elif data and not so_far.is_whole:  # an empty event only keeps the stream alive
                     yield so_far.add(_parse_json(data[at:], only_object=True), kind)
         so_far.check_end()
     except OpenAIError as error:
@@ -1613,6 +1607,8 @@ def _data_of(block: str, parser: _EventParser, exchange: Any) -> tuple[str, str]
         is_error = line.startswith("error:")
         told = _json_or_text(line[6 * is_error :])
         _raise_error_in({"error": told} if is_error else told, exchange)
+    if event and event.event == "error":
+        raise exchange.error_of(_json_or_text(event.data))
     return (event.data.strip(), event.event) if event else ("", "")
 
 
@@ -1637,10 +1633,13 @@ def _interrupted(why: str = "") -> StreamInterruptedError:
 class _Accumulator:
     """The answer of a stream so far: its choices and its usage."""
 
-    usage = first = None  # type: Any  # the last usage; the first chunk, which may be an error
+    # The last usage that is not all zero; the first chunk; one with words but without choices,
+    # which is an error unless the answer goes on to a finish reason.
+    usage = first = odd = None  # type: Any
     _item: Any = -1  # the output item that had the last text
-    # Whether the answer is whole, `[DONE]` has come, the end of the body alone is no end.
-    done = at_end = needs_end = False
+    # Whether the answer is whole, `[DONE]` has come, the end of the body alone is no end, and the
+    # last chunk has brought the end alone: some servers send a finish reason with each chunk.
+    done = at_end = needs_end = is_last = False
     count = 0
 
     def __init__(self, exchange: Any) -> None:
@@ -1654,8 +1653,9 @@ class _Accumulator:
         """Raise an error if the stream must not end here."""
         if not self.is_whole and (self.needs_end or not self.count):
             raise _interrupted()
-        if self._exchange.call.needs_choice and not self.by_index:
-            raise self._exchange.error_of(self.first or {})
+        is_told = not self.by_index or self.odd and not self._ended
+        if self._exchange.call.needs_choice and is_told:
+            raise self._exchange.error_of(self.odd or self.first or {})
 
     def add(self, chunk: Result, kind: str) -> Result:
         """Take a chunk in; return it with `.content`."""
@@ -1669,13 +1669,14 @@ class _Accumulator:
                     text += self._add_choice(choice)
             else:
                 text = self._add_event(chunk, kind)
+            if not chunk.get("choices") and _error_text(chunk):
+                self.odd = chunk
         except (ArithmeticError, AttributeError, LookupError, TypeError, ValueError):
             raise APIResponseError("a chunk has an odd shape: %.200s" % chunk.json()) from None
         if self._ended or "error" in chunk or "base_resp" in chunk:
             _raise_error_in(chunk, self._exchange)
         if "usage" in chunk or "x_groq" in chunk or "response" in chunk:
-            for holder in _dicts([chunk, chunk.get("x_groq"), chunk.get("response")]):
-                self.usage = holder.get("usage") or self.usage
+            self._add_usage(chunk, chunk.get("x_groq"), chunk.get("response"))
         chunk.__dict__["content"] = text  # plain assignment would set a key
         return chunk
 
@@ -1697,16 +1698,18 @@ class _Accumulator:
             text = _text_of(text) or ""
         if not _RARE_IN_A_CHOICE.isdisjoint(choice):
             text += self._add_rest(message, choice)
-        if get(choice, "finish_reason"):
+        if get(choice, "finish_reason") not in (None, "", "null"):
             known["finish_reason"] = choice["finish_reason"]
             self._ended.add(known["index"])
+            is_news = text or any(delta[name] for name in delta if name != "role")
+            self.is_last = self.count > 1 and not is_news
         return "" if known["index"] else text
 
     def _add_rest(self, message: dict[str, Any], choice: Any) -> str:
         """Take in what is rare in a choice: an error, the usage, or a whole message, which replaces
         the message so far. Return the new text."""
         _raise_error_in(choice, self._exchange)
-        self.usage = choice.get("usage") or self.usage
+        self._add_usage(choice)
         whole = _merged(None, choice.get("message") or {})
         so_far, text = (_text_of(one.get("content")) or "" for one in (message, whole))
         if len(text) < len(so_far):
@@ -1714,23 +1717,34 @@ class _Accumulator:
         message.update((key, value) for key, value in whole.items() if value or key not in message)
         return text[len(so_far) :] if text.startswith(so_far) else ""  # shown text stays
 
+    def _add_usage(self, *holders: Any) -> None:
+        for usage in _dicts([holder.get("usage") for holder in _dicts([*holders])]):
+            if any(count for count in usage.values() if not isinstance(count, dict)):
+                self.usage = usage
+
     def _add_event(self, chunk: Result, kind: str, get: Any = dict.get) -> str:
         """Take in an event that is no chunk of a chat; return its new text."""
-        if "error" in (kind, get(chunk, "type"), get(chunk, "object")):
+        if "error" in (get(chunk, "type"), get(chunk, "object")):
             raise self._exchange.error_of(chunk)
         kind, item = get(chunk, "type") or kind, get(chunk, "output_index")
         if kind.startswith(_FAMILIES):
             self.needs_end, self.done = True, self.done or kind in _LAST_EVENTS
+            self.is_last = self.done
         if kind in _TEXT_DELTAS:
             self._item = item
             return self._add_choice({"delta": {"content": get(chunk, "delta")}})
         if kind not in _LAST_EVENTS and (kind not in _ITEM_ENDS or item == self._item):
             return ""
-        one = chunk.get("item") or {"content": [{"text": chunk.get("text")}]}
-        text = Result(chunk.get("response") or {"output": [one]}).output_text
-        self._item = item
-        name = "message" if kind in _LAST_EVENTS else "delta"  # all text, or new text
-        return self._add_choice({name: {"content": text}})
+        answer, part = chunk.get("response") or chunk, {"content": chunk.get("text")}
+        answer = answer if "output" in answer else {"output": [chunk.get("item") or part]}
+        text = Result(answer).output_text
+        if kind in _LAST_EVENTS:
+            return self._add_choice({"message": {"content": text}})
+        # Some servers number the items of deltas and ends differently.
+        self._item, known = item, self.by_index.get(0)
+        if known and (_text_of(known["message"]["content"]) or "").endswith(text):
+            return ""
+        return self._add_choice({"delta": {"content": text}})
 
     @property
     def is_whole(self) -> bool:
@@ -1849,7 +1863,7 @@ class _File:
     def __init__(self, file: Any, name: str | None = None) -> None:
         is_tuple = isinstance(file, tuple) and len(file) in (2, 3) and not _is_file(file[0])
         given, file, kind = (*file, None)[:3] if is_tuple else (None, file, None)
-        if isinstance(file, (str, os.PathLike)):
+        if isinstance(file, (str, os.PathLike)) and "\0" not in str(file):
             file = open(os.fspath(file), "rb", buffering=0)
             weakref.finalize(self, file.close)
         elif isinstance(file, (bytes, bytearray, memoryview)):
@@ -1940,49 +1954,42 @@ def _quoted(name: str) -> str:
 # ------------------------------------------------------------------------------------------------
 # Wire
 #
-# One request out, one body in. Without a `session=` of the caller's the connections are urllib3's,
-# kept here, with the environment's proxies and certificates as requests reads them. This room turns
-# each trouble on the way into an error of ours; it does not know what is asked, or why.
+# One request out, one body in, each trouble on the way an error of ours. Without a `session=` the
+# connections are urllib3's, with the environment's proxies and certificates as requests reads them.
 
-MAX_ERROR_BYTES = 16 << 20  # of an error page
-MAX_IDLE_S = 60.0  # a connection that lay idle for longer is not used again: NAT forgets it
-DEAD_S = 1.0  # if a pooled connection ends later, it was alive: the server worked
-MAX_WAIT_S = 1e6  # longer limits mean none: no socket accepts them
+DEAD_S = 1.0  # a pooled connection that ends later was alive: the server worked
 
 
 class _Limits:
-    """How long one attempt may be silent, until when its call may last, and how far it is."""
+    """The time limits of one attempt, and how far it is."""
 
-    # Whether the connection is being made, whether it is a new one or has begun to answer, and
-    # whether it can take another call afterwards.
-    connecting = alive = at_end = False
-    reusable = True
+    connecting = at_end = alive = False  # alive: the connection is new, or has begun to answer
+    reusable = True  # whether it can take another call afterwards
     proxy = ""  # host:port of a proxy on the way
     sock: Any = None  # the socket that is read or written
+    idle_since = (0.0, 0.0)
 
-    def __init__(self, connect: Any, read: Any, ends_at: float, host: str = "the server") -> None:
-        self.connect, self.read = min(connect or MAX_WAIT_S, MAX_WAIT_S), read or float("inf")
+    def __init__(self, connect: Any, read: Any, ends_at: float, host: str) -> None:
+        self.connect, self.read = connect or float("inf"), read or float("inf")
         self.ends_at, self.host = ends_at, host  # `host`: with its port, for errors
-        self.handled = sys.exc_info()[1]  # the caller's own exception is never a cause
-        self.process = os.getpid()
+        self.process, self.handled = os.getpid(), sys.exc_info()[1]  # the caller's: never a cause
         self.begin_wait()
 
     def begin_wait(self, patience: float = 0.0) -> None:
-        """Let the time limit of silence start now: `patience` seconds, or as long as a read may
-        take."""
+        """Let the limit of silence start now, of `patience` or the read timeout."""
         self.waits_since = time.monotonic()
         self.silent_until = self.waits_since + (patience or self.read)
 
     def left(self) -> float:
-        """Return the seconds that the next wait may take. Raise socket.timeout if none are left."""
+        """Return how long the next wait may take; raise socket.timeout if it is over."""
         left = min(self.silent_until, self.ends_at) - time.monotonic()
         if left <= 0:
             raise socket.timeout("timed out")
-        return min(left, MAX_WAIT_S)
+        return min(left, 1e6)  # no socket accepts more
 
     def limit(self) -> None:
-        """Set the socket's timeout to what is left, unless it differs by less than a thousandth:
-        setting it is a system call, at which all other threads try to run."""
+        """Set the socket's timeout, unless it is nearly right: it is a system call, at which all
+        other threads try to run."""
         left, set_to = self.left(), self.sock.gettimeout()
         if set_to is None or abs(set_to - left) * 1000 > left:
             self.sock.settimeout(left)
@@ -1996,13 +2003,12 @@ class _Limits:
 
 
 class _Connection:
-    """Mixed into urllib3's connection, so that each wait respects the limits."""
+    """Mixed into urllib3's connection: each wait respects the limits."""
 
     limits: Any = None  # of the attempt that used it last
     small_body = b""  # sent together with the head, which saves a packet
-    sock: Any
 
-    def send(self, data: Any) -> None:
+    def send(self: Any, data: Any) -> None:
         limits, data = self.limits, data + self.small_body if self.small_body else data
         limits.sock, self.small_body, data = self.sock, b"", memoryview(data)
         for start in range(0, len(data), BLOCK_BYTES):  # each block renews the time
@@ -2015,16 +2021,13 @@ class _Connection:
         answer.fp.raw.readinto = self.limits.receive  # a SocketIO, whatever the socket
         return answer
 
-    def __del__(self) -> None:
-        self.close()  # type: ignore[attr-defined]
+    def __del__(self: Any) -> None:
+        self.close()
 
 
 class _Pools:
-    """Our own session: urllib3's connections, by origin; no cookies, no redirects, no netrc.
-
-    Idle ones stand in a deque, which has no lock: a call in a signal's handler cannot wait for the
-    call that it interrupts. A connection that is dropped closes itself.
-    """
+    """urllib3's connections. The idle ones are in a deque, which has no lock on which a call in a
+    signal's handler would wait for the call that it interrupts."""
 
     def __init__(self, size: int) -> None:
         self.size = size
@@ -2040,8 +2043,7 @@ class _Pools:
         self._renew()
 
     def send(self, call: Any, limits: _Limits) -> Any:
-        """Send the request; return urllib3's response, with the head read and the body unread. A
-        pooled connection that was dead is replaced, which is not an attempt."""
+        """Return urllib3's response. A dead pooled connection is replaced, which is no attempt."""
         key = (call.origin, call.verify)
         with self._lock:
             pool = self._pools[key] = self._pools.get(key) or _new_pool(*key, self.size)
@@ -2059,40 +2061,43 @@ class _Pools:
 
 
 def _new_pool(origin: str, verify: Any, size: int) -> Any:
-    """Return urllib3's pool for an origin, direct or through the environment's proxy. It only makes
-    connections; its attribute `idle` keeps the idle ones."""
+    """Return urllib3's pool for an origin. It makes the connections; `idle` keeps them."""
     idna.getregentry  # noqa: B018 (a handler of a signal must not find it half imported)
-    proxy, name = _proxy_for(origin)
+    (proxy, name), tcp = _proxy_for(origin), socket.IPPROTO_TCP
     context = _ssl_context(verify) if "https:" in origin + proxy else None
-    options: Any = {"socket_options": _socket_options(), "ssl_context": context}
+    # So that NAT forgets no connection during a long answer.
+    after_60_s = [(tcp, socket.TCP_KEEPIDLE, 60)] if hasattr(socket, "TCP_KEEPIDLE") else []
+    alive = [(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1), (tcp, socket.TCP_NODELAY, 1)]
+    options: Any = {"socket_options": alive + after_60_s, "ssl_context": context}
     manager: Any = urllib3.PoolManager(**options)
     if proxy:
         options.update({} if proxy[:5] == "socks" else {"proxy_ssl_context": context})
-        try:
-            manager = requests.adapters.HTTPAdapter().proxy_manager_for(proxy, **options)
-        except requests.exceptions.InvalidSchema as error:  # PySocks is not installed
-            raise ValidationError("the proxy in ALL_PROXY cannot be used: %s" % error) from None
+        manager = requests.adapters.HTTPAdapter().proxy_manager_for(proxy, **options)
     pool: Any = manager.connection_from_url(origin)
     pool.ConnectionCls = type("Connection", (_Connection, pool.ConnectionCls), {})
     pool.idle = collections.deque(maxlen=size)
-    pool._put_conn = pool.idle.append  # called by urllib3's response
+    pool._put_conn = pool.idle.append  # by urllib3's response
     pool.is_tunnel = pool.proxy and origin[:6] == "https:"
     pool.prefix, pool.proxy_name = origin if pool.proxy and not pool.is_tunnel else "", name
     return pool
 
 
 def _idle_or_new(pool: Any) -> Any:
+    """Return an idle connection that is alive, or one without a socket."""
     try:
         conn = pool.idle.pop()
     except IndexError:
         return pool._new_conn()
-    is_old = time.monotonic() - conn.limits.waits_since > MAX_IDLE_S
-    is_dead = is_old or urllib3.util.connection.is_connection_dropped(conn)
-    return pool._new_conn() if is_dead else conn
+    now = time.monotonic(), time.time()  # the former stands still while the machine sleeps
+    is_old = any(at - since > 60 for at, since in zip(now, conn.limits.idle_since))  # for NAT
+    is_other = conn.limits.process != os.getpid()  # a fork that Python was not told of
+    if is_old or is_other or urllib3.util.connection.is_connection_dropped(conn):
+        conn.close()
+    return conn
 
 
 def _exchange(pool: Any, conn: Any, call: Any, limits: _Limits) -> Any:
-    """Send a request on a connection, and read the head of the answer."""
+    """Send the request and read the head of the answer."""
     if conn.sock is None:
         limits.connecting = True
         limits.begin_wait(limits.connect)
@@ -2107,35 +2112,25 @@ def _exchange(pool: Any, conn: Any, call: Any, limits: _Limits) -> Any:
     headers = {**call.sent_headers, **({} if pool.is_tunnel else pool.proxy_headers)}
     try:
         conn.request(call.method, target, body, headers)
-    except OSError as error:
-        # A server may refuse a body before its end, so its answer is read all the same.
+    except socket.timeout:
+        raise
+    except OSError:  # a server that refuses a body before its end may have answered
         limits.reusable = False
-        if isinstance(error, socket.timeout):
-            raise
     answer = super(urllib3.connection.HTTPConnection, conn).getresponse()
     while 101 < answer.status < 200:  # early hints are passed over (RFC 9110, section 15.2)
         answer.headers = None
         answer.begin()
     if limits.at_end:  # http.client accepts a truncated head
         raise ConnectionResetError("the answer ended in its head")
-    pairs: Any = answer.headers.items()
-    more = {"preload_content": False, "pool": pool, "connection": conn}
-    return urllib3.HTTPResponse(answer, pairs, answer.status, **more)
-
-
-def _socket_options() -> list[Any]:
-    """TCP keep-alive, so that NAT does not forget a connection during a long answer."""
-    tcp, names = socket.IPPROTO_TCP, ("TCP_KEEPIDLE", "TCP_KEEPINTVL")  # not on every system
-    alive = [(tcp, getattr(socket, name), 60) for name in names if hasattr(socket, name)]
-    return [*alive, (tcp, socket.TCP_NODELAY, 1), (socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)]
+    more: Any = {"preload_content": False, "pool": pool, "connection": conn}
+    return urllib3.HTTPResponse(answer, answer.headers.items(), answer.status, **more)
 
 
 _PROXY_URL = r"((https?|socks[45][ah]?)://)?([^\s/?#]*@)?(([\w.-]+|\[[\w:.]+])(:[1-6]?\d{1,4})?)/?"
 
 
 def _proxy_for(origin: str, proxies: Any = None) -> tuple[str, str]:
-    """Return the URL and the host:port of the proxy that requests chooses from `proxies` or from
-    the environment, or two empty strings."""
+    """Return the URL and the host:port of the proxy that requests chooses, or empty strings."""
     if proxies is None:
         is_set = any(_environ(n) for n in os.environ if re.fullmatch("(?i)(https?|all)_proxy", n))
         if not is_set and sys.platform not in ("win32", "darwin"):  # these have settings
@@ -2143,35 +2138,37 @@ def _proxy_for(origin: str, proxies: Any = None) -> tuple[str, str]:
         proxies = requests.utils.get_environ_proxies(origin, None)
     url = (requests.utils.select_proxy(origin, proxies) or "").strip()
     found = re.fullmatch(_PROXY_URL, url, re.I)
-    if url and not found:
-        what = "%s_PROXY (or ALL_PROXY) names a proxy that cannot be used"
-        advice = """It is no URL such as http://user:password@host:port or socks5://host:port; # / ?
-            in a password are written %23 %2F %3F."""
-        raise ValidationError(what % origin.partition(":")[0].upper(), advice=advice)
-    return url if "://" in url or not url else "http://" + url, found[4] if found else ""
+    if not url or found:
+        return url if "://" in url or not url else "http://" + url, found[4] if found else ""
+    what = "%s_PROXY (or ALL_PROXY) is no proxy's URL. In passwords write # / ? as %%23 %%2F %%3F."
+    raise ValidationError(what % origin.partition(":")[0].upper())
 
 
 def _environ(name: str) -> str | None:
-    """Return an environment variable without surrounding white space, or None if it is empty."""
-    return (os.environ.get(name) or "").strip() or None
+    """Return a variable without white space or, as of docker's --env-file, quotes around it. An
+    empty one is None."""
+    value = (os.environ.get(name) or "").strip()
+    return re.sub(r"""^(["'])(.*)\1$""", r"\2", value).strip() or None
 
 
 def _ssl_context(verify: Any) -> Any:
-    """Return an SSL context. There is one per pool, so that the certificates are read once."""
+    """Return an SSL context; each pool has one."""
     if getattr(urllib3.connection, "ssl", None) is None:
         raise ValidationError("https:// needs a Python with the ssl module")
-    if hasattr(verify, "wrap_socket"):
-        return verify
-    context = urllib3.util.ssl_.create_urllib3_context(cert_reqs=0 if verify is False else None)
-    if verify is False:
-        return context
-    name, path = "verify=", verify
+    if verify is False or hasattr(verify, "wrap_socket"):
+        return verify or urllib3.util.ssl_.create_urllib3_context(cert_reqs=0)
+    context = urllib3.util.ssl_.create_urllib3_context()
+    name, paths = "verify=", [verify]
     if verify in (None, True):
         variables = "REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE", "SSL_CERT_FILE", "SSL_CERT_DIR"
         name = next(filter(_environ, variables), "certifi")
-        path = _environ(name) or certifi.where()
+        paths = [_environ(name) or certifi.where()]
+        if name[:3] == "SSL":  # OpenSSL's own: it takes both, and a list of folders
+            folders = (_environ("SSL_CERT_DIR") or "").split(os.pathsep)
+            paths = [*filter(None, [_environ("SSL_CERT_FILE"), *folders])]
     try:
-        context.load_verify_locations(**{"capath" if os.path.isdir(path) else "cafile": path})
+        for path in paths:
+            context.load_verify_locations(**{"capath" if os.path.isdir(path) else "cafile": path})
     except (OSError, ValueError) as error:  # ssl.SSLError is an OSError
         what = "no certificates can be read from %r, named by %s (%s)"
         raise ValidationError(what % (path, name, type(error).__name__)) from None
@@ -2179,7 +2176,7 @@ def _ssl_context(verify: Any) -> Any:
 
 
 class _CallersSession:
-    """A requests.Session of the caller, used as it is: adapters, proxies, hooks, cookies."""
+    """A requests.Session of the caller, used as it is."""
 
     def __init__(self, session: Any) -> None:
         self.session = session
@@ -2191,10 +2188,8 @@ class _CallersSession:
         auth = (lambda sent: sent) if has_key else None
         asked = requests.Request(call.method, url, call.sent_headers, None, call.body, auth=auth)
         prepared = session.prepare_request(asked)
-        call.added_headers, limits.alive, limits.reusable = prepared.headers, False, True
+        call.added_headers, limits.reusable = prepared.headers, True
         verify = session.verify if call.verify is None else call.verify
-        if hasattr(verify, "wrap_socket"):
-            raise ValidationError("verify= is a context: with session=, mount an adapter for it")
         how = session.merge_environment_settings(url, {}, True, verify, None)
         how["verify"] = how["verify"] or how["verify"] is not False  # an empty variable means True
         proxy, limits.proxy = _proxy_for(call.origin, how["proxies"])
@@ -2223,12 +2218,12 @@ class _CallersSession:
                 adapter.__setstate__(adapter.__getstate__())
 
 
-class _Body:
-    """The body of an answer as it arrives, without its transfer coding and content coding.
+_BEGUN_HEAD = rb"[ \t]*[\da-fA-F]{0,16}[ \t\r]*(;[^\n]{0,65536})?"  # of a chunk
 
-    All transfer chunks that have arrived are undone at once, and not one by one as in http.client:
-    a stream has a chunk for each event, and its end comes together with its last event.
-    """
+
+class _Body:
+    """The body of an answer as it arrives, decoded. Transfer chunks are undone all at once: a
+    stream has one for each event, and its end comes with its last event."""
 
     unread = b""  # what read() returns next
     received = 0
@@ -2243,17 +2238,18 @@ class _Body:
         self._socket: Any = getattr(getattr(reader, "raw", None), "_sock", None)
         if self._socket is not None:
             limits.sock, reader.raw.readinto = self._socket, limits.receive
-        self._shutdown = socket.socket.shutdown  # looked up now: close() may be a finalizer
+        # Looked up now, as close() may be a finalizer. eventlet's class has none.
+        self._shutdown: Any = getattr(socket.socket, "shutdown", None)
         length = getattr(self._fp, "length", None)  # 0 for HEAD and 204, even if chunked
+        if length is None and self._socket is not None:
+            length = raw.length_remaining  # of a header that says it twice
         self.ended = length == 0
-        # urllib3 splits the header's list, http.client does not. A mock's body is never chunked.
+        # A mock's body is never chunked.
         self._is_chunked = self._socket is not None and raw.chunked
         self._left: Any = 0 if self._is_chunked else length  # of the chunk or body; None: unknown
-        header = raw.headers.get("content-encoding") or ""
-        codings = re.findall(r"(?i)gzip|deflate|\bbr\b|zstd|compress", header)  # others: no coding
-        self._is_zipped = bool(codings)
-        if " ".join(codings).lower() not in ("", "gzip", "deflate"):
-            raise APIResponseError("the answer has an unknown content coding: %s" % codings)
+        header = (raw.headers.get("content-encoding") or "").lower()
+        # All others are none, e.g. utf-8.
+        self._coding = " ".join(re.findall(r"gzip|deflate|\bbr\b|zstd|compress", header))
 
     def read(self) -> bytes:
         """Return the next bytes as soon as there are any, b'' at the end."""
@@ -2270,38 +2266,39 @@ class _Body:
             raise APIResponseError(what, advice="Try again.", _transient=True) from None
 
     def peek(self) -> bytes:
-        """Return the first six bytes, or fewer at the end, which read() will return again."""
-        start = b""
+        """Return the first six bytes or more, which read() will return again."""
+        start, piece = b"", b"\n"
         try:
-            for piece in iter(self.read, b""):
+            while piece and len(start) < 6:
+                piece = self.read()
                 start = (start + piece).lstrip(b"\xef\xbb\xbf \r\n\t")
-                if len(start) >= 6:
-                    break
         except APIResponseError:
             pass  # the next read raises it again
         self.unread = start
         return start
 
     def pieces(self) -> Iterator[bytes]:
-        """Yield the rest of the body. Each piece renews the time limit."""
+        """Yield the rest of the body; each piece renews the limit."""
         self._limits.begin_wait()
         for piece in iter(self.read, b""):
             yield piece
             self._limits.begin_wait()
 
-    def read_all(self, limit: int = 0) -> bytes:
-        """Return the whole body. Raise APIResponseError if it has more than `limit` bytes."""
-        return b"".join(_at_most(limit or MAX_BODY_BYTES, self.pieces()))
+    def read_all(self) -> bytes:
+        """Return the whole body, if it is not too large."""
+        return b"".join(_at_most(MAX_BODY_BYTES, self.pieces()))
 
     def _next(self) -> bytes:
-        """Return the next decoded bytes, b'' at the end. Raise ValueError if the body is cut."""
-        most = 1 << 13 if self._is_zipped else BLOCK_BYTES  # compressed data may expand 1000 times
+        """Return the next bytes, b'' at the end. Raise ValueError if the body is cut."""
+        if self._coding not in ("", "gzip", "deflate"):
+            raise APIResponseError("the answer has an unknown content coding: " + self._coding)
+        most = 1 << 13 if self._coding else BLOCK_BYTES  # compressed data may expand 1000 times
         while not self.ended:
             if self._limits.process != os.getpid():  # its lock may be held by a dead thread
-                raise ConnectionAbortedError("the connection belongs to the parent process")
+                raise ConnectionAbortedError("it belongs to the parent process")
             data: bytes = b"" if self._left == -1 else self._receive(most)
             self.received += len(data)
-            # With a caller's session: http.client accepts a truncated head.
+            # With a session=, the head may be truncated.
             is_lost = self._socket and not (self.received or self._limits.alive)
             if not data and (self._left is not None or is_lost):
                 raise ValueError("cut short")
@@ -2312,36 +2309,32 @@ class _Body:
             else:
                 data, self._left = data[: self._left], self._left - len(data)
                 self.ended = self._left <= 0
-            if self._is_zipped:
+            if self._coding:
                 data = self._inflate(data)
             if data:
                 return data
-        if self._is_zipped and not getattr(self._unzip, "eof", self._left is not None):
+        if self._coding and not getattr(self._unzip, "eof", self._left is not None):
             raise ValueError("cut short")
         return b""
 
     def _undo_chunks(self, data: bytes) -> bytes:
-        """Decode chunks (RFC 9112, section 7.1). `_left`: bytes to come of the chunk and its
-        CRLF."""
+        """Decode chunks (RFC 9112, section 7.1). `_left`: bytes to come of the last one."""
         data, at, head, size = self._rest + data, self._left, b"?", 1  # no head starts with ?
         out = [data[: max(at - 2, 0)]]
-        while at < len(data) and size > 0:
+        while at < len(data) and size:
             if not data.startswith(head, at):  # the same head, so the same size
-                end = data.find(b"\n", at) + 1
-                if not end:
+                found = re.compile(rb"[ \t]*([\da-fA-F]+)[ \t\r]*(;[^\n]*)?\n").match(data, at)
+                if not found:
                     break
-                head = data[at:end]
-                digits = re.match(rb"[ \t]*[\da-fA-F]+(?=\s*(;|$))", head)
-                size = int(digits[0], 16) if digits else -1
+                head, size = found[0], int(found[1], 16)
             start = at + len(head)
-            at = start + size
-            out.append(data[start:at])
-            at += 2  # CRLF
+            out.append(data[start : start + size])
+            at = start + size + 2  # CRLF
         self._left, self._rest = max(at - len(data), 0), data[at:]
-        if size < 0 or len(self._rest) > 65536:
-            self._left = -1  # return what has come; the next read fails
         if not size:  # the last chunk, followed by trailers and an empty line
             self.ended, self._limits.reusable = True, b"\n\r\n" in data[start - 1 :]
+        elif self._rest and not re.fullmatch(_BEGUN_HEAD, self._rest):
+            self._left = -1  # return what has come; the next read fails
         return b"".join(out)
 
     def _inflate(self, data: bytes) -> bytes:
@@ -2350,38 +2343,41 @@ class _Body:
         while data and (unzip is None or not unzip.eof or data[0] == 31):  # 31: the next member
             if unzip is None or unzip.eof:
                 has_header = data[0] & 15 in (8, 15)  # zlib, gzip
+                if not has_header and self._coding == "gzip":  # not encoded, in spite of its header
+                    self._coding = ""
+                    return data
                 unzip = self._unzip = zlib.decompressobj(47 if has_header else -15)  # 47: both
             out += unzip.decompress(data)
             data = unzip.unused_data.lstrip(b"\0")  # padding between members
         return out
 
     def release(self) -> None:
-        """Return the connection to its pool if this answer was read to its end, else close it."""
+        """Give the connection back after the whole answer, else close it."""
         if not (self.ended and self._limits.reusable):
             return self.close()
+        self._limits.idle_since = time.monotonic(), time.time()
         self._fp.close()
         getattr(self._raw, "release_conn", self._fp.close)()
         self._raw = None  # it would keep the pool alive
 
     def close(self) -> None:
-        """Close the connection now, which wakes up a reader in another thread. Safe in a
-        finalizer."""
+        """Close the connection, which wakes a reader in another thread. Safe in a finalizer."""
         self.ended, self._limits.reusable = True, False
         for end in (lambda: self._shutdown(self._socket, 2), self._raw.close):
             try:
                 end()
             except (OSError, RuntimeError, AttributeError, ValueError, TypeError):
-                pass  # already closed, no socket, or in use by a reader, which wakes up
-
-
-# Exceptions and texts of failures that would only repeat; certificates are another.
-_HOPELESS = "failed: 407|LineTooLong|HTTPException|more than 100 headers"
+                pass  # already closed, no socket, or in use
 
 
 def _wire_error(error: Any, limits: _Limits) -> OpenAIError:
-    """Return our error for one of the socket, TLS, http.client, urllib3 or requests."""
+    """Return our error for one of the libraries below this file."""
     if isinstance(error, ValidationError):
         return error
+    left = min(limits.silent_until, limits.ends_at) - time.monotonic()
+    is_early = left > 0.01 * (limits.silent_until - limits.waits_since)
+    if is_early and isinstance(error, TimeoutError) and error.errno is None:
+        raise error  # by the caller's handler of a signal
     names, plain, last, is_argument = "", None, error, isinstance(error, ValueError)
     while error not in (None, limits.handled):
         names, last = names + type(error).__name__ + " ", error
@@ -2389,46 +2385,41 @@ def _wire_error(error: Any, limits: _Limits) -> OpenAIError:
         if isinstance(error, OSError) and type(error).__module__ in ("builtins", "socket", "ssl"):
             plain = error  # these contain no URL
         error = error.__cause__ or (not error.__suppress_context__ and error.__context__) or None
-    said = _plain(getattr(last, "strerror", None) or str(last), 200)
-    said = re.sub(r"//\S*@", "//", said)  # remove a proxy's password
-    is_cert, is_late = "CERT" in (names + said).upper(), "imeout" in names
+    # Without a proxy's password:
+    said = _plain(re.sub(r"//\S*@", "//", getattr(last, "strerror", None) or str(last)), 200)
+    is_hopeless = re.search("(?i)cert|failed: 407|LineTooLong|HTTPException ", names + said)
+    if is_argument and not is_hopeless:  # a failed certificate is a ValueError, too
+        return ValidationError("this cannot be sent: " + said, advice="Check base_url=, ALL_PROXY.")
+    is_over, is_late = time.monotonic() >= limits.ends_at, "imeout" in names
     is_connecting = limits.connecting or "ConnectTimeout" in names
-    cls: type[OpenAIError] = APITimeoutError if is_late else APIConnectionError
-    again = not is_cert and not re.search(_HOPELESS, names + said)
-    what = "the connection to %s failed: %s" % (limits.host, said)
+    what = "the connection to %s failed: %s" % (limits.host, said or names)
     advice = "Check base_url= (http or https, host, port), a proxy on the way, and the server."
-    if time.monotonic() >= limits.ends_at:
-        cls, is_late = APITimeoutError, False
+    if is_over:
         what, advice = "the deadline has passed", "Raise deadline=, or ask for less."
-    elif is_cert:
+    elif re.search("(?i)cert", names + said):
         advice = "If the certificate is your own server's, pass verify='path/to/it.pem'."
-    elif is_argument:
-        cls, what, again = ValidationError, "the request cannot be sent: " + said, False
     elif is_late:
         patience = limits.connect if is_connecting else limits.read
         what = "no answer from %s in %.3g s" % (limits.host, patience)
         advice = "Raise timeout=, or check base_url= and a proxy on the way."
-    what += limits.proxy and ", through the proxy " + limits.proxy
-    may_be_done = is_late and not is_connecting
-    problem = cls(what, advice=advice, _transient=again, _may_be_done=may_be_done)
+    problem = (APITimeoutError if is_over or is_late else APIConnectionError)(
+        what + (limits.proxy and ", through the proxy " + limits.proxy), advice=advice,
+        _transient=not is_hopeless, _may_be_done=is_late and not is_connecting,
+    )  # fmt: skip
     problem.__cause__ = plain
     return problem
 
 
 def _fetch(url: Any) -> bytes:
-    """Download from a URL in an answer. No key is sent there."""
+    """Download an image of an answer. No key is sent there."""
     try:  # this auth= keeps netrc's password out
-        with requests.get(url, stream=True, timeout=(10, 600), auth=lambda sent: sent) as answer:
-            if answer.ok:
-                return b"".join(_at_most(MAX_BODY_BYTES, answer.iter_content(BLOCK_BYTES)))
-            response = Response(answer.status_code, answer.headers, "GET", "")
-            problem: OpenAIError = _answer_error(response, None)
-    except (OSError, ValueError) as error:
-        # The error's text may contain the URL, which is secret if it is signed.
-        what = "an image could not be fetched: " + type(error).__name__
-        problem = APIConnectionError(what, advice="Ask for b64_json.")
-    problem._locate("GET an image from %s" % (url_parse.urlsplit(str(url)).hostname), 1)
-    raise problem
+        answer = requests.get(url, timeout=(10, 600), auth=lambda sent: sent)
+        answer.raise_for_status()
+        return answer.content
+    except (OSError, ValueError) as error:  # its text contains the URL, which may be signed
+        status = getattr(getattr(error, "response", None), "status_code", "")
+        what = "an image could not be fetched: %s %s" % (type(error).__name__, status)
+    raise APIConnectionError(what, advice="Ask for b64_json.")
 
 
 # ------------------------------------------------------------------------------------------------
@@ -2788,7 +2779,7 @@ class _Exchange(_Answer):
     def _raise_status(self, place: str) -> None:
         content = b""
         try:
-            self.response._content = content = self.body.read_all(MAX_ERROR_BYTES)
+            self.response._content = content = self.body.read_all()
         except APIError:
             pass  # the status is enough
         text = content.decode("utf-8", "replace")
@@ -3011,9 +3002,10 @@ class OpenAIMini(_Closing):
             elif name.endswith("api_key"):
                 value = _checked_key(name, value)
             vars(self)[name] = value
-        is_known = isinstance(self.verify, (bool, str, os.PathLike, type(None)))
-        if not is_known and not hasattr(self.verify, "wrap_socket"):
-            raise ValidationError("verify= is %r: give a bool, path or SSLContext" % (self.verify,))
+        is_context = hasattr(self.verify, "wrap_socket") and self.session is None
+        if not (is_context or isinstance(self.verify, (bool, str, os.PathLike, type(None)))):
+            what = "verify= is %r: give a bool, a path or, without session=, an SSLContext"
+            raise ValidationError(what % (self.verify,))
         self._set_server()
         if not self.api_key and self._default_host:
             what = "no API key: pass api_key=, set OPENAI_API_KEY, or name a server by base_url="
@@ -3801,7 +3793,7 @@ def _tool_message(functions: dict[str, Any], call: Any) -> dict[str, Any]:
     try:
         name, arguments = call["function"]["name"], call["function"].get("arguments")
         while isinstance(arguments, str):  # JSON, perhaps encoded twice
-            arguments = json.loads(arguments.strip() or "{}")
+            arguments = json.loads(arguments.strip() or "{}", strict=False)
         answer = functions[name](**(arguments or {}))
         if hasattr(answer, "__await__") or hasattr(answer, "__anext__"):
             raise TypeError("it returned %r, not a result" % (answer,))
@@ -3940,7 +3932,7 @@ def _resolve(path: tuple[str, ...], args: tuple[Any, ...], given: dict[str, Any]
 def _result_of(path: tuple[str, ...], given: dict[str, Any]) -> Any:
     """Return a function that converts the answer, or None: to an instance of the schema's class, or
     to vectors of numbers."""
-    if path[0] == "embeddings" and given.get("encoding_format") != "base64":
+    if path[0] == "embeddings" and given.get("encoding_format") in (None, "float"):
         return _with_numbers
     schema = given.get("response_format") or given.get("text_format")
     if not isinstance(schema, type) or given.get("stream"):
@@ -4232,10 +4224,13 @@ def _arguments(command: str, asked: Any) -> tuple[list[Any], dict[str, Any]]:
     if command == "chat":
         words = [_conversation(words[0], asked)]
         options = {**options, "schema": asked.schema} if asked.schema else options
+    elif shown == "save" and not os.path.isdir(asked.output or "."):  # told before it is billed
+        raise ValidationError("-o: there is no folder %r" % asked.output)
     elif asked.system or asked.attach or asked.schema:
         raise ValidationError("-s, -a and --schema are for chat, not for " + command)
     if "." in shown:
-        options["to"] = asked.output or (shown if sys.stdout.isatty() else sys.stdout.buffer)
+        options["to"] = asked.output or (shown if sys.stdout.isatty() else "-")
+        options["to"] = sys.stdout.buffer if options["to"] == "-" else options["to"]
     if ("." in shown or command == "upload") and sys.stderr.isatty():
         options["progress"] = _show_progress
     return words, options
