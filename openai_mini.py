@@ -1083,6 +1083,7 @@ class _Map:
 
 BLOCK_BYTES = 256 << 10  # read or sent at a time: smaller blocks cost CPU
 MAX_BODY_BYTES = 256 << 20  # largest answer in memory: 2048 embeddings as text have 130 MB
+_OF_A_CHAT = ("message", "content", "tool_calls", "finish_reason")
 _HTTP_NAMES = ("headers", "request_id", "_request_id", "status_code")
 # Scripts and libraries probe for these names, which no official object has.
 _PROBED_NAMES = """reasoning reasoning_content reasoning_details reasoning_text thinking
@@ -1210,10 +1211,11 @@ class Result(dict):  # type: ignore[type-arg]
     def __getattr__(self, name: str) -> Any:
         if name in _HTTP_NAMES and self._response is not None:
             return getattr(self._response, name.lstrip("_"))
-        if name in self:
+        is_of_chat = "choices" in self and name in _OF_A_CHAT  # whatever else a server adds
+        if name in self and not is_of_chat:
             return self[name]
         keys = [key for key in self.keys() if re.sub(r"\W", "_", key) in (name, name.rstrip("_"))]
-        if keys:
+        if keys and not is_of_chat:
             return self[keys[0]]
         # Scripts probe an event, whose type has a dot, for all of its attributes.
         if name[0] == "_" or name in _PROBED_NAMES or "." in str(self.get("type")):
@@ -1434,6 +1436,8 @@ def _extension(content: bytes) -> str:
 def _parse_json(content: bytes | str, only_object: bool = False) -> Any:
     """Return JSON as Results. Raise APIResponseError with an excerpt if it is no JSON."""
     reason = " object"
+    if isinstance(content, bytes) and b"[DONE]" in content[-16:]:  # some servers always send that
+        content = content[: content.rfind(b"data:")]
     try:
         value = json.loads(content, object_hook=Result, strict=False)  # raw line breaks in texts
         if not only_object or isinstance(value, Result):
@@ -2469,6 +2473,10 @@ class _Call:
         is_place = self.to is None or isinstance(self.to, (str, os.PathLike))
         if isinstance(self.to, io.TextIOBase) or not (is_place or hasattr(self.to, "write")):
             raise ValidationError("to=%r: a path or a binary file is needed" % (self.to,))
+        if is_place and self.to is not None:  # told before anything is billed
+            os.stat(os.path.dirname(os.path.abspath(self.to)))
+            if os.path.isdir(self.to):
+                raise IsADirectoryError(21, "Is a directory", self.to)
 
     def begin(self, client: OpenAIMini) -> None:
         """Check the options of the call and fill in those of the client."""
@@ -2556,7 +2564,8 @@ class _Stats:
     Also the states of breakers that on_event was told."""
 
     def __init__(self) -> None:
-        self._lock = _Lock()
+        self._renew()
+        _renew_after_fork(self)
         self.circuits: Any = weakref.WeakKeyDictionary()
         self.amid: set[int] = set()  # the threads within an attempt
         self.headers: Any = {}  # of the last answer
@@ -2567,6 +2576,9 @@ class _Stats:
             "errors": "", "tokens": "prompt completion total", "cache": "hits misses",
         }  # fmt: skip
         self.counts = {group: dict.fromkeys(names.split(), 0) for group, names in groups.items()}
+
+    def _renew(self) -> None:
+        self._lock = _Lock()
 
     def add(self, **counts: dict[str, Any]) -> None:
         """Add to the counts of groups."""
@@ -2593,7 +2605,7 @@ class _Stats:
 class _Answer:
     """The answer to a call, and how to read it."""
 
-    body = None  # type: Any
+    body = limits = None  # type: Any
 
     def __init__(self, client: OpenAIMini, call: _Call, response: Any = None) -> None:
         self.client, self.call, self.response = client, call, response
@@ -2601,6 +2613,8 @@ class _Answer:
     def locate(self, error: OpenAIError) -> None:
         call = self.call
         where = "%s %s" % (call.method, call.path)
+        if self.limits and self.limits.proxy and "proxy" not in error._what:
+            error._what += ", through the proxy " + self.limits.proxy  # which may have answered
         error._locate(where, call.attempts, call.secrets, self.response)
 
     def error_of(self, told: Any, place: str = "") -> APIError:
@@ -2625,7 +2639,7 @@ class _Answer:
     def parse_as(self, kind: str, content: bytes) -> Any:
         """Return a body as `kind` says. Raise APIError if it is no answer."""
         if kind == "bytes":
-            if self.call.path == "/audio/speech" and not self.is_media(content):
+            if self.call.path == "/audio/speech" and not (content and self.is_media(content)):
                 self.parse_as("object", content)  # raises an error in it
             return Binary(content)
         if kind == "text":
@@ -2638,7 +2652,8 @@ class _Answer:
         if not isinstance(data, Result):
             return data
         # Every list iterates over its items, even if no page can follow.
-        is_list = kind == "page" or kind == "json" and isinstance(data.get("data"), list)
+        has_items = isinstance(data.get("data"), list) or data.get("object") == "list"
+        is_list = kind == "page" or kind == "json" and has_items
         result = (Page if is_list else Transcript if kind == "transcript" else Result)(data)
         result._response = self.response
         if is_list and (kind == "page" or self.call.method == "GET" and data.get("has_more")):
@@ -2649,6 +2664,9 @@ class _Answer:
         """Return whether this is speech or text, and no JSON object or web page instead."""
         start = re.match(rb'(?i)\s*(\{\s*["}]|<(!doctype|html)\W)', content)
         types = str(self.response.headers.get("content-type")).lower()
+        is_text = types[:5] == "text/" or re.match(rb"(data|event):", content)
+        if self.call.read == "bytes" and is_text:
+            return False
         is_json = "json" in types or self.call.read == "transcript" and types[:5] != "text/"
         return not start or not (start[2] or is_json or isinstance(_json_or_text(content), Result))
 
@@ -2667,8 +2685,11 @@ class _Answer:
     def put_together(self, content: bytes) -> bytes:
         """Return the whole answer if a server streams without being asked to."""
         self.body.unread, so_far = content, _Accumulator(self)
-        collections.deque(_chunks(self, so_far), 0)
-        rest = {"object": "chat.completion", "choices": so_far.choices, "usage": so_far.usage}
+        last = collections.deque(_chunks(self, so_far), 1)[-1]
+        if "choices" not in so_far.first:  # of Responses or a transcription: the last event
+            return json.dumps(last.get("response") or last).encode()
+        choices = [{"text": one["message"].get("content"), **one} for one in so_far.choices]
+        rest = {"object": "chat.completion", "choices": choices, "usage": so_far.usage}
         return json.dumps({**so_far.first, **rest}).encode()
 
     def _next_page(self, cursor: str) -> Any:
@@ -2687,7 +2708,7 @@ class _Answer:
         kind = str(self.response.headers.get("content-type") or "text/event-stream").lower()
         if start[:1] in (b"{", b"["):
             content = self.body.read_all()
-            if b"\ndata:" not in content:
+            if b"\ndata:" not in content[:-16]:
                 return self.parse_as("object", content)  # type: ignore[no-any-return]
             self.body.unread = content  # events after a line of JSON, perhaps an error
         elif "event-stream" not in kind and not re.match(rb"(data|event|id|retry|error)?:", start):
@@ -2857,7 +2878,8 @@ def _read_answer(exchange: _Exchange) -> Any:
     if kind == "bytes" and (call.to is not None or call.progress):
         return _download(exchange)
     content = exchange.body.read_all()
-    if call.needs_choice and re.match(rb"\s*(data|event|id|retry)?:", content):
+    is_stream = kind != "bytes" and re.match(rb"\s*(data|event|id|retry)?:", content)
+    if is_stream and (call.needs_choice or kind != "text" and b"data: {" in content[:500]):
         content = exchange.put_together(content)
     result = exchange.parse_as(kind, content)
     if isinstance(result, Result):
@@ -2878,7 +2900,7 @@ def _download(exchange: _Exchange) -> Any:
         while not (start.strip() or body.ended):
             start += body.read()
         body.unread = start
-        if re.match(rb"\s*[{<]", start):
+        if re.match(rb"\s*([{<]|$)", start) or not exchange.is_media(start):
             body.unread = body.read_all()
             exchange.parse_as("bytes", body.unread)
     if call.to is None:
@@ -2888,8 +2910,10 @@ def _download(exchange: _Exchange) -> Any:
     count = 0
     for piece in pieces:
         call.max_retries, call.ends_at = 0, 0.0  # no retry: it cannot be unwritten
-        call.to.write(piece)
         count += len(piece)
+        while piece:  # a raw file may write a part
+            written = call.to.write(piece)
+            piece = piece[written:] if isinstance(written, int) else b""
     return count
 
 
@@ -3039,7 +3063,7 @@ class OpenAIMini(_Closing):
             what = "base_url=%.200s is not an http:// or https:// URL, or has a password in it"
             shown = repr(given) if "@" not in given else ""
             raise ValidationError(what % shown, advice="Pass a key as api_key=.")
-        self._origin = url[1].lower()
+        self._origin = url[1].lower() if url[1][:5].lower() in ("http:", "https") else url[1]
         self._base = self._origin + url[2].rstrip("/")
         self._default_host = self._origin == DEFAULT_HOST
         pairs = url_parse.parse_qsl(url[3][1:], keep_blank_values=True)
@@ -3166,7 +3190,7 @@ class OpenAIMini(_Closing):
         response = Response(200, {"content-type": "application/json"}, call.method, call.path)
         hit, known = None, _Answer(self, call, response)
         try:
-            kept = self.cache.get(key) or b""
+            kept = bytes(self.cache.get(key) or b"")
             if kept[:64] == key.encode():  # a shelve may mix up threads' answers
                 hit = known.parse(kept[64:])
         except Exception:  # a cache that fails costs a request, not the answer
@@ -3183,7 +3207,8 @@ class OpenAIMini(_Closing):
     # The methods of the table in the README.
 
     def _post(self, path: str, read: str, body: Any, params: dict[str, Any], **more: Any) -> Any:
-        read = "stream" if params.get("stream") and read != "bytes" else read
+        is_sse = params.get("stream_format") == "sse" and more.get("to") is None
+        read = "stream" if is_sse or params.get("stream") and read != "bytes" else read
         call = _Call("POST", path, read, params, **more)
         call.json = {**body, **params}
         return self._run(call)
@@ -3630,7 +3655,8 @@ def _vectors(answer: Any, count: int) -> list[list[float]]:
         indexes = [item.get("index") for item in items]
         by_index = {at if i is None else i: items[at] for at, i in enumerate(indexes)}
         vectors = [_vector(by_index[index]["embedding"]) for index in range(count)]
-        if len(by_index) == len(items) == count and all(vectors):
+        is_sound = all(one and one[0] == one[0] for one in vectors)  # not empty, no NaN
+        if len(by_index) == len(items) == count and is_sound and len({*map(len, vectors)}) == 1:
             return vectors
     except (AttributeError, LookupError, TypeError, ValueError):
         pass
@@ -3642,8 +3668,10 @@ def _vector(embedding: Any) -> list[Any]:
     """Return a vector that was sent as numbers, or as base64 of little-endian 32-bit floats."""
     if not isinstance(embedding, str):
         return list(map(float, embedding))
-    order = 1 if sys.byteorder == "little" else -1
-    return memoryview(_from_base64(embedding)[::order]).cast("f").tolist()[::order]
+    order, content = 1 if sys.byteorder == "little" else -1, _from_base64(embedding)
+    if len(content) % 4:
+        raise APIResponseError("an embedding in the answer has no whole number of floats")
+    return memoryview(content[::order]).cast("f").tolist()[::order]
 
 
 # ------------------------------------------------------------------------------------------------
@@ -3733,8 +3761,10 @@ def _read_parameters(function: Any, defs: dict[str, Any]) -> tuple[dict[str, Any
     schema = {"type": "object", "properties": properties, "required": required}
 
     def call(**values: Any) -> Any:
-        made = {name: make(values[name]) for name, (_, make) in read.items() if name in values}
-        return function(**{**values, **made})
+        # Models give null for what they leave out.
+        given = {n: v for n, v in values.items() if v is not None or n in required or n not in read}
+        made = {name: make(given[name]) for name, (_, make) in read.items() if name in given}
+        return function(**{**given, **made})
 
     return {**schema, "$defs": defs} if defs else schema, call
 
@@ -3890,11 +3920,16 @@ def _filled(path: Any, url: str, args: tuple[Any, ...], given: dict[str, Any]) -
     return url.format(**{name: _path_id(name, given.pop(name)) for name in ids})
 
 
+_TEXT_FORMATS = ("text", "srt", "vtt")  # of transcriptions
+
+
 def _read_as(url: str, verb: str, given: dict[str, Any]) -> str:
     """Return how to read the answer: a kind of the room "Calls"."""
-    if given.get("stream") or verb == "stream":
+    if given.get("stream") or verb == "stream" or given.get("stream_format") == "sse":
         return "stream"
-    if verb == "retrieve_content" or given.get("response_format") in ("text", "srt", "vtt"):
+    if given.get("response_format") in _TEXT_FORMATS:
+        return "transcript"
+    if verb == "retrieve_content":
         return "text"
     if url == "/audio/speech" or url.endswith("/content") and "vector_stores" not in url:
         return "bytes"
@@ -3935,6 +3970,8 @@ def _result_of(path: tuple[str, ...], given: dict[str, Any]) -> Any:
     if path[0] == "embeddings" and given.get("encoding_format") in (None, "float"):
         return _with_numbers
     schema = given.get("response_format") or given.get("text_format")
+    if schema in _TEXT_FORMATS:
+        return str  # of a Transcript
     if not isinstance(schema, type) or given.get("stream"):
         return None
     form, then = _by_schema(schema)
