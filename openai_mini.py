@@ -1673,13 +1673,13 @@ class _Accumulator:
                     text += self._add_choice(choice)
             else:
                 text = self._add_event(chunk, kind)
-            if not chunk.get("choices") and _error_text(chunk):
-                self.odd = chunk
+            if not (text or chunk.get("choices")) and self._exchange.call.needs_choice:
+                self.odd = chunk if _error_text(chunk) else self.odd
         except (ArithmeticError, AttributeError, LookupError, TypeError, ValueError):
             raise APIResponseError("a chunk has an odd shape: %.200s" % chunk.json()) from None
         if self._ended or "error" in chunk or "base_resp" in chunk:
             _raise_error_in(chunk, self._exchange)
-        if "usage" in chunk or "x_groq" in chunk or "response" in chunk:
+        if "usage" in chunk and chunk["usage"] or "x_groq" in chunk or "response" in chunk:
             self._add_usage(chunk, chunk.get("x_groq"), chunk.get("response"))
         chunk.__dict__["content"] = text  # plain assignment would set a key
         return chunk
@@ -1702,8 +1702,9 @@ class _Accumulator:
             text = _text_of(text) or ""
         if not _RARE_IN_A_CHOICE.isdisjoint(choice):
             text += self._add_rest(message, choice)
-        if get(choice, "finish_reason") not in (None, "", "null"):
-            known["finish_reason"] = choice["finish_reason"]
+        finish_reason = get(choice, "finish_reason")
+        if finish_reason and finish_reason != "null":
+            known["finish_reason"] = finish_reason
             self._ended.add(known["index"])
             is_news = text or any(delta[name] for name in delta if name != "role")
             self.is_last = self.count > 1 and not is_news
