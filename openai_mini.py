@@ -226,6 +226,7 @@ _STATUSES: dict[int, tuple[type[APIError], str, str]] = {  # class, what happene
     404: (NotFoundError, "not found", "Check base_url= and the path."),
     407: (APIStatusError, "the proxy wants another user or password", "Check HTTPS_PROXY."),
     409: (ConflictError, "conflict", "Read the object again first."),
+    413: (APIStatusError, "the request is too large", "Send less at once."),
     422: (UnprocessableEntityError, "the request was refused", ""),
     429: (RateLimitError, "rate limit reached", "Try again later, or lower requests_per_minute=."),
     500: (InternalServerError, "the server failed", "Try again later."),
@@ -290,7 +291,8 @@ def _error_in(data: Any, any_kind: bool, due: tuple[str, ...] = ()) -> Any:
 def _answer_error(response: Any, told: Any, place: str = "") -> APIError:
     """Return the error for an answer. `told`: its body, or what `_error_in` returned."""
     outer = [*_dicts([told]), *_dicts(told), {}][0]  # Google's stands in a list
-    inner = next(filter(None, map(outer.get, ("error", "errors", "detail"))), told)
+    found = map(outer.get, ("error", "errors", "detail"))
+    inner = next((one for one in found if one and isinstance(one, (str, dict, list))), told)
     holder, text = inner if isinstance(inner, dict) else outer, _error_text(told)
     codes = [str(holder.get(name)) for name in ("code", "type", "error_type", "status")]
     status, again = _status_of(response.status_code, codes, text)
@@ -1084,6 +1086,7 @@ class _Map:
 BLOCK_BYTES = 256 << 10  # read or sent at a time: smaller blocks cost CPU
 MAX_BODY_BYTES = 256 << 20  # largest answer in memory: 2048 embeddings as text have 130 MB
 _OF_A_CHAT = ("message", "content", "tool_calls", "finish_reason")
+_COMPUTED = (*_OF_A_CHAT, "output_text", "model_extra")
 _HTTP_NAMES = ("headers", "request_id", "_request_id", "status_code")
 # Scripts and libraries probe for these names, which no official object has.
 _PROBED_NAMES = """reasoning reasoning_content reasoning_details reasoning_text thinking
@@ -1217,10 +1220,12 @@ class Result(dict):  # type: ignore[type-arg]
         keys = [key for key in self.keys() if re.sub(r"\W", "_", key) in (name, name.rstrip("_"))]
         if keys and not is_of_chat:
             return self[keys[0]]
+        if name in _COMPUTED:
+            return _computed(self)[name]
         # Scripts probe an event, whose type has a dot, for all of its attributes.
         if name[0] == "_" or name in _PROBED_NAMES or "." in str(self.get("type")):
             raise AttributeError(name)
-        return _computed(self).get(name)
+        return None
 
     def __setattr__(self, name: str, value: Any) -> None:
         (super().__setattr__ if name[0] == "_" else self.__setitem__)(name, value)
@@ -1244,6 +1249,7 @@ class Result(dict):  # type: ignore[type-arg]
 
     def model_copy(self, *, update: Any = None, deep: bool = False) -> Result:
         copied = copy.deepcopy(self)
+        vars(copied).update(vars(self), _message=None)
         copied.update(update or {})
         return copied
 
@@ -1289,10 +1295,10 @@ def _text_of(content: Any) -> str | None:
         parts = [p if isinstance(p, dict) else {"text": p} for p in content]
         texts = [p.get("text") for p in parts if p.get("type") in ("text", "output_text", None)]
         return "".join(_text_of(text) or "" for text in texts)
-    if isinstance(content, dict):
-        inner = content.get("text", content.get("value"))
-        return str(json.dumps(content)) if inner is None else _text_of(inner)
-    return str(content) if isinstance(content, (str, _Text, int, float)) else None
+    inner = content.get("text", content.get("value")) if isinstance(content, dict) else None
+    if inner is None and isinstance(content, (dict, int, float)):
+        return str(json.dumps(content))
+    return str(content) if isinstance(content, (str, _Text)) else inner and _text_of(inner)
 
 
 def _fit_message(message: Any, own_ids: str = "") -> Any:
@@ -1307,8 +1313,9 @@ def _fit_message(message: Any, own_ids: str = "") -> Any:
     calls = [Result(call) for call in _dicts([given] if isinstance(given, dict) else given)]
     for number, call in enumerate(calls):
         call.pop("index", None)  # belongs to the stream, not to the message
-        own = "" if call.get("id") in ids else call.get("id")
-        call.update(id=own or start + str(number), type=call.get("type") or "function")
+        own = str(call.get("id") or "")
+        own = start + str(number) if own in {"", *ids} else own
+        call.update(id=own, type=call.get("type") or "function")
         ids.add(call["id"])
         function = call.get("function")
         if isinstance(function, dict):
@@ -1348,19 +1355,22 @@ class Page(Result):
             page = page.get_next_page()
 
     def has_next_page(self) -> bool:
-        """Return whether a page may follow. Without `has_more`, the last page is empty."""
-        has_more = self.get("has_more")
-        return bool(self._fetch and (self.get("data") if has_more is None else has_more))
+        return bool(self._cursor())
 
     def get_next_page(self) -> Page | None:
         """Return the next page, or None after the last one. A page that repeats is the last one."""
-        if not self.has_next_page():
+        cursor = self._cursor()
+        page: Any = self._fetch(cursor) if cursor else {}
+        is_new = [page.get(name) != self.get(name) for name in ("data", "last_id")]
+        return page if (page.get("data") or page.get("has_more")) and any(is_new) else None
+
+    def _cursor(self) -> Any:
+        """Return the cursor of the next page. Without `has_more`, the last page is empty."""
+        has_more = self.get("has_more")
+        if not (self._fetch and (self.get("data") if has_more is None else has_more)):
             return None
         last = ([{}] + _dicts(self.get("data")))[-1]
-        cursor = self["next"] if "next" in self else last.get("id") or self.get("last_id")
-        page: Any = self._fetch(cursor) if cursor else {}
-        is_new = [page.get(n) != self.get(n) for n in ("data", "last_id")]
-        return page if (page.get("data") or page.get("has_more")) and any(is_new) else None
+        return self["next"] if "next" in self else last.get("id") or self.get("last_id")
 
     def __getstate__(self) -> dict[str, Any]:
         return {**self.__dict__, "_fetch": self._fetch and _fetch_no_more}
@@ -1436,8 +1446,8 @@ def _extension(content: bytes) -> str:
 def _parse_json(content: bytes | str, only_object: bool = False) -> Any:
     """Return JSON as Results. Raise APIResponseError with an excerpt if it is no JSON."""
     reason = " object"
-    if isinstance(content, bytes) and b"[DONE]" in content[-16:]:  # some servers always send that
-        content = content[: content.rfind(b"data:")]
+    if isinstance(content, bytes) and re.search(rb"data: ?\[DONE]\s*$", content[-32:]):
+        content = content[: content.rfind(b"data:")]  # some servers always send that
     try:
         value = json.loads(content, object_hook=Result, strict=False)  # raw line breaks in texts
         if not only_object or isinstance(value, Result):
@@ -1514,14 +1524,15 @@ def _continued(piece: Any, items: list[Any]) -> Any:
     """
     if not isinstance(piece, dict) or "encrypted" in str(piece.get("type")):
         return None
-    call, items = piece.get("function") or {}, _dicts(items)
+    call, index = piece.get("function") or {}, piece.get("index")
     name = call.get("name")
     if not call and "index" not in piece:
         items = items[-1:] if piece.get("type") in _TEXT_PARTS else []
+    items = _dicts(items)
     known = [(n, piece[n]) for n in ("type", "index", "id") if piece.get(n) not in (None, "")]
     same = [item for item in items if all(item.get(n) in (None, "", value) for n, value in known)]
-    if call and not name:
-        same = same or items
+    if call and not name:  # some servers give each piece another id
+        same = same or [i for i in items if index is not None and i.get("index") == index] or items
     item = same[-1] if same else None
     if not item or not name or piece.get("id") and piece["id"] == item.get("id"):
         return item
@@ -1544,7 +1555,7 @@ _LAST_EVENTS = """response.completed response.failed response.incomplete transcr
     image_generation.completed image_edit.completed speech.audio.done""".split()
 _FAMILIES = tuple(name.rpartition(".")[0] + "." for name in _LAST_EVENTS)
 _TEXT_DELTAS = ("response.output_text.delta", "transcript.text.delta")
-_ITEM_ENDS = ("response.output_text.done", "response.output_item.done")
+_TEXT_ENDS = ["response.%s.done" % name for name in ("output_text", "content_part", "output_item")]
 _RARE_IN_A_CHOICE = frozenset(("message", "usage", "error"))
 
 
@@ -1594,7 +1605,7 @@ def _chunks(exchange: Any, so_far: _Accumulator) -> Iterator[Result]:
                     break
                 elif data and not piece:
                     raise _interrupted()
-                elif data and not so_far.is_whole:  # an empty event only keeps the stream alive
+                elif data and not (so_far.is_whole and so_far.is_last):  # else: junk, or a ping
                     yield so_far.add(_parse_json(data[at:], only_object=True), kind)
         so_far.check_end()
     except OpenAIError as error:
@@ -1640,7 +1651,7 @@ class _Accumulator:
     # The last usage that is not all zero; the first chunk; one with words but without choices,
     # which is an error unless the answer goes on to a finish reason.
     usage = first = odd = None  # type: Any
-    _item: Any = -1  # the output item that had the last text
+    _place: Any = (-1, -1)  # the output item and its part that had the last text
     # Whether the answer is whole, `[DONE]` has come, the end of the body alone is no end, and the
     # last chunk has brought the end alone: some servers send a finish reason with each chunk.
     done = at_end = needs_end = is_last = False
@@ -1675,7 +1686,9 @@ class _Accumulator:
                 text = self._add_event(chunk, kind)
             if not (text or chunk.get("choices")) and self._exchange.call.needs_choice:
                 self.odd = chunk if _error_text(chunk) else self.odd
-        except (ArithmeticError, AttributeError, LookupError, TypeError, ValueError):
+        except (
+            ArithmeticError, AttributeError, LookupError, TypeError, ValueError, RecursionError
+        ):  # fmt: skip
             raise APIResponseError("a chunk has an odd shape: %.200s" % chunk.json()) from None
         if self._ended or "error" in chunk or "base_resp" in chunk:
             _raise_error_in(chunk, self._exchange)
@@ -1690,7 +1703,8 @@ class _Accumulator:
         index = get(choice, "index") or 0
         known = self.by_index.get(index)
         if known is None:
-            new = {"index": int(index), "message": {"role": None, "content": None}}  # "0" is 0 too
+            new: dict[str, Any] = {"index": int(index), "finish_reason": None}  # "0" is 0 too
+            new["message"] = {"role": None, "content": None}
             known = self.by_index.setdefault(int(index), new)
         # /completions has `text`.
         message, delta = known["message"], get(choice, "delta") or {"content": get(choice, "text")}
@@ -1731,25 +1745,26 @@ class _Accumulator:
         """Take in an event that is no chunk of a chat; return its new text."""
         if "error" in (get(chunk, "type"), get(chunk, "object")):
             raise self._exchange.error_of(chunk)
-        kind, item = get(chunk, "type") or kind, get(chunk, "output_index")
+        kind = get(chunk, "type") or kind
+        place = get(chunk, "output_index"), get(chunk, "content_index")
         if kind.startswith(_FAMILIES):
             self.needs_end, self.done = True, self.done or kind in _LAST_EVENTS
             self.is_last = self.done
         if kind in _TEXT_DELTAS:
-            self._item = item
+            self._place = place
             return self._add_choice({"delta": {"content": get(chunk, "delta")}})
-        if kind not in _LAST_EVENTS and (kind not in _ITEM_ENDS or item == self._item):
+        depth = 1 if "item" in chunk else 2
+        is_known = place[:depth] == self._place[:depth]
+        if kind not in _LAST_EVENTS and (is_known or kind not in _TEXT_ENDS):
             return ""
-        answer, part = chunk.get("response") or chunk, {"content": chunk.get("text")}
-        answer = answer if "output" in answer else {"output": [chunk.get("item") or part]}
-        text = Result(answer).output_text
+        answer, part = chunk.get("response") or chunk, chunk.get("part")
+        item = chunk.get("item") or {"content": [part] if part else chunk.get("text")}
+        text = Result(answer if "output" in answer else {"output": [item]}).output_text
         if kind in _LAST_EVENTS:
             return self._add_choice({"message": {"content": text}})
         # Some servers number the items of deltas and ends differently.
-        self._item, known = item, self.by_index.get(0)
-        if known and (_text_of(known["message"]["content"]) or "").endswith(text):
-            return ""
-        return self._add_choice({"delta": {"content": text}})
+        self._place, so_far = place, self.message.content or ""
+        return "" if so_far.endswith(text) else self._add_choice({"delta": {"content": text}})
 
     @property
     def is_whole(self) -> bool:
@@ -1787,6 +1802,7 @@ class Stream(_Closing):
     before, APITimeoutError if the server is silent, or an event's error, each with `.partial`.
     """
 
+    _closed = False
     usage = property(lambda self: self._so_far.usage)
     choices = property(lambda self: self._so_far.choices)
     message = property(lambda self: self._so_far.message)
@@ -1808,13 +1824,14 @@ class Stream(_Closing):
         try:
             return next(self._chunks)
         except BaseException as error:
-            if self._exchange._ended.locked():  # closed by another thread during the wait
+            if self._closed:  # by another thread during the wait
                 raise StopIteration from None
             if isinstance(error, ValueError) and "already executing" in str(error):
                 raise ValidationError("another thread reads this stream: only one may") from None
             if isinstance(error, OpenAIError):
                 self._exchange.locate(error)
             self._exchange.end(None if isinstance(error, StopIteration) else error, stream=self)
+            self._closed = True  # a further read ends the iteration
             raise
 
     @property
@@ -1831,7 +1848,7 @@ class Stream(_Closing):
 
     def close(self) -> None:
         """End the request now; a reader in another thread wakes up. May be called again."""
-        self._chunks = iter(())
+        self._closed, self._chunks = True, iter(())
         self._exchange.end(None, abandoned=True, stream=self)
 
     __del__ = close
@@ -1879,7 +1896,8 @@ class _File:
         # `filename` is a web framework's, whose `name` may be the form's field. Else `name` may be
         # "<stdin>" or a descriptor.
         own: Any = getattr(file, "filename", None) or getattr(file, "name", None)
-        own = os.path.basename(own) if isinstance(own, str) and own[:1] != "<" else ""
+        is_name = isinstance(own, (str, bytes, os.PathLike)) and str(own)[:1] != "<"
+        own = os.path.basename(os.fsdecode(own)) if is_name else ""
         self.name = name or given or own or unnamed
         self.type = kind or _type_of(self.name) or _type_of(unnamed) or "application/octet-stream"
         self.size = self.file.seek(0, 2) - self.start
@@ -1962,6 +1980,7 @@ def _quoted(name: str) -> str:
 # One request out, one body in, each trouble on the way an error of ours. Without a `session=` the
 # connections are urllib3's, with the environment's proxies and certificates as requests reads them.
 
+MAX_ERROR_BYTES = 16 << 20  # of an error page
 DEAD_S = 1.0  # a pooled connection that ends later was alive: the server worked
 
 
@@ -2170,7 +2189,8 @@ def _ssl_context(verify: Any) -> Any:
         paths = [_environ(name) or certifi.where()]
         if name[:3] == "SSL":  # OpenSSL's own: it takes both, and a list of folders
             folders = (_environ("SSL_CERT_DIR") or "").split(os.pathsep)
-            paths = [*filter(None, [_environ("SSL_CERT_FILE"), *folders])]
+            found = [*filter(os.path.exists, [_environ("SSL_CERT_FILE") or "", *folders])]
+            paths = found or paths
     try:
         for path in paths:
             context.load_verify_locations(**{"capath" if os.path.isdir(path) else "cafile": path})
@@ -2223,7 +2243,7 @@ class _CallersSession:
                 adapter.__setstate__(adapter.__getstate__())
 
 
-_BEGUN_HEAD = rb"[ \t]*[\da-fA-F]{0,16}[ \t\r]*(;[^\n]{0,65536})?"  # of a chunk
+_BEGUN_HEAD = rb"[ \t]{0,99}[\da-fA-F]{0,99}[ \t\r]{0,99}(;[^\n]{0,65536})?"  # of a chunk
 
 
 class _Body:
@@ -2289,9 +2309,9 @@ class _Body:
             yield piece
             self._limits.begin_wait()
 
-    def read_all(self) -> bytes:
-        """Return the whole body, if it is not too large."""
-        return b"".join(_at_most(MAX_BODY_BYTES, self.pieces()))
+    def read_all(self, limit: int = 0) -> bytes:
+        """Return the whole body. Raise APIResponseError if it has more than `limit` bytes."""
+        return b"".join(_at_most(limit or MAX_BODY_BYTES, self.pieces()))
 
     def _next(self) -> bytes:
         """Return the next bytes, b'' at the end. Raise ValueError if the body is cut."""
@@ -2347,10 +2367,10 @@ class _Body:
         out, unzip = b"", self._unzip
         while data and (unzip is None or not unzip.eof or data[0] == 31):  # 31: the next member
             if unzip is None or unzip.eof:
-                has_header = data[0] & 15 in (8, 15)  # zlib, gzip
-                if not has_header and self._coding == "gzip":  # not encoded, in spite of its header
-                    self._coding = ""
+                if self._coding == "gzip" and data[0] not in (31, 120):  # 120: zlib
+                    self._coding = ""  # it is not encoded, in spite of its header
                     return data
+                has_header = data[0] & 15 in (8, 15)  # zlib, gzip
                 unzip = self._unzip = zlib.decompressobj(47 if has_header else -15)  # 47: both
             out += unzip.decompress(data)
             data = unzip.unused_data.lstrip(b"\0")  # padding between members
@@ -2379,9 +2399,9 @@ def _wire_error(error: Any, limits: _Limits) -> OpenAIError:
     """Return our error for one of the libraries below this file."""
     if isinstance(error, ValidationError):
         return error
-    left = min(limits.silent_until, limits.ends_at) - time.monotonic()
-    is_early = left > 0.01 * (limits.silent_until - limits.waits_since)
-    if is_early and isinstance(error, TimeoutError) and error.errno is None:
+    until = min(limits.silent_until, limits.ends_at)
+    is_early = until - time.monotonic() > min(0.01 * (until - limits.waits_since), 5.0)
+    if is_early and limits.sock and isinstance(error, TimeoutError) and error.errno is None:
         raise error  # by the caller's handler of a signal
     names, plain, last, is_argument = "", None, error, isinstance(error, ValueError)
     while error not in (None, limits.handled):
@@ -2418,13 +2438,15 @@ def _wire_error(error: Any, limits: _Limits) -> OpenAIError:
 def _fetch(url: Any) -> bytes:
     """Download an image of an answer. No key is sent there."""
     try:  # this auth= keeps netrc's password out
-        answer = requests.get(url, timeout=(10, 600), auth=lambda sent: sent)
-        answer.raise_for_status()
-        return answer.content
+        with requests.get(url, stream=True, timeout=(10, 600), auth=lambda sent: sent) as answer:
+            answer.raise_for_status()
+            return b"".join(_at_most(MAX_BODY_BYTES, answer.iter_content(BLOCK_BYTES)))
     except (OSError, ValueError) as error:  # its text contains the URL, which may be signed
         status = getattr(getattr(error, "response", None), "status_code", "")
-        what = "an image could not be fetched: %s %s" % (type(error).__name__, status)
-    raise APIConnectionError(what, advice="Ask for b64_json.")
+        host = "".join(str(url).split("/")[2:3]).rpartition("@")[2]
+        why = host, type(error).__name__, status
+        what = "GET an image from %s: it could not be fetched (%s %s)" % why
+    raise APIConnectionError(what, advice="Ask for b64_json.", _transient=not status)
 
 
 # ------------------------------------------------------------------------------------------------
@@ -2475,8 +2497,8 @@ class _Call:
         if isinstance(self.to, io.TextIOBase) or not (is_place or hasattr(self.to, "write")):
             raise ValidationError("to=%r: a path or a binary file is needed" % (self.to,))
         if is_place and self.to is not None:  # told before anything is billed
-            os.stat(os.path.dirname(os.path.abspath(self.to)))
-            if os.path.isdir(self.to):
+            os.stat(os.path.join(os.path.dirname(os.path.abspath(self.to)), ""))
+            if os.path.isdir(os.path.abspath(self.to)):
                 raise IsADirectoryError(21, "Is a directory", self.to)
 
     def begin(self, client: OpenAIMini) -> None:
@@ -2686,12 +2708,14 @@ class _Answer:
     def put_together(self, content: bytes) -> bytes:
         """Return the whole answer if a server streams without being asked to."""
         self.body.unread, so_far = content, _Accumulator(self)
-        last = collections.deque(_chunks(self, so_far), 1)[-1]
-        if "choices" not in so_far.first:  # of Responses or a transcription: the last event
+        chunks = [*_chunks(self, so_far)]
+        if not any("choices" in chunk for chunk in chunks):  # of Responses or a transcription
+            ends = [chunk for chunk in chunks if chunk.get("type") in _LAST_EVENTS]
+            last = ends[-1] if ends else {}
             return json.dumps(last.get("response") or last).encode()
         choices = [{"text": one["message"].get("content"), **one} for one in so_far.choices]
         rest = {"object": "chat.completion", "choices": choices, "usage": so_far.usage}
-        return json.dumps({**so_far.first, **rest}).encode()
+        return json.dumps({**chunks[0], **rest}).encode()
 
     def _next_page(self, cursor: str) -> Any:
         """Ask for another page of a list."""
@@ -2709,7 +2733,7 @@ class _Answer:
         kind = str(self.response.headers.get("content-type") or "text/event-stream").lower()
         if start[:1] in (b"{", b"["):
             content = self.body.read_all()
-            if b"\ndata:" not in content[:-16]:
+            if b"\ndata:" not in content[:-32]:
                 return self.parse_as("object", content)  # type: ignore[no-any-return]
             self.body.unread = content  # events after a line of JSON, perhaps an error
         elif "event-stream" not in kind and not re.match(rb"(data|event|id|retry|error)?:", start):
@@ -2801,7 +2825,7 @@ class _Exchange(_Answer):
     def _raise_status(self, place: str) -> None:
         content = b""
         try:
-            self.response._content = content = self.body.read_all()
+            self.response._content = content = self.body.read_all(MAX_ERROR_BYTES)
         except APIError:
             pass  # the status is enough
         text = content.decode("utf-8", "replace")
@@ -3191,9 +3215,9 @@ class OpenAIMini(_Closing):
         response = Response(200, {"content-type": "application/json"}, call.method, call.path)
         hit, known = None, _Answer(self, call, response)
         try:
-            kept = bytes(self.cache.get(key) or b"")
+            kept = self.cache.get(key) or b""
             if kept[:64] == key.encode():  # a shelve may mix up threads' answers
-                hit = known.parse(kept[64:])
+                hit = known.parse(bytes(kept[64:]))
         except Exception:  # a cache that fails costs a request, not the answer
             _logger().exception("the cache raised, or holds what is no answer")
         call.owner._stats.add(cache={"misses" if hit is None else "hits": 1})

@@ -5830,7 +5830,7 @@ def gzip_bomb(block: bytes) -> list:
 
 
 @cases("status, kind, name, block", [
-    (200, "application/json", "BODY", b"["), (500, HTML, "BODY", b"<"),
+    (200, "application/json", "BODY", b"["), (500, HTML, "ERROR", b"<"),
     (200, "text/event-stream", "EVENT", b"x"), (200, "text/event-stream", "EVENT", b"data:\n"),
 ])  # fmt: skip
 def test_a_gzip_bomb_stops_at_a_named_limit(server, monkeypatch, status, kind, name, block):
