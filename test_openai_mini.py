@@ -2141,7 +2141,7 @@ def test_arguments_win_over_the_environment_and_white_space_is_nothing(server, m
         usual = openai_mini.DEFAULT_MODELS["chat"]
         assert asked(OpenAIMini(base_url=server.url)) == [None, None, None, usual]
     for name, value in own.items():
-        monkeypatch.setenv("OPENAI_" + name, "\t%s \n" % value)
+        monkeypatch.setenv("OPENAI_" + name, "\t'%s' \n" % value)
     assert asked(OpenAIMini(api_key="")) == ["Bearer sk-env", "org-1", "proj-1", "env-model"]
     client = client_for(server, organization="org-2", project="proj-2", model="mine")
     assert asked(client) == ["Bearer sk-test", "org-2", "proj-2", "mine"]
@@ -2444,6 +2444,7 @@ def stream_wholeness():
         ("text and [DONE]", [a], True, True),
         ("a comment", [b": hi\n\n"], False, False),
         ("a finish reason, then usage", [a, end, {"choices": [], "usage": {}}], False, True),
+        ("null", [stream_delta({"content": "a"}, "null")], False, False),
         ("one of two ended", [a, stream_delta({"content": "b"}, None, 1), end], False, False),
         ("both ended", [a, stream_delta({}, "stop", 1), end], False, True),
         ("another kind and chat without an end", [{"a": 1}, a], False, False),
@@ -5069,10 +5070,9 @@ def test_a_connection_is_that_of_its_process_whether_python_knows_or_not(
     with monkeypatch.context() as patch:
         patch.setattr(os, "getpid", lambda: 7)  # as behind a fork in C
         assert echoes(client, "c", 2) and server.connections == 2
-    held = client._stats._lock._lock
-    with held:
-        child = forked(lambda: client.stats()["requests"] == 4)
-    assert code_of(child) == 0
+    holder = threading.Thread(target=client._stats._lock._lock.acquire)  # and never released
+    holder.start(), holder.join()
+    assert code_of(forked(lambda: client.stats()["requests"] == 4)) == 0
 
 
 def test_a_client_pickles_with_its_options_and_starts_its_counts_anew(server):
@@ -5388,7 +5388,6 @@ def packed(body: bytes, wbits: int) -> bytes:
 @cases("coding, sent, body", [
     *(("deflate", packed(b"a" * size, -15), b"a" * size)
       for size in ((1 << 20) + more for more in (0, 7, 259, 5000))),
-    # What follows a member is another one, or none.
     ("gzip", packed(b"one", 31) + b"\0" * 7 + packed(b"two", 31) + b"\0" * 600, b"onetwo"),
     ("gzip", packed(b"one", 31) + b"\r\nand more", b"one"), ("gzip", b"", b""),
     ("gzip", b"<none>", b"<none>"),
@@ -5773,13 +5772,15 @@ def test_the_environments_proxies_are_used_and_verified_as_the_server_is(
         given.update(session=session and requests.Session(), verify=tls_server.cert_path)
         client = safe_client(target, **given)
         assert ending(client) == streamed(client) == "hello"
+        target.script(Answer(403))
+        assert "through the proxy" in str(client_error(lambda: client.chat("x")))
         monkeypatch.setenv("NO_PROXY", "localhost")
         assert ending(safe_client(target, **given)) == "hello"
     asked = proxy.asked[-1]
-    assert len(proxy.asked) <= 2 and asked.method == method
+    assert len(proxy.asked) <= 3 and asked.method == method
     assert asked.target == given["base_url"] + "/chat/completions" or KEY not in repr(vars(asked))
     assert asked.headers["proxy-authorization"] == "Basic dXNAZXI6cGE6c3M="
-    assert client_sent(target, "proxy-authorization") == [None] * 3
+    assert client_sent(target, "proxy-authorization") == [None] * 4
 
 
 def test_a_proxy_that_does_not_answer_is_waited_for_as_a_connection_is(tls_server, monkeypatch):
@@ -5911,12 +5912,14 @@ def at_once(server, client, number):
     server.default = usual
 
 
-@cases("idle_s, connections", [(30, 3), (61, 4)])
-def test_no_connection_idle_over_a_minute_is_used(server, client, monkeypatch, idle_s, connections):
+@cases("clock, idle_s, connections", [("monotonic", 30, 3), ("monotonic", 61, 4), ("time", 61, 4)])
+def test_no_connection_idle_over_a_minute_is_used(
+    server, client, monkeypatch, clock, idle_s, connections
+):
     at_once(server, client, 3)
     assert ending(client) == "hello" and server.connections == 3
-    monotonic = time.monotonic
-    monkeypatch.setattr(time, "monotonic", lambda: monotonic() + idle_s)
+    now = getattr(time, clock)
+    monkeypatch.setattr(time, clock, lambda: now() + idle_s)
     assert ending(client) == streamed(client) == "hello" and server.connections == connections
     assert server.requests[-1].connection == server.requests[-2].connection
 
