@@ -15,6 +15,8 @@ without warranty of any kind. Copyright (c) 2026 the openai_mini developers.
 
 from __future__ import annotations
 
+# JSON is of type Any, and a method that returns it says what it is:
+# mypy: disable-error-code="no-any-return"
 import _thread
 import io
 import sys
@@ -43,7 +45,9 @@ DEFAULT_MODELS = {
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from typing import Any, Callable, Iterable, Iterator, Mapping
+    from typing import Any, Callable, Iterable, Iterator, Mapping, TypeVar
+
+    _Self = TypeVar("_Self")
 
 
 class _Late:
@@ -1096,7 +1100,7 @@ _PROBED_NAMES = """reasoning reasoning_content reasoning_details reasoning_text 
 class _Closing:
     """A context manager that calls close()."""
 
-    def __enter__(self: Any) -> Any:
+    def __enter__(self: _Self) -> _Self:
         return self
 
     def __exit__(self: Any, *exc_info: Any) -> None:
@@ -1182,7 +1186,7 @@ class Response(_Readable, _Closing):
         """Return the result of the call; for a stream, a Stream."""
         exchange = self._exchange
         if exchange.call.read != "stream":
-            return self._try(lambda: exchange.parse(self.read()))
+            return self._try(lambda: _parse(exchange, self.read()))
         self._is_owner = False  # the Stream is
         self._stream = self._stream or self._try(exchange.open_stream)
         return self._stream
@@ -1194,7 +1198,7 @@ class Response(_Readable, _Closing):
 
     def __del__(self) -> None:
         if self._is_owner:
-            self._exchange.end(None, abandoned=True)
+            self._exchange.end(GeneratorExit())
 
     def __getstate__(self) -> dict[str, Any]:
         return {n: v for n, v in vars(self).items() if n[0] != "_" or n == "_content" and v}
@@ -1585,7 +1589,7 @@ def _chunks(exchange: Any, so_far: _Accumulator) -> Iterator[Result]:
     parser = _EventParser(MAX_EVENT_BYTES)
     scan: Any = json.JSONDecoder(object_hook=Result, strict=False).scan_once  # type: ignore[attr-defined]
     try:
-        whole = exchange.whole_json()
+        whole = _whole_json(exchange)
         if whole is not None:
             so_far.done, so_far.last_at = True, time.monotonic()
             yield so_far.add(whole, "response.completed")
@@ -1776,7 +1780,7 @@ class _Accumulator:
     def choices(self) -> list[Result]:
         """The choices so far, each with `.index`, `.message`, `.finish_reason`."""
         texts = json.dumps([choice for _, choice in sorted(self.by_index.items())], default=str)
-        choices: list[Result] = json.loads(texts, object_hook=Result)
+        choices = json.loads(texts, object_hook=Result)
         for choice in choices:
             own = "call_%s_%d_" % (self._exchange.call.id, choice["index"])  # the same each time
             choice["message"] = _fit_message(choice["message"], own)
@@ -1849,7 +1853,7 @@ class Stream(_Closing):
     def close(self) -> None:
         """End the request now; a reader in another thread wakes up. May be called again."""
         self._closed, self._chunks = True, iter(())
-        self._exchange.end(None, abandoned=True, stream=self)
+        self._exchange.end(GeneratorExit(), stream=self)
 
     __del__ = close
 
@@ -2253,7 +2257,7 @@ class _Body:
     unread = b""  # what read() returns next
     received = 0
     _rest = b""  # an unfinished chunk head
-    _unzip: Any = None
+    progress = _unzip = None  # type: Any
 
     def __init__(self, raw: Any, limits: _Limits) -> None:
         self._raw, self._limits, limits.handled = raw, limits, None
@@ -2268,7 +2272,7 @@ class _Body:
         length = getattr(self._fp, "length", None)  # 0 for HEAD and 204, even if chunked
         if length is None and self._socket is not None:
             length = raw.length_remaining  # of a header that says it twice
-        self.ended = length == 0
+        self._length, self.ended = length, length == 0
         # A mock's body is never chunked.
         self._is_chunked = self._socket is not None and raw.chunked
         self._left: Any = 0 if self._is_chunked else length  # of the chunk or body; None: unknown
@@ -2303,10 +2307,14 @@ class _Body:
         return start
 
     def pieces(self) -> Iterator[bytes]:
-        """Yield the rest of the body; each piece renews the limit."""
+        """Yield the rest of the body and call `progress`; each piece renews the limit."""
         self._limits.begin_wait()
+        count = 0
         for piece in iter(self.read, b""):
             yield piece
+            count += len(piece)
+            if self.progress:
+                self.progress(count, self._length)
             self._limits.begin_wait()
 
     def read_all(self, limit: int = 0) -> bytes:
@@ -2452,9 +2460,9 @@ def _fetch(url: Any) -> bytes:
 # ------------------------------------------------------------------------------------------------
 # Calls
 #
-# A _Call is what a method of the client asks for; an _Exchange is one attempt at it, and an _Answer
-# what that came to. The way of a call: method -> _Call -> OpenAIMini._run -> _perform -> _Exchange
-# -> transport -> _Body -> _read_answer -> then -> caller. This room knows no endpoints.
+# A _Call is what a method of the client asks for, an _Exchange one attempt at it. The way of a
+# call: method -> _Call -> OpenAIMini._run -> _perform -> _Exchange -> transport -> _Body ->
+# _read_answer -> then -> caller. This room knows no endpoints.
 
 _NUMBERS = ("timeout", "deadline", "max_retries", "priority")  # options of a call
 # The minimum of each numeric option of a call or client.
@@ -2468,59 +2476,60 @@ _STREAM_OUTCOMES = {"succeeded": "completed", "failed": "interrupted"}
 class _Call:
     """One call: the request, how to read the answer, and the progress so far."""
 
-    # The body; `to` and `progress` of a download or upload; the kind of model to fill in; `then`
-    # turns the answer into the result (vectors, ids, an answer with `.parsed`).
+    # `content`: a body that is no JSON. `model_for`: the kind of model to fill in. `then` turns the
+    # answer into the result.
     json = form = content = to = progress = model_for = then = None  # type: Any
-    # "with_raw_response" or "with_streaming_response"; whether the body is a form, the admin key is
-    # sent, the caller's headers have a key, the caller owns the exchange (a stream or raw answer);
-    # the number of choices.
+    # `raw`: "with_raw_response" or "with_streaming_response". `admin`: the admin key is sent.
+    # `has_key`: the caller's headers have one. `handed_over`: the caller owns the exchange.
     raw, is_form, admin, has_key, handed_over, choices = "", False, False, False, False, 1
     # Filled in for each client that tries the call.
     timeout = deadline = max_retries = priority = body = verify = model = None  # type: Any
     origin, target, ends_at = "", "", float("inf")
     bytes_sent = bytes_received = 0  # of all attempts
-    sent_headers: dict[str, str] = {}
-    added_headers: Any = {}  # including those of a caller's session
+    sent_headers = added_headers = {}  # type: Any  # added: with those of a caller's session
     # `owner`: the client that was called. A fallback's calls are counted and told there too.
-    owner = usage = cache_key = None  # type: Any
+    owner = breaker = usage = cache_key = None  # type: Any
 
     def __init__(self, method: str, path: str, read: str, options: Any, **more: Any) -> None:
         self.method, self.path, self.read = method, path, read
-        names = options.keys() & {*_NUMBERS, "extra_headers", "extra_query", "extra_body"}
-        self.options = {name: options.pop(name) for name in names}
+        # `_began_at`: of the first of several calls that have one deadline.
+        names = {*_NUMBERS, "extra_headers", "extra_query", "extra_body", "_began_at"}
+        self.options = {name: options.pop(name) for name in names & options.keys()}
         self.query, self.headers = {}, {}  # type: dict[str, Any], dict[str, Any]
         self.id, self.started_at = os.urandom(8).hex(), time.monotonic()
         # A chat needs a choice. The answer to request() needs none.
         self.needs_choice = path == "/chat/completions" and method == "POST" and read != "auto"
         self.__dict__.update(more)
-        is_place = self.to is None or isinstance(self.to, (str, os.PathLike))
-        if isinstance(self.to, io.TextIOBase) or not (is_place or hasattr(self.to, "write")):
-            raise ValidationError("to=%r: a path or a binary file is needed" % (self.to,))
-        if is_place and self.to is not None:  # told before anything is billed
+        if isinstance(self.to, (str, os.PathLike)):  # told before anything is billed
             os.stat(os.path.join(os.path.dirname(os.path.abspath(self.to)), ""))
             if os.path.isdir(os.path.abspath(self.to)):
                 raise IsADirectoryError(21, "Is a directory", self.to)
+        elif self.to is not None:
+            if isinstance(self.to, io.TextIOBase) or not hasattr(self.to, "write"):
+                raise ValidationError("to=%r: a path or a binary file is needed" % (self.to,))
 
     def begin(self, client: OpenAIMini) -> None:
         """Check the options of the call and fill in those of the client."""
         self.attempts, self.read_timeouts, self.asked_key_again, self.cache_key = 0, 0, False, None
+        self.breaker = client._breaker
         for name in _NUMBERS:
             given = self.options.get(name)
             value = getattr(client, name) if given is None or given is NOT_GIVEN else given
             setattr(self, name, _checked_option(name, value))
         if client is self.owner and self.deadline is not None:  # a fallback gets the remaining time
-            self.ends_at = self.started_at + self.deadline
+            self.ends_at = self.options.get("_began_at", self.started_at) + self.deadline
 
-    def end(self, error: Any, abandoned: bool = False, stream: Any = None) -> None:
+    def end(self, error: Any, stream: Any = None) -> None:
         """Count a finished call and tell the listener. A finalizer may call this."""
-        is_abandoned = abandoned or error and not isinstance(error, Exception)
-        outcome = "abandoned" if is_abandoned else "failed" if error else "succeeded"
+        is_failure = isinstance(error, Exception)
+        outcome = "failed" if is_failure else "abandoned" if error else "succeeded"
         usage, latency_s = (stream or self).usage, time.monotonic() - self.started_at
-        counts, name = {outcome: 1}, error and type(error).__name__
-        counts.update(bytes_sent=self.bytes_sent, bytes_received=self.bytes_received)
+        name = type(error).__name__ if error and not isinstance(error, GeneratorExit) else None
         state = stream and _STREAM_OUTCOMES.get(outcome, outcome)
+        sizes = {"bytes_sent": self.bytes_sent, "bytes_received": self.bytes_received}
         self.owner._stats.add(
-            calls=counts, errors={name: 1} if outcome == "failed" else {}, tokens=_tokens_in(usage),
+            calls={outcome: 1, **sizes}, errors={name: 1} if is_failure else {},
+            tokens=_tokens_in(usage),
             streams={state: 1, "chunks": stream.stats["chunks"]} if stream else {},
         )  # fmt: skip
         if outcome == "succeeded":
@@ -2529,24 +2538,35 @@ class _Call:
             event = "stream_end" if stream else "error"
             self.tell(event, state=state, usage=usage, error=name, duration_s=latency_s)
 
-    def tell(self, event: str, **fields: Any) -> None:
-        """Tell on_event and the log. They never get a key or the text of a prompt."""
+    def tell(self, event: str, attempt: Any = None, **fields: Any) -> None:
+        """Tell on_event and the log, which never get a key or the text of a prompt. `attempt`: the
+        exchange that was answered."""
         listener, log = self.owner.on_event, self.owner._log
         if not listener and not log or sys.is_finalizing():
             return
+        is_dropped = fields.get("state") == "abandoned"  # by a finalizer, which writes no log
+        if not is_dropped:
+            self.tell_circuit()
         news = {"event": event, "id": self.id, "method": self.method, "path": self.path,
                 "model": self.model, "attempt": self.attempts}  # fmt: skip
+        if attempt:
+            request_id = _without(self.secrets, attempt.response.request_id)
+            head = {"status": attempt.response.status_code, "request_id": request_id}
+            fields = {**head, **fields, "duration_s": time.monotonic() - attempt.began_at}
         news.update((name, value) for name, value in fields.items() if value is not None)
-        try:
-            if listener:
-                listener(news)
-        except Exception:  # must not fail the call
-            _logger().exception("on_event raised")
-        # One line per attempt, at its end. The finalizer of a dropped stream does not log.
-        if log and event != "request" and fields.get("state") != "abandoned":
+        if listener:
+            _guarded("on_event", listener, news)
+        if log and event != "request" and not is_dropped:  # a line an attempt, at its end
             line = " ".join("%s=%s" % (name, _plain(str(v), 200)) for name, v in news.items())
             # Without logging set up by the program, Python shows only warnings.
             log.log(20 if log.hasHandlers() else 30, line)
+
+    def tell_circuit(self) -> None:
+        """Tell of the circuit if its state has changed."""
+        breaker, known = self.breaker, self.owner._stats.circuits
+        if breaker and breaker._state != known.get(breaker, "closed"):
+            known[breaker] = breaker._state
+            self.tell("circuit", state=known[breaker])
 
     @property
     def secrets(self) -> list[str]:
@@ -2559,6 +2579,14 @@ class _Call:
                 found = (value, value.split(" ")[-1], *re.findall("=([^;]*)", value))
                 parts.update(part for part in found if len(part) >= least)
         return sorted(parts, key=len, reverse=True)
+
+
+def _guarded(name: str, function: Any, *args: Any) -> Any:
+    """Return `function(*args)`. What it raises is logged and must not fail the call."""
+    try:
+        return function(*args)
+    except Exception:
+        _logger().exception("%s raised", name)
 
 
 def _checked_option(name: str, value: Any) -> Any:
@@ -2583,14 +2611,12 @@ def _tokens_in(usage: Any) -> dict[str, int]:
 
 
 class _Stats:
-    """The statistics of a client and its copies, in constant memory, behind a lock for finalizers.
-    Also the states of breakers that on_event was told."""
+    """The statistics of a client and its copies, in constant memory."""
 
     def __init__(self) -> None:
         self._renew()
         _renew_after_fork(self)
-        self.circuits: Any = weakref.WeakKeyDictionary()
-        self.amid: set[int] = set()  # the threads within an attempt
+        self.circuits: Any = weakref.WeakKeyDictionary()  # the states that on_event was told
         self.headers: Any = {}  # of the last answer
         self.latencies: Any = collections.deque(maxlen=1000)  # of the last successful calls
         groups = {  # group: the names that are always there
@@ -2601,7 +2627,7 @@ class _Stats:
         self.counts = {group: dict.fromkeys(names.split(), 0) for group, names in groups.items()}
 
     def _renew(self) -> None:
-        self._lock = _Lock()
+        self._lock, self.amid = _Lock(), []  # type: _Lock, list[int]  # threads within an attempt
 
     def add(self, **counts: dict[str, Any]) -> None:
         """Add to the counts of groups."""
@@ -2625,143 +2651,23 @@ class _Stats:
         return {**calls, **found, "latency_s": latency_s, "rate_limit": limits}
 
 
-class _Answer:
-    """The answer to a call, and how to read it."""
-
-    body = limits = None  # type: Any
-
-    def __init__(self, client: OpenAIMini, call: _Call, response: Any = None) -> None:
-        self.client, self.call, self.response = client, call, response
-
-    def locate(self, error: OpenAIError) -> None:
-        call = self.call
-        where = "%s %s" % (call.method, call.path)
-        if self.limits and self.limits.proxy and "proxy" not in error._what:
-            error._what += ", through the proxy " + self.limits.proxy  # which may have answered
-        error._locate(where, call.attempts, call.secrets, self.response)
-
-    def error_of(self, told: Any, place: str = "") -> APIError:
-        """Return the error for an answer, or for a part of one under status 200."""
-        return _answer_error(self.response, _without(self.call.secrets, told), place)
-
-    def kind(self) -> str:
-        """Return how to read the answer: as the call says, or by the Content-Type."""
-        if self.call.read != "auto":
-            return self.call.read
-        types = str(self.response.headers.get("content-type") or "").lower()
-        is_json = re.search(r"[/+]json(?![\w-])", types)
-        if "text/event-stream" in types and not (is_json and self.body.peek()[:1] == b"{"):
-            return "stream"
-        return "json" if is_json else "text" if types.startswith("text/") else "bytes"
-
-    def parse(self, content: bytes) -> Any:
-        """Return the result of the call for a body."""
-        value = self.parse_as(self.kind(), content)
-        return self.call.then(value) if self.call.then else value
-
-    def parse_as(self, kind: str, content: bytes) -> Any:
-        """Return a body as `kind` says. Raise APIError if it is no answer."""
-        if kind == "bytes":
-            if self.call.path == "/audio/speech" and not (content and self.is_media(content)):
-                self.parse_as("object", content)  # raises an error in it
-            return Binary(content)
-        if kind == "text":
-            return content.decode("utf-8", "replace")
-        if kind == "transcript" and self.is_media(content):
-            content = json.dumps({"text": content.decode("utf-8", "replace")}).encode()
-        only_object = kind != "json" or self.call.needs_choice
-        data = _parse_json(content if content or only_object else b"{}", only_object)
-        self._check(data)
-        if not isinstance(data, Result):
-            return data
-        # Every list iterates over its items, even if no page can follow.
-        has_items = isinstance(data.get("data"), list) or data.get("object") == "list"
-        is_list = kind == "page" or kind == "json" and has_items
-        result = (Page if is_list else Transcript if kind == "transcript" else Result)(data)
-        result._response = self.response
-        if is_list and (kind == "page" or self.call.method == "GET" and data.get("has_more")):
-            result._fetch = self._next_page
-        return result
-
-    def is_media(self, content: bytes) -> bool:
-        """Return whether this is speech or text, and no JSON object or web page instead."""
-        start = re.match(rb'(?i)\s*(\{\s*["}]|<(!doctype|html)\W)', content)
-        types = str(self.response.headers.get("content-type")).lower()
-        is_text = types[:5] == "text/" or re.match(rb"(data|event):", content)
-        if self.call.read == "bytes" and is_text:
-            return False
-        is_json = "json" in types or self.call.read == "transcript" and types[:5] != "text/"
-        return not start or not (start[2] or is_json or isinstance(_json_or_text(content), Result))
-
-    def _check(self, data: Any) -> None:
-        """Raise an error if the answer contains one, or is no answer."""
-        call = self.call
-        names = ("message", "delta") if call.read == "stream" else ("message",)
-        told = _error_in(data, call.needs_choice, names if call.needs_choice else ())
-        if told is not None:
-            problem = self.error_of(told)
-            problem.partial = data  # it may have been billed
-            raise problem
-        if not isinstance(data, (Result, list)) and call.read != "auto":
-            raise APIResponseError("the answer is not a JSON object but %r" % (data,))
-
-    def put_together(self, content: bytes) -> bytes:
-        """Return the whole answer if a server streams without being asked to."""
-        self.body.unread, so_far = content, _Accumulator(self)
-        chunks = [*_chunks(self, so_far)]
-        if not any("choices" in chunk for chunk in chunks):  # of Responses or a transcription
-            ends = [chunk for chunk in chunks if chunk.get("type") in _LAST_EVENTS]
-            last = ends[-1] if ends else {}
-            return json.dumps(last.get("response") or last).encode()
-        choices = [{"text": one["message"].get("content"), **one} for one in so_far.choices]
-        rest = {"object": "chat.completion", "choices": choices, "usage": so_far.usage}
-        return json.dumps({**chunks[0], **rest}).encode()
-
-    def _next_page(self, cursor: str) -> Any:
-        """Ask for another page of a list."""
-        call = self.call
-        # Only the list of an environment's files calls its cursor `page`.
-        is_token = re.match("/agents/environments/[^/]+/files$", call.path)
-        query = {**call.query, "page" if is_token else "after": cursor}
-        more = {"query": query, "headers": call.headers, "admin": call.admin}
-        return self.client._run(_Call(call.method, call.path, "page", {**call.options}, **more))
-
-    def whole_json(self) -> Result | None:
-        """Return a JSON answer to a streaming call, or None if the body is an event stream. Raise
-        APIResponseError if it is neither."""
-        start = self.body.peek()
-        kind = str(self.response.headers.get("content-type") or "text/event-stream").lower()
-        if start[:1] in (b"{", b"["):
-            content = self.body.read_all()
-            if b"\ndata:" not in content[:-32]:
-                return self.parse_as("object", content)  # type: ignore[no-any-return]
-            self.body.unread = content  # events after a line of JSON, perhaps an error
-        elif "event-stream" not in kind and not re.match(rb"(data|event|id|retry|error)?:", start):
-            words = _excerpt(self.body.read()[:2000].decode("utf-8", "replace"))
-            raise APIResponseError("the answer is not an event stream but %s: %s" % (kind, words))
-        return None
-
-
-class _Exchange(_Answer):
+class _Exchange:
     """One attempt at a call: its slot, its permit, its answer. end() ends all of them."""
 
-    slot = permit = None  # type: Any
-    sent_bytes = 0
+    slot = permit = body = response = None  # type: Any
 
     def __init__(self, client: OpenAIMini, call: _Call) -> None:
-        super().__init__(client, call)
+        self.client, self.call = client, call
         self._ended = _thread.allocate_lock()  # acquired by the first end()
-        connect, read = call.timeout
-        self.limits = _Limits(connect, read, call.ends_at, call.origin.split("//")[1])
+        (connect, read), host = call.timeout, call.origin.split("//")[1]
+        self.limits = _Limits(connect, read, call.ends_at, host)
 
     def run(self) -> Any:
-        """Make the attempt and return its result. A Stream keeps slot and connection, and calls
-        end()."""
+        """Make the attempt and return its result. A Stream keeps slot and connection."""
         thread, amid = _thread.get_ident(), self.client._stats.amid
-        is_nested = thread in amid  # as in a signal's handler, in on_event or in progress=
-        amid.add(thread)
+        amid.append(thread)
         try:
-            self._start(is_nested)
+            self._start(is_nested=amid.count(thread) > 1)  # e.g. in on_event or progress=
             result = _read_answer(self)
             if not self.call.handed_over:
                 self.end(None)  # gives the slot back: `then` may make a call
@@ -2769,26 +2675,21 @@ class _Exchange(_Answer):
             self.end(error)
             raise
         finally:
-            if not is_nested:
-                amid.discard(thread)
+            amid.remove(thread)
         return result
 
     def _start(self, is_nested: bool) -> None:
-        """Take a slot, ask the breaker, send the request and read the head of the answer.
-
-        A call within another call of the same thread takes no slot, as it could wait for its own
-        thread.
-        """
+        """Take a slot, ask the breaker, send the request and read the head of the answer. A nested
+        call takes no slot, as it could wait for its own thread."""
         client, call = self.client, self.call
         if client.use_request_queue and not is_nested:
             longest = min(self.limits.read, call.ends_at - time.monotonic())
             self.slot = client._jobs.slot(call.priority, longest)
             self.slot.acquire()
-        if client._breaker is not None:
-            self.permit = client._breaker._admit()
-            self._note_circuit()
+        if call.breaker is not None:
+            self.permit = call.breaker._admit()
             if self.permit is None:
-                raise client._breaker._open_error()
+                raise call.breaker._open_error()
         client._authorize(call)
         call.tell("request")
         self.began_at = time.monotonic()
@@ -2801,7 +2702,10 @@ class _Exchange(_Answer):
             self.body.close()
             call.target = target[2]
         if not 200 <= self.response.status_code < 300:
-            self._raise_status(place)
+            with contextlib.suppress(APIError):  # the status is enough
+                self.response._content = self.body.read_all(MAX_ERROR_BYTES)
+            said = re.sub(r"^(event:.*\s+)?data:", "", self.response.text)  # of an event
+            raise self.error_of(_json_or_text(said), place.split("?")[0])
 
     def _send(self) -> str:
         """Send the request and read the head of the answer. Return the target of a redirect."""
@@ -2818,122 +2722,199 @@ class _Exchange(_Answer):
         self.body = _Body(raw, self.limits)
         url = call.origin + call.target.split("?")[0]
         self.response = Response(raw.status, raw.headers, call.method, url)
-        self.sent_bytes += len(call.body or b"")
+        call.bytes_sent += len(call.body or b"")
         call.owner._stats.headers = raw.headers
         return str(raw.headers.get("location") or "") if 300 <= raw.status < 400 else ""
-
-    def _raise_status(self, place: str) -> None:
-        content = b""
-        try:
-            self.response._content = content = self.body.read_all(MAX_ERROR_BYTES)
-        except APIError:
-            pass  # the status is enough
-        text = content.decode("utf-8", "replace")
-        text = re.sub(r"^(event:.*\s+)?data:", "", text)  # some servers send an event
-        raise self.error_of(_json_or_text(text), place.split("?")[0])
 
     def open_stream(self) -> Stream:
         """Return the answer as a Stream. From its first chunk on it belongs to the caller."""
         stream = Stream(self)
         self.call.handed_over = True
         self.call.owner._stats.add(streams={"started": 1, "ttft_s": stream.stats["ttft_s"]})
-        self._report(True)
-        self._tell_response(None, state="streaming")
+        if self.permit is not None:
+            self.call.breaker._report(self.permit, True)
+        self.call.tell("response", self, usage=self.call.usage, state="streaming")
         return stream
 
-    def _tell_response(self, error: BaseException | None, state: str | None = None) -> None:
-        """Tell on_event and the log of the answer: at its end, or at the first event of a
-        stream."""
-        call = self.call
-        if self.response is not None and (call.owner.on_event or call.owner._log):
-            call.tell(
-                "response", status=self.response.status_code, usage=call.usage, state=state,
-                request_id=_without(call.secrets, self.response.request_id),
-                error=error and type(error).__name__, duration_s=time.monotonic() - self.began_at,
-            )  # fmt: skip
+    def error_of(self, told: Any, place: str = "") -> APIError:
+        """Return the error for an answer, or for a part of one under status 200."""
+        return _answer_error(self.response, _without(self.call.secrets, told), place)
 
-    def _report(self, succeeded: bool | None) -> None:
-        """Report the outcome to the breaker."""
-        if self.permit is not None:
-            self.client._breaker._report(self.permit, succeeded)
-            if succeeded is not None:  # None may come from a finalizer
-                self._note_circuit()
+    def locate(self, error: OpenAIError) -> None:
+        call, proxy = self.call, self.limits.proxy  # the proxy may have answered
+        if proxy and "proxy" not in error._what:
+            error._what += ", through the proxy " + proxy
+        where = "%s %s" % (call.method, call.path)
+        error._locate(where, call.attempts, call.secrets, self.response)
 
-    def _note_circuit(self) -> None:
-        """Tell on_event and the log if the state of the circuit has changed."""
-        breaker, known = self.client._breaker, self.client._stats.circuits
-        is_watched = self.call.owner.on_event or self.call.owner._log
-        if is_watched and breaker._state != known.get(breaker, "closed"):
-            known[breaker] = breaker._state
-            self.call.tell("circuit", state=known[breaker])
-
-    def end(self, error: Any, abandoned: bool = False, stream: Any = None) -> None:
-        """Give back slot, connection and permit, and count the outcome. Only the first call has an
-        effect. Safe in a finalizer. In a forked child all of this is the parent's."""
+    def end(self, error: Any, stream: Any = None) -> None:
+        """Give back slot, connection and permit, once. Safe in a finalizer, which passes a
+        GeneratorExit. In a forked child all of this is the parent's."""
         if self.limits.process != os.getpid() or not self._ended.acquire(False):
             return
         client, call = self.client, self.call
         if self.body is not None:
-            call.bytes_sent += self.sent_bytes
             call.bytes_received += self.body.received
-            (self.body.close if error or abandoned else self.body.release)()
+            (self.body.close if error else self.body.release)()
         is_ours = isinstance(error, OpenAIError)  # others tell nothing of the service
-        self._report(_outcome(error) if (is_ours or not error) and not abandoned else None)
+        if self.permit is not None:
+            call.breaker._report(self.permit, _outcome(error) if is_ours or not error else None)
         if isinstance(error, RateLimitError) and error.retry_after:
             client._jobs.pause(min(error.retry_after, client.max_retry_delay))
         if self.slot is not None:
             again = is_ours and error._transient and call.attempts <= call.max_retries
             self.slot.release(again and not call.handed_over)
         if call.handed_over:
-            call.end(error, abandoned, stream)
-        if stream is None and not abandoned:
-            self._tell_response(error)
+            call.end(error, stream)
+        if not (stream or self.response is None or isinstance(error, GeneratorExit)):
+            call.tell("response", self, usage=call.usage, error=error and type(error).__name__)
 
 
-# The result of an exchange.
+# How an answer is read.
 
 
 def _read_answer(exchange: _Exchange) -> Any:
-    call, kind = exchange.call, exchange.kind()
+    call, body, kind = exchange.call, exchange.body, _kind_of(exchange)
     if call.raw == "with_streaming_response" or call.raw and kind == "stream":
         call.handed_over = True
         return exchange.response._reading(exchange)
     if kind == "stream":
         return exchange.open_stream()
-    if kind == "bytes" and (call.to is not None or call.progress):
+    body.progress = None if call.is_form else call.progress
+    if kind == "bytes" and call.to is not None:
         return _download(exchange)
-    content = exchange.body.read_all()
+    content = body.read_all()
     is_stream = kind != "bytes" and re.match(rb"\s*(data|event|id|retry)?:", content)
     if is_stream and (call.needs_choice or kind != "text" and b"data: {" in content[:500]):
-        content = exchange.put_together(content)
-    result = exchange.parse_as(kind, content)
+        content = _put_together(exchange, content)
+    result = _parse_as(exchange, kind, content)
     if isinstance(result, Result):
         call.usage = result.get("usage")
         if call.cache_key:
-            exchange.client._remember(call, content)
+            kept = call.cache_key.encode() + content
+            _guarded("cache=", exchange.client.cache.__setitem__, call.cache_key, kept)
     if call.raw:
         result = exchange.response._reading(exchange)
         result._content = content
     return result
 
 
+def _kind_of(exchange: _Exchange) -> str:
+    """Return how to read the answer: as the call says, or by the Content-Type."""
+    if exchange.call.read != "auto":
+        return exchange.call.read
+    types = str(exchange.response.headers.get("content-type") or "").lower()
+    is_json = re.search(r"[/+]json(?![\w-])", types)
+    if "text/event-stream" in types and not (is_json and exchange.body.peek()[:1] == b"{"):
+        return "stream"
+    return "json" if is_json else "text" if types.startswith("text/") else "bytes"
+
+
+def _parse(exchange: _Exchange, content: bytes) -> Any:
+    """Return the result of the call for a body."""
+    value, then = _parse_as(exchange, _kind_of(exchange), content), exchange.call.then
+    return then(value) if then else value
+
+
+def _parse_as(exchange: _Exchange, kind: str, content: bytes) -> Any:
+    """Return a body as `kind` says. Raise APIError if it is no answer."""
+    call = exchange.call
+    if kind == "bytes":
+        if call.path == "/audio/speech" and not _is_media(exchange, content):
+            _parse_as(exchange, "object", content)  # raises an error in it
+        return Binary(content)
+    if kind == "text":
+        return content.decode("utf-8", "replace")
+    if kind == "transcript" and _is_media(exchange, content):
+        content = json.dumps({"text": content.decode("utf-8", "replace")}).encode()
+    only_object = kind != "json" or call.needs_choice
+    data = _parse_json(content if content or only_object else b"{}", only_object)
+    _check(exchange, data)
+    if not isinstance(data, Result):
+        return data
+    # Every list iterates over its items, even if no page can follow.
+    has_items = isinstance(data.get("data"), list) or data.get("object") == "list"
+    is_list = kind == "page" or kind == "json" and has_items
+    result = (Page if is_list else Transcript if kind == "transcript" else Result)(data)
+    result._response = exchange.response
+    if is_list and (kind == "page" or call.method == "GET" and data.get("has_more")):
+        result._fetch = functools.partial(_next_page, exchange)
+    return result
+
+
+def _is_media(exchange: _Exchange, content: bytes) -> bool:
+    """Return whether this is speech or text, and no JSON object or web page instead."""
+    types = str(exchange.response.headers.get("content-type")).lower()
+    is_text, is_speech = types[:5] == "text/", exchange.call.read == "bytes"
+    if is_speech and (is_text or re.match(rb"(data|event):|$", content)):
+        return False
+    start = re.match(rb'(?i)\s*(\{\s*["}]|<(!doctype|html)\W)', content)
+    is_json = "json" in types or not (is_speech or is_text)
+    return not start or not (start[2] or is_json or isinstance(_json_or_text(content), Result))
+
+
+def _check(exchange: _Exchange, data: Any) -> None:
+    """Raise an error if the answer contains one, or is no answer."""
+    call = exchange.call
+    names = ("message", "delta") if call.read == "stream" else ("message",)
+    told = _error_in(data, call.needs_choice, names if call.needs_choice else ())
+    if told is not None:
+        problem = exchange.error_of(told)
+        problem.partial = data  # it may have been billed
+        raise problem
+    if not isinstance(data, (Result, list)) and call.read != "auto":
+        raise APIResponseError("the answer is not a JSON object but %r" % (data,))
+
+
+def _put_together(exchange: _Exchange, content: bytes) -> bytes:
+    """Return the whole answer if a server streams without being asked to."""
+    exchange.body.unread, so_far = content, _Accumulator(exchange)
+    chunks = [*_chunks(exchange, so_far)]
+    if not any("choices" in chunk for chunk in chunks):  # of Responses or a transcription
+        ends = [chunk for chunk in chunks if chunk.get("type") in _LAST_EVENTS]
+        last = ends[-1] if ends else {}
+        return json.dumps(last.get("response") or last).encode()
+    choices = [{"text": one["message"].get("content"), **one} for one in so_far.choices]
+    rest = {"object": "chat.completion", "choices": choices, "usage": so_far.usage}
+    return json.dumps({**chunks[0], **rest}).encode()
+
+
+def _whole_json(exchange: _Exchange) -> Any:
+    """Return a JSON answer to a streaming call, or None if the body is an event stream."""
+    start = exchange.body.peek()
+    kind = str(exchange.response.headers.get("content-type") or "text/event-stream").lower()
+    if start[:1] in (b"{", b"["):
+        content = exchange.body.read_all()
+        if b"\ndata:" not in content[:-32]:
+            return _parse_as(exchange, "object", content)
+        exchange.body.unread = content  # events after a line of JSON, perhaps an error
+    elif "event-stream" not in kind and not re.match(rb"(data|event|id|retry|error)?:", start):
+        words = _excerpt(exchange.body.read()[:2000].decode("utf-8", "replace"))
+        raise APIResponseError("the answer is not an event stream but %s: %s" % (kind, words))
+    return None
+
+
+def _next_page(exchange: _Exchange, cursor: str) -> Any:
+    """Ask for another page of a list."""
+    call = exchange.call
+    # Only the list of an environment's files calls its cursor `page`.
+    is_token = re.match("/agents/environments/[^/]+/files$", call.path)
+    query = {**call.query, "page" if is_token else "after": cursor}
+    more = {"query": query, "headers": call.headers, "admin": call.admin}
+    return exchange.client._run(_Call(call.method, call.path, "page", {**call.options}, **more))
+
+
 def _download(exchange: _Exchange) -> Any:
     """Write the body to a path, whole or not at all, or to an open file; return its size."""
-    call, body, pieces = exchange.call, exchange.body, _told_to_progress(exchange)
+    call, body, count = exchange.call, exchange.body, 0
     if call.path == "/audio/speech":  # an error or a page in its place is not written
-        start = body.read()
-        while not (start.strip() or body.ended):
-            start += body.read()
-        body.unread = start
-        if re.match(rb"\s*([{<]|$)", start) or not exchange.is_media(start):
+        body.unread = start = body.read()
+        if re.match(rb"\s*([{<]|$)", start) or not _is_media(exchange, start):
             body.unread = body.read_all()
-            exchange.parse_as("bytes", body.unread)
-    if call.to is None:
-        return exchange.parse_as("bytes", b"".join(_at_most(MAX_BODY_BYTES, pieces)))
+            _parse_as(exchange, "bytes", body.unread)
     if not hasattr(call.to, "write"):
-        return _write_whole(call.to, pieces)
-    count = 0
-    for piece in pieces:
+        return _write_whole(call.to, body.pieces())
+    for piece in body.pieces():
         call.max_retries, call.ends_at = 0, 0.0  # no retry: it cannot be unwritten
         count += len(piece)
         while piece:  # a raw file may write a part
@@ -2942,21 +2923,11 @@ def _download(exchange: _Exchange) -> Any:
     return count
 
 
-def _told_to_progress(exchange: _Exchange) -> Iterator[bytes]:
-    """Yield the body and call progress(received, total)."""
-    length, count = exchange.response.headers.get("content-length") or "", 0
-    for piece in exchange.body.pieces():
-        yield piece
-        count += len(piece)
-        if exchange.call.progress:
-            exchange.call.progress(count, int(length) if length.isdigit() else None)
-
-
 # ------------------------------------------------------------------------------------------------
 # Client
 #
-# Each method says what goes where. _run is the one place where a call begins and ends, _perform the
-# loop of its attempts, _wait_before_retry decides about another one, _prepare builds the request.
+# Each method says what goes where. A call begins and ends in _run; _perform makes its attempts, and
+# _wait_before_retry decides about another one; _prepare builds the request.
 
 DEFAULT_HOST = "https://api.openai.com"
 _SOURCES = {  # the environment variables of options
@@ -3072,6 +3043,7 @@ class OpenAIMini(_Closing):
             self._log.setLevel("INFO")
         queue, breaker, self._stats = self.use_request_queue, self.circuit_breaker, _Stats()
         sizes = self.max_concurrent_requests, self.queue_size, self.requests_per_minute
+        self._queue_options = (queue, *sizes)
         self._jobs = queue if isinstance(queue, RequestQueue) else RequestQueue(*sizes)
         self._breaker = CircuitBreaker() if breaker in (None, True) else breaker or None
         own = _Echo() if self._is_echo else _Pools(self._jobs.max_concurrent)
@@ -3097,13 +3069,11 @@ class OpenAIMini(_Closing):
 
     def with_options(self, **options: Any) -> OpenAIMini:
         """A copy with other constructor arguments. It shares session, queue, breaker, statistics;
-        a new base_url gets a breaker of its own, with the same settings."""
+        a new base_url gets a breaker of its own."""
         client = type(self).__new__(type(self))
         OpenAIMini.__init__(client, **{**self.__getstate__(), **options})
         client._stats = self._stats
-        of_queue = """use_request_queue max_concurrent_requests queue_size
-            requests_per_minute""".split()
-        if all(getattr(client, name) == getattr(self, name) for name in of_queue):
+        if client._queue_options == self._queue_options:
             client._jobs = self._jobs
             if client.session is self.session and client._is_echo == self._is_echo:
                 client._transport = self._transport
@@ -3117,9 +3087,6 @@ class OpenAIMini(_Closing):
     def close(self) -> None:
         """Close the connections that are not in use. May be called again."""
         self._transport.close()
-
-    def __enter__(self) -> OpenAIMini:
-        return self
 
     def __getstate__(self) -> dict[str, Any]:
         return {name: getattr(self, name) for name in self._options}
@@ -3135,13 +3102,14 @@ class OpenAIMini(_Closing):
         call.owner, ways = self, [self._perform, *self._fallbacks]
         self._stats.add(calls={"requests": 1})
         try:
-            while True:
+            for perform in ways:
                 try:
-                    result = ways.pop(0)(call)
+                    result = perform(call)
                     break
                 except _UNANSWERED:
-                    if not ways or time.monotonic() >= call.ends_at:
+                    if perform is ways[-1] or time.monotonic() >= call.ends_at:
                         raise
+                    call.tell_circuit()  # a fallback has another one
         except BaseException as error:
             call.end(error)
             raise
@@ -3194,7 +3162,7 @@ class OpenAIMini(_Closing):
         return None if over else wait_s
 
     def _authorize(self, call: _Call) -> None:
-        """Add the key to the headers, unless the caller's headers have one."""
+        """Add the key, unless the caller's headers have one."""
         key = call.admin and self.admin_api_key or self.api_key
         is_bearer = callable(key) or not self.api_version
         key = _checked_key("what api_key= returned", key() if callable(key) else key)
@@ -3211,23 +3179,17 @@ class OpenAIMini(_Closing):
         if self.cache is None or not cacheable or not isinstance(call.body, bytes):
             return None
         asked = ("%s%s\n" % (call.origin, call.target)).encode() + call.body
-        key = call.cache_key = hashlib.sha256(asked).hexdigest()
-        response = Response(200, {"content-type": "application/json"}, call.method, call.path)
-        hit, known = None, _Answer(self, call, response)
-        try:
-            kept = self.cache.get(key) or b""
-            if kept[:64] == key.encode():  # a shelve may mix up threads' answers
-                hit = known.parse(bytes(kept[64:]))
-        except Exception:  # a cache that fails costs a request, not the answer
-            _logger().exception("the cache raised, or holds what is no answer")
+        call.cache_key = hashlib.sha256(asked).hexdigest()
+        hit = _guarded("cache=", self._kept_answer, call)
         call.owner._stats.add(cache={"misses" if hit is None else "hits": 1})
         return hit
 
-    def _remember(self, call: _Call, content: bytes) -> None:
-        try:
-            self.cache[call.cache_key] = call.cache_key.encode() + content
-        except Exception:
-            _logger().exception("the cache raised")
+    def _kept_answer(self, call: _Call) -> Any:
+        key, known = call.cache_key, _Exchange(self, call)
+        known.response = Response(200, {"content-type": "application/json"}, call.method, call.path)
+        kept = self.cache.get(key) or b""
+        # A shelve may mix up threads' answers.
+        return _parse(known, bytes(kept[64:])) if kept[:64] == key.encode() else None
 
     # The methods of the table in the README.
 
@@ -3245,14 +3207,13 @@ class OpenAIMini(_Closing):
         raises StreamInterruptedError.
         """
         body = {"messages": _messages(messages), "model": model, "stream": True}
-        stream: Stream = self._post("/chat/completions", "stream", body, params, model_for="chat")
-        return stream
+        return self._post("/chat/completions", "stream", body, params, model_for="chat")
 
     def embedding(self, input: Any, *, model: str | None = None, **params: Any) -> list[Any]:
         """Return a vector (list of float) for each input, in order.
 
-        `input`: a str, or a list of any length. It is sent in parts, which are halved if the server
-        says that they are too large. An error in a later part has the vectors so far as `.partial`.
+        `input`: a str, or a list of any length. It is sent in parts as large as the server takes.
+        An error in a later part has the vectors so far as `.partial`.
         """
         if isinstance(input, (bytes, dict)) or not hasattr(input, "__iter__"):
             raise ValidationError("input=%.80r: a str, or a list of them, is needed" % (input,))
@@ -3268,7 +3229,7 @@ class OpenAIMini(_Closing):
             part = inputs[len(vectors) : len(vectors) + most]
             sizes = itertools.accumulate(len(str(one)) for one in part)
             part = part[: max(sum(size <= MAX_EMBEDDING_CHARS for size in sizes), 1)]
-            body, options = {"input": part, "model": model}, self._left_of(params, began_at)
+            body, options = {"input": part, "model": model}, {**params, "_began_at": began_at}
             try:
                 vectors += self._post("/embeddings", "object", body, options, **more)
             except OpenAIError as error:
@@ -3278,19 +3239,10 @@ class OpenAIMini(_Closing):
                 most = len(part) // 2
         return vectors
 
-    def _left_of(self, params: dict[str, Any], began_at: float) -> dict[str, Any]:
-        """Return the options of the next of several requests, with the rest of their deadline."""
-        deadline = _checked_option("deadline", params.get("deadline", self.deadline))
-        if deadline is not None:
-            deadline = max(began_at + deadline - time.monotonic(), 0.001)
-        return {**params, "deadline": deadline}
-
     def moderation(self, input: Any, **params: Any) -> Result:
-        """Tell whether `input` (a str or a list) is harmful: `.results[0].flagged`,
-        `.categories`."""
+        """Tell whether `input` (a str or a list) is harmful: `.results[0].flagged`."""
         body, more = {"input": input}, {"model_for": "moderation"}
-        result: Result = self._post("/moderations", "object", body, params, **more)
-        return result
+        return self._post("/moderations", "object", body, params, **more)
 
     def generate_image(self, prompt: str, **params: Any) -> Any:
         """Make images: `.data[0].b64_json` or `.url`; `.save(folder)` writes them. With
@@ -3309,9 +3261,8 @@ class OpenAIMini(_Closing):
         self, text: str, voice: str = "alloy", *, model: str | None = None, to: Any = None,
         progress: Any = None, **params: Any,
     ) -> Any:  # fmt: skip
-        """Return speech as bytes (MP3 unless `response_format=` is given). With `to`, a path or a
-        binary file, write it as it arrives and return its size. `progress(received, total)` is
-        called."""
+        """Return speech as bytes (MP3 unless `response_format=` is given). `to`, `progress`: as for
+        download_file()."""
         body = {"input": text, "voice": voice, "model": model}
         more = {"model_for": "speech", "to": to, "progress": progress}
         return self._post("/audio/speech", "bytes", body, params, **more)
@@ -3332,25 +3283,23 @@ class OpenAIMini(_Closing):
         self, file: Any, *, purpose: str = "fine-tune", file_name: str | None = None,
         progress: Any = None, **params: Any,
     ) -> Result:  # fmt: skip
-        """Upload a file (a path, bytes, a binary file or (name, any of these)) and return its
-        `.id`. It is read while it is sent. `progress(sent, total)` is called."""
-        body, more = {"purpose": purpose, "file": _File(file, file_name)}, {"progress": progress}
-        result: Result = self._post("/files", "object", body, params, is_form=True, **more)
-        return result
+        """Upload a file (as for transcribe_audio()) while it is read; return its `.id`.
+        `progress(sent, total)` is called."""
+        body = {"purpose": purpose, "file": _File(file, file_name)}
+        return self._post("/files", "object", body, params, is_form=True, progress=progress)
 
     def download_file(
         self, file_id: str, to: Any = None, *, progress: Any = None, **params: Any
     ) -> Any:
         """Return a file's bytes. With `to`, a path or a binary file, write them as they arrive and
-        return their number; a path appears only when it is whole. `progress(received, total)` is
-        called."""
+        return their number; a path appears only when whole. `progress(received, total)` is called.
+        """
         path, more = "/files/%s/content" % _path_id("file_id", file_id), {"query": params, "to": to}
         return self._run(_Call("GET", path, "bytes", params, progress=progress, **more))
 
     def list_models(self, **params: Any) -> list[str]:
         """Return the ids of the models."""
-        call = _Call("GET", "/models", "json", params, query=params, then=_model_ids)
-        return list(self._run(call))
+        return self._run(_Call("GET", "/models", "json", params, query=params, then=_model_ids))
 
     def health(self, **params: Any) -> dict[str, Any]:
         """Return `ok`, `latency_s`, `models` (their number), `circuit`, `error`. Raises nothing."""
@@ -3368,16 +3317,16 @@ class OpenAIMini(_Closing):
         """Chat, call the tools that the model asks for, tell it what they returned, and so on.
 
         `tools`: functions (described by signature, hints, docstring) or (schema, function) pairs.
-        A tool that raises, is unknown or gets broken arguments is told to the model. A
-        `tool_choice` that forces a call holds for the first round only. The Result has the
-        conversation as `.messages`. Raises ToolLoopError after `max_rounds` requests.
+        The model is told what fails. A `tool_choice` that forces a call holds for the first round
+        only. The Result has the conversation as `.messages`. Raises ToolLoopError after
+        `max_rounds` requests.
         """
         messages, began_at = _messages(messages), time.monotonic()
         described = [_described_tool(tool) for tool in tools]
         functions = {schema["function"]["name"]: function for schema, function in described}
         params["tools"] = [schema for schema, _ in described] or NOT_GIVEN
         for _ in range(max_rounds):
-            result: Result = self.chat(messages, **self._left_of(params, began_at))
+            result = self.chat(messages, _began_at=began_at, **params)
             messages.append(result.message)
             if not result.tool_calls:
                 result["messages"] = messages
@@ -3415,12 +3364,11 @@ class OpenAIMini(_Closing):
 
     def submit(self, method: Any, *args: Any, priority: int = NORMAL, **kwargs: Any) -> Any:
         """Have a daemon thread call a method (its name) or any callable; return a Future."""
-        function = self._job(method, priority, kwargs)
-        return self._jobs.submit(function, *args, priority=priority)
+        return self._jobs.submit(self._job(method, priority, kwargs), *args, priority=priority)
 
     def map(self, method: Any, inputs: Any, *, priority: int = NORMAL, **kw: Any) -> Iterator[Any]:
-        """Call a method (its name) or any callable for each of `inputs`; return an iterator of the
-        results in order. At most `queue_size` inputs are read ahead."""
+        """Return an iterator of the results of submit() for each of `inputs`, in order. At most
+        `queue_size` inputs are read ahead."""
         return iter(self._jobs.map(self._job(method, priority, kw), inputs, priority=priority))
 
     def _job(self, method: Any, priority: int, kwargs: dict[str, Any]) -> Any:
@@ -3444,8 +3392,8 @@ class OpenAIMini(_Closing):
                 self.request(name, path, json=body, **{**(options or {}), **more})
             )
         if name in _TOP_LEVEL:
-            part = getattr(_Resource(self, ()), name)
-            return self.__dict__.setdefault(name, part)  # kept, so that patches stay
+            # Kept, so that patches stay.
+            return vars(self).setdefault(name, getattr(_Resource(self, ()), name))
         raise _unknown_name("OpenAIMini", name, (*_TOP_LEVEL, *dir(type(self))))
 
     def __dir__(self) -> list[str]:
@@ -3576,7 +3524,7 @@ def _merged_headers(*layers: Any) -> dict[str, str]:
 
 
 def _pairs_in(value: Any, name: str = "") -> list[tuple[str, Any]]:
-    """Return query or form fields as the official client does: a[]=1, a[]=2, b[c]=true; no None."""
+    """Return query or form fields: a[]=1, a[]=2, b[c]=true, as the official client writes them."""
     if value is None or value is NOT_GIVEN:
         return []
     if isinstance(value, float) and not abs(value) < float("inf"):
@@ -4074,8 +4022,7 @@ class _Chat(_Resource):
         more: dict[str, Any] = {"model_for": "chat"}
         if schema is not None:
             body["response_format"], more["then"] = _by_schema(schema)
-        result: Result = self._client._post("/chat/completions", "object", body, params, **more)
-        return result
+        return self._client._post("/chat/completions", "object", body, params, **more)
 
 
 def __getattr__(name: str) -> Any:
