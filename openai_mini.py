@@ -1232,7 +1232,8 @@ class Result(dict):  # type: ignore[type-arg]
         return None
 
     def __setattr__(self, name: str, value: Any) -> None:
-        (super().__setattr__ if name[0] == "_" else self.__setitem__)(name, value)
+        is_own = name[0] == "_" or "choices" in self and name in _OF_A_CHAT
+        (super().__setattr__ if is_own else self.__setitem__)(name, value)
 
     __delattr__ = dict.__delitem__
 
@@ -1254,7 +1255,8 @@ class Result(dict):  # type: ignore[type-arg]
     def model_copy(self, *, update: Any = None, deep: bool = False) -> Result:
         copied = copy.deepcopy(self)
         vars(copied).update(vars(self), _message=None)
-        copied.update(update or {})
+        for name, value in (update or {}).items():
+            setattr(copied, name, value)
         return copied
 
     model_dump = dict = to_dict
@@ -1293,16 +1295,17 @@ def _computed(result: Result) -> dict[str, Any]:
 
 
 def _text_of(content: Any) -> str | None:
-    """Return the text of a content: a text, a number, a part or a list of them. Of any other object
-    return the JSON, as some servers read what they were asked to pass on. None if there is none."""
+    """Return the text of a content: a text, a number, a part of text or a list of them. Of any
+    other object return the JSON, as some servers read what they should pass on."""
+    if isinstance(content, dict) and content.get("type") in ("text", "output_text"):
+        content = [content]
     if isinstance(content, list):
-        parts = [p if isinstance(p, dict) else {"text": p} for p in content]
+        parts = [part if isinstance(part, dict) else {"text": part} for part in content]
         texts = [p.get("text") for p in parts if p.get("type") in ("text", "output_text", None)]
         return "".join(_text_of(text) or "" for text in texts)
-    inner = content.get("text", content.get("value")) if isinstance(content, dict) else None
-    if inner is None and isinstance(content, (dict, int, float)):
+    if isinstance(content, (dict, int, float)):
         return str(json.dumps(content))
-    return str(content) if isinstance(content, (str, _Text)) else inner and _text_of(inner)
+    return str(content) if isinstance(content, (str, _Text)) else None
 
 
 def _fit_message(message: Any, own_ids: str = "") -> Any:
@@ -1365,7 +1368,7 @@ class Page(Result):
         """Return the next page, or None after the last one. A page that repeats is the last one."""
         cursor = self._cursor()
         page: Any = self._fetch(cursor) if cursor else {}
-        is_new = [page.get(name) != self.get(name) for name in ("data", "last_id")]
+        is_new = [page.get(name) != self.get(name) for name in ("data", "last_id", "next")]
         return page if (page.get("data") or page.get("has_more")) and any(is_new) else None
 
     def _cursor(self) -> Any:
@@ -1536,7 +1539,8 @@ def _continued(piece: Any, items: list[Any]) -> Any:
     known = [(n, piece[n]) for n in ("type", "index", "id") if piece.get(n) not in (None, "")]
     same = [item for item in items if all(item.get(n) in (None, "", value) for n, value in known)]
     if call and not name:  # some servers give each piece another id
-        same = same or [i for i in items if index is not None and i.get("index") == index] or items
+        same = same or [i for i in items if index is not None and i.get("index") == index]
+        same = same or ([] if piece.get("id") and index is not None else items)
     item = same[-1] if same else None
     if not item or not name or piece.get("id") and piece["id"] == item.get("id"):
         return item
@@ -1652,10 +1656,9 @@ def _interrupted(why: str = "") -> StreamInterruptedError:
 class _Accumulator:
     """The answer of a stream so far: its choices and its usage."""
 
-    # The last usage that is not all zero; the first chunk; one with words but without choices,
-    # which is an error unless the answer goes on to a finish reason.
-    usage = first = odd = None  # type: Any
-    _place: Any = (-1, -1)  # the output item and its part that had the last text
+    # The last usage that is not all zero; the first chunk; the event that has the whole answer; a
+    # chunk with words but without choices, which is an error unless the answer goes on.
+    usage = first = end = odd = None  # type: Any
     # Whether the answer is whole, `[DONE]` has come, the end of the body alone is no end, and the
     # last chunk has brought the end alone: some servers send a finish reason with each chunk.
     done = at_end = needs_end = is_last = False
@@ -1667,6 +1670,7 @@ class _Accumulator:
         self.started_at = self.first_at = self.last_at = exchange.call.started_at
         self.by_index: dict[Any, Any] = {}  # the choices
         self._ended: set[int] = set()  # those with a finish reason
+        self._lengths: dict[Any, int] = {}  # of the text so far, by output item and part
 
     def check_end(self) -> None:
         """Raise an error if the stream must not end here."""
@@ -1684,11 +1688,14 @@ class _Accumulator:
         try:
             if "choices" in chunk:
                 self.needs_end, text = True, ""
+                self.is_last = self.is_last or not chunk["choices"]  # usage
                 for choice in chunk["choices"] or ():
                     text += self._add_choice(choice)
             else:
                 text = self._add_event(chunk, kind)
-            if not (text or chunk.get("choices")) and self._exchange.call.needs_choice:
+            if text:
+                self.odd = None
+            elif chunk.get("choices") is None and self._exchange.call.needs_choice:
                 self.odd = chunk if _error_text(chunk) else self.odd
         except (
             ArithmeticError, AttributeError, LookupError, TypeError, ValueError, RecursionError
@@ -1755,20 +1762,25 @@ class _Accumulator:
             self.needs_end, self.done = True, self.done or kind in _LAST_EVENTS
             self.is_last = self.done
         if kind in _TEXT_DELTAS:
-            self._place = place
-            return self._add_choice({"delta": {"content": get(chunk, "delta")}})
-        depth = 1 if "item" in chunk else 2
-        is_known = place[:depth] == self._place[:depth]
-        if kind not in _LAST_EVENTS and (is_known or kind not in _TEXT_ENDS):
+            return self._add_text(place, get(chunk, "delta"))
+        if kind not in _LAST_EVENTS and kind not in _TEXT_ENDS:
             return ""
         answer, part = chunk.get("response") or chunk, chunk.get("part")
         item = chunk.get("item") or {"content": [part] if part else chunk.get("text")}
         text = Result(answer if "output" in answer else {"output": [item]}).output_text
         if kind in _LAST_EVENTS:
+            self.end = chunk
             return self._add_choice({"message": {"content": text}})
-        # Some servers number the items of deltas and ends differently.
-        self._place, so_far = place, self.message.content or ""
-        return "" if so_far.endswith(text) else self._add_choice({"delta": {"content": text}})
+        depth = 1 if "item" in chunk else 2
+        have = sum(n for at, n in self._lengths.items() if at[:depth] == place[:depth])
+        if not have and self._lengths and (self.message.content or "").endswith(text):
+            return ""  # some servers number the items of deltas and ends differently
+        return self._add_text(place, text[have:])
+
+    def _add_text(self, place: Any, text: Any) -> str:
+        text = self._add_choice({"delta": {"content": text}})
+        self._lengths[place] = self._lengths.get(place, 0) + len(text)
+        return text
 
     @property
     def is_whole(self) -> bool:
@@ -2375,10 +2387,10 @@ class _Body:
         out, unzip = b"", self._unzip
         while data and (unzip is None or not unzip.eof or data[0] == 31):  # 31: the next member
             if unzip is None or unzip.eof:
-                if self._coding == "gzip" and data[0] not in (31, 120):  # 120: zlib
+                has_header = data[0] & 15 in (8, 15)  # zlib, gzip
+                if self._coding == "gzip" and not has_header:
                     self._coding = ""  # it is not encoded, in spite of its header
                     return data
-                has_header = data[0] & 15 in (8, 15)  # zlib, gzip
                 unzip = self._unzip = zlib.decompressobj(47 if has_header else -15)  # 47: both
             out += unzip.decompress(data)
             data = unzip.unused_data.lstrip(b"\0")  # padding between members
@@ -2408,7 +2420,7 @@ def _wire_error(error: Any, limits: _Limits) -> OpenAIError:
     if isinstance(error, ValidationError):
         return error
     until = min(limits.silent_until, limits.ends_at)
-    is_early = until - time.monotonic() > min(0.01 * (until - limits.waits_since), 5.0)
+    is_early = until - time.monotonic() > min(0.01 * (until - limits.waits_since), 60.0)
     if is_early and limits.sock and isinstance(error, TimeoutError) and error.errno is None:
         raise error  # by the caller's handler of a signal
     names, plain, last, is_argument = "", None, error, isinstance(error, ValueError)
@@ -2503,7 +2515,7 @@ class _Call:
         if isinstance(self.to, (str, os.PathLike)):  # told before anything is billed
             os.stat(os.path.join(os.path.dirname(os.path.abspath(self.to)), ""))
             if os.path.isdir(os.path.abspath(self.to)):
-                raise IsADirectoryError(21, "Is a directory", self.to)
+                raise IsADirectoryError(21, "Is a directory", os.fspath(self.to))
         elif self.to is not None:
             if isinstance(self.to, io.TextIOBase) or not hasattr(self.to, "write"):
                 raise ValidationError("to=%r: a path or a binary file is needed" % (self.to,))
@@ -2704,7 +2716,7 @@ class _Exchange:
         if not 200 <= self.response.status_code < 300:
             with contextlib.suppress(APIError):  # the status is enough
                 self.response._content = self.body.read_all(MAX_ERROR_BYTES)
-            said = re.sub(r"^(event:.*\s+)?data:", "", self.response.text)  # of an event
+            said = re.sub(r"^\ufeff?((event:.*\s+)?data:)?", "", self.response.text)  # of an event
             raise self.error_of(_json_or_text(said), place.split("?")[0])
 
     def _send(self) -> str:
@@ -2846,7 +2858,8 @@ def _is_media(exchange: _Exchange, content: bytes) -> bool:
     """Return whether this is speech or text, and no JSON object or web page instead."""
     types = str(exchange.response.headers.get("content-type")).lower()
     is_text, is_speech = types[:5] == "text/", exchange.call.read == "bytes"
-    if is_speech and (is_text or re.match(rb"(data|event):|$", content)):
+    is_unknown = _extension(content) in ("bin", "jsonl")
+    if is_speech and (is_text and is_unknown or re.match(rb"(data|event):|$", content)):
         return False
     start = re.match(rb'(?i)\s*(\{\s*["}]|<(!doctype|html)\W)', content)
     is_json = "json" in types or not (is_speech or is_text)
@@ -2871,8 +2884,7 @@ def _put_together(exchange: _Exchange, content: bytes) -> bytes:
     exchange.body.unread, so_far = content, _Accumulator(exchange)
     chunks = [*_chunks(exchange, so_far)]
     if not any("choices" in chunk for chunk in chunks):  # of Responses or a transcription
-        ends = [chunk for chunk in chunks if chunk.get("type") in _LAST_EVENTS]
-        last = ends[-1] if ends else {}
+        last = so_far.end or [{}, *chunks][-1]
         return json.dumps(last.get("response") or last).encode()
     choices = [{"text": one["message"].get("content"), **one} for one in so_far.choices]
     rest = {"object": "chat.completion", "choices": choices, "usage": so_far.usage}
@@ -2885,7 +2897,7 @@ def _whole_json(exchange: _Exchange) -> Any:
     kind = str(exchange.response.headers.get("content-type") or "text/event-stream").lower()
     if start[:1] in (b"{", b"["):
         content = exchange.body.read_all()
-        if b"\ndata:" not in content[:-32]:
+        if not re.search(rb"\ndata:(?! ?\[DONE])", content):
             return _parse_as(exchange, "object", content)
         exchange.body.unread = content  # events after a line of JSON, perhaps an error
     elif "event-stream" not in kind and not re.match(rb"(data|event|id|retry|error)?:", start):
