@@ -1271,7 +1271,12 @@ class Result(dict):  # type: ignore[type-arg]
         paths: list[str] = []
         for image in _dicts(self.get("data") or self.get("images")) or [self]:
             text = image.get("b64_json") or image.get("url")
-            content = (_fetch if str(text)[:4].lower() == "http" else _from_base64)(text)
+            if str(text)[:4].lower() == "http":
+                content = _fetch(text)
+            else:  # base64, perhaps of a data: URL, in lines, unpadded, in the alphabet of URLs
+                plain = "".join(str(text).rpartition("base64,")[2].split())
+                plain = plain.replace("-", "+").replace("_", "/") + "=" * (-len(plain) % 4)
+                content = _from_base64(text and plain)
             name = "image-%d." + _extension(content)
             free = (os.path.join(folder, name % number) for number in itertools.count(1))
             paths.append(next(path for path in free if not os.path.exists(path)))
@@ -1430,10 +1435,9 @@ def _at_most(limit: int, pieces: Iterable[bytes]) -> Iterator[bytes]:
 
 
 def _from_base64(text: Any) -> bytes:
-    try:  # with a data: URL's start, in lines, without padding, or in the alphabet of URLs
-        text = "".join(text.rpartition("base64,")[2].split())
-        return base64.b64decode(text + "=" * (-len(text) % 4), b"-_", validate=True)
-    except (ValueError, TypeError, AttributeError):
+    try:
+        return base64.b64decode(text, validate=True)
+    except (ValueError, TypeError):
         raise APIResponseError("base64 in the answer is broken or missing") from None
 
 
