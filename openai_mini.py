@@ -2888,9 +2888,13 @@ def _put_together(exchange: _Exchange, content: bytes) -> bytes:
     exchange.body.unread, so_far = content, _Accumulator(exchange)
     chunks = [*_chunks(exchange, so_far)]
     if not any("choices" in chunk for chunk in chunks):  # of Responses or a transcription
-        last = so_far.end or [{}, *chunks][-1]
+        if not chunks:
+            raise APIResponseError("the answer is empty")
+        last = so_far.end or chunks[-1]
         return json.dumps(last.get("response") or last).encode()
-    choices = [{"text": one["message"].get("content"), **one} for one in so_far.choices]
+    choices = so_far.choices
+    for choice in choices if exchange.call.path == "/completions" else ():
+        choice["text"] = choice["message"]["content"]
     rest = {"object": "chat.completion", "choices": choices, "usage": so_far.usage}
     return json.dumps({**chunks[0], **rest}).encode()
 
