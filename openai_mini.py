@@ -1320,7 +1320,8 @@ def _fit_message(message: Any, own_ids: str = "") -> Any:
     if message.get("role") == "assistant" and "tool_calls" not in message:
         return message
     start, ids = own_ids or "call_%s_" % os.urandom(8).hex(), set()  # type: str, set[str]
-    fit = Result({"content": None, **message, "role": "assistant"})
+    fit = Result({"role": None, "content": None, **message})
+    fit.role = "assistant"
     given = fit.pop("tool_calls", None)
     calls = [Result(call) for call in _dicts([given] if isinstance(given, dict) else given)]
     for number, call in enumerate(calls):
