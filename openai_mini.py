@@ -15,7 +15,7 @@ without warranty of any kind. Copyright (c) 2026 the openai_mini developers.
 
 from __future__ import annotations
 
-# JSON is of type Any, and a method that returns it says what it is:
+# An answer is JSON, of type Any; the method that returns it names its type. So mypy need not warn:
 # mypy: disable-error-code="no-any-return"
 import _thread
 import io
@@ -1596,7 +1596,8 @@ def _chunks(exchange: Any, so_far: _Accumulator) -> Iterator[Result]:
     far as `.partial`. At the end of the body, an event without its blank line counts if it is whole
     JSON."""
     parser = _EventParser(MAX_EVENT_BYTES)
-    scan: Any = json.JSONDecoder(object_hook=Result, strict=False).scan_once  # type: ignore[attr-defined]
+    decoder: Any = json.JSONDecoder(object_hook=Result, strict=False)
+    scan = decoder.scan_once
     try:
         whole = _whole_json(exchange)
         if whole is not None:
