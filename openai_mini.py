@@ -256,7 +256,7 @@ def _plain(text: str, most: int = 500) -> str:
 
 def _excerpt(text: str) -> str:
     """Return the start of what a server sent. Of an HTML page, return the title or the words."""
-    if text.lstrip()[:1] == "<":
+    if re.match(r"\s*<[!?a-zA-Z]", text):
         title = re.search(r"(?i)<title[^<>]*>([^<]{1,500})", text[:100_000])
         text = "an HTML page: " + (title[1] if title else re.sub("<[^>]*>?", " ", text[:9999]))
     return _plain(text)
@@ -373,6 +373,18 @@ def _check_number(name: str, value: Any, least: float, most: float = float("inf"
         raise ValidationError("%s= is %r: %s from %g to %g is needed" % (name, value, *needed))
 
 
+def _guarded(name: str, function: Any, *args: Any) -> Any:
+    """Return `function(*args)`. What it raises is logged and must not fail the call."""
+    try:
+        return function(*args)
+    except Exception:
+        _logger().exception("%s raised", name)
+
+
+def _logger() -> Any:
+    return logging.getLogger("openai_mini")
+
+
 # ------------------------------------------------------------------------------------------------
 # Lock
 #
@@ -471,7 +483,7 @@ def iter_sse(chunks: Iterable[bytes], max_event_bytes: int = MAX_EVENT_BYTES) ->
     """
     parser = _EventParser(max_event_bytes)
     for chunk in chunks:
-        for block in parser.blocks(bytes(chunk)):
+        for block in parser.blocks(bytes(memoryview(chunk))):  # bytes(5) would be five zeros
             event = parser.event_of(block)
             if event:
                 yield event
@@ -614,9 +626,11 @@ class CircuitBreaker:
 
     @property
     def retry_after(self) -> float:
-        """Seconds until an open circuit lets a probe pass; 0.0 in the other states."""
-        left = self._opened_at + self.reset_timeout - self.clock()
-        return max(0.0, left) if self._state == "open" else 0.0
+        """Seconds until a call may be made: until a probe, or `reset_timeout` while one is under
+        way; 0.0 if it may be made now."""
+        if self._state != "open":
+            return self.reset_timeout if self._probe and self._probe() else 0.0
+        return max(0.0, self._opened_at + self.reset_timeout - self.clock())
 
     def allow(self) -> bool:
         """Whether a call may be made now. Report each True by success(), failure() or release()."""
@@ -642,7 +656,7 @@ class CircuitBreaker:
         """Close the circuit and forget all outcomes."""
         self._do(self._turn, "closed")
 
-    def call(self, function: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
+    def call(self, function: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Any:
         """Return `function(*args, **kwargs)`, or raise CircuitOpenError without calling it."""
         with self:
             return function(*args, **kwargs)
@@ -685,12 +699,6 @@ class CircuitBreaker:
         self._news._do_left()
         return result
 
-    def _tell(self, old: str, new: str) -> None:
-        try:
-            self.on_change(old, new)  # type: ignore[misc]
-        except Exception:  # must not fail the caller of the breaker
-            _logger().exception("on_change raised")
-
     # What follows runs under the lock.
 
     def _turn(self, state: str) -> None:
@@ -698,7 +706,8 @@ class CircuitBreaker:
         if state == "open":
             self._opened_at, self.opened = self.clock(), self.opened + 1
         if self.on_change and state != self._state:
-            self._news._left.append((self._tell, (self._state, state)))
+            news = ("on_change", self.on_change, self._state, state)
+            self._news._left.append((_guarded, news))
         self._state, self._probe = state, None
         self._successes, self._buckets = 0, {}
 
@@ -708,7 +717,7 @@ class CircuitBreaker:
         return self._state
 
     def _new_permit(self) -> _Permit | None:
-        if self._look() == "open" or self._probe and self._probe():
+        if self._look() == "open" or self.retry_after:
             return None
         permit = _Permit(self.opened)
         self._probe = weakref.ref(permit) if self._state == "half_open" else None
@@ -741,7 +750,8 @@ class CircuitBreaker:
 def _outcome(error: BaseException | None) -> bool | None:
     """Return what a call says about the service: success (True), failure (False), neither
     (None)."""
-    if not isinstance(error, Exception) or isinstance(error, ValidationError):
+    is_refused = isinstance(error, OpenAIError) and not isinstance(error, APIError)  # by this side
+    if is_refused or not isinstance(error, Exception):
         return True if error is None else None
     return isinstance(error, APIStatusError) and (error.status_code or 0) < 500
 
@@ -780,7 +790,7 @@ class _Slot:
             if self.state != "granted":  # a job's slot is granted already
                 self.queue._lock.do(self.queue._arrive, self)
             if self.state == "waiting" and not self.wait(self.timeout):
-                pause_s = max(self.queue._opens_at - self.queue._clock(), 0.0)
+                pause_s = max(self.queue._paused_until - self.queue._clock(), 0.0)
                 what = "no slot came free in %.3g s (a pause lasts for %.3g s): send less at once"
                 raise QueueTimeoutError(what % (self.timeout, pause_s), retry_after=pause_s or None)
         except BaseException:
@@ -796,7 +806,7 @@ class _Slot:
             now = clock()
             if now >= end:
                 return False
-            until = queue._opens_at if now < queue._opens_at < end else end
+            until = queue._paused_until if now < queue._paused_until < end else end
             # One second at most: a Ctrl-C just before the wait would go unnoticed.
             self.lock.acquire(True, min(until - now, 1.0))
             queue._lock.do(queue._grant)
@@ -836,8 +846,8 @@ class RequestQueue:
         _check_number("per_minute", 1 if per_minute is None else per_minute, 1)
         self.max_concurrent, self.size, self.per_minute = max_concurrent, size, per_minute
         self._starts: Any = collections.deque([float("-inf")] * (per_minute or 0), per_minute or 0)
-        # Nothing starts before _opens_at. A forked child goes on counting, so its places differ.
-        self._clock, self._opens_at, self._numbers = time.monotonic, 0.0, itertools.count()
+        # The numbers go on in a forked child, so that no place there equals one of the parent's.
+        self._clock, self._paused_until, self._numbers = time.monotonic, 0.0, itertools.count()
         self._renew()
         _renew_after_fork(self)
 
@@ -873,7 +883,7 @@ class RequestQueue:
         """Let nothing start for `seconds`. What runs already goes on."""
         self._lock.leave(self._pause_until, self._clock() + seconds)
 
-    def submit(self, function: Any, *args: Any, priority: float = NORMAL, **kw: Any) -> Any:
+    def submit(self, function: Any, /, *args: Any, priority: float = NORMAL, **kw: Any) -> Any:
         """Have a daemon thread call `function(*args, **kw)`; return its Future.
 
         It starts in its turn, with a slot. Jobs are never refused and do not time out. Within a job
@@ -892,7 +902,7 @@ class RequestQueue:
         too_few = not is_nested and self._lock.do(self._add_job, (*place, job))
         results.append(future)
         if is_nested:
-            self._run(job, None)
+            self._run(job, is_nested)
         elif too_few:
             try:
                 threading.Thread(target=self._work, name="openai_mini", daemon=True).start()
@@ -918,7 +928,7 @@ class RequestQueue:
     def _arrive(self, slot: _Slot) -> None:
         """Let a slot start at once if one is free, which is the usual case, else put it in line."""
         is_free = len(self._held) < self.max_concurrent and not self._callers and not self._jobs
-        if is_free and self._clock() >= self._opens_at:
+        if is_free and self._clock() >= self._paused_until:
             return self._start(slot)
         slot.state, slot.place = "waiting", (slot.priority, next(self._numbers))
         self._insort(self._callers, (*slot.place, slot))
@@ -945,7 +955,7 @@ class RequestQueue:
             line, taken = self._callers, len(self._held) + len(self._retrying)
             if self._jobs and self._idle and taken < self.max_concurrent:
                 line = min(line or self._jobs, self._jobs)  # the one whose first item comes first
-            if not line or self._clock() < self._opens_at:
+            if not line or self._clock() < self._paused_until:
                 return
             try:
                 slot = self._idle.pop() if line is self._jobs else None
@@ -967,8 +977,8 @@ class RequestQueue:
             self._pause_until(self._starts[0] + 60.0)
 
     def _pause_until(self, moment: float) -> None:
-        if moment > self._opens_at:
-            self._opens_at = moment
+        if moment > self._paused_until:
+            self._paused_until = moment
             for slot in (*self._idle, *(waiting[2] for waiting in self._callers)):
                 if slot.lock.locked():
                     slot.lock.release()  # its thread looks again and waits until then
@@ -977,7 +987,8 @@ class RequestQueue:
         """Put a job in line. Return whether a thread must be started, which is counted here."""
         self._insort(self._jobs, waiting)
         self._grant()
-        too_few = len(self._idle) < len(self._jobs) and self._workers < self.max_concurrent
+        # Twice as many: some may be at the end of a job that has given its slot back.
+        too_few = len(self._idle) < len(self._jobs) and self._workers < 2 * self.max_concurrent
         self._workers += too_few
         return too_few
 
@@ -1006,25 +1017,22 @@ class RequestQueue:
 
     def _work(self) -> None:
         """Run jobs in this thread until there has been none for a while."""
-        local, slot = self._local.__dict__, _Slot(self, None, None, None)
-        self._lock.do(self._offer, slot)
+        local = self._local.__dict__
         while True:
+            slot = _Slot(self, None, None, None)
+            self._lock.do(self._offer, slot)
             while not slot.wait(0.5):  # a thread that is idle for so long ends
                 if self._lock.do(self._end_worker, slot):
                     return
             local["slot"], local["job"] = slot, slot.job
-            # Only `local` refers to the slot, so it comes back when the job drops it.
-            job, slot = vars(slot).pop("work"), _Slot(self, None, None, None)
-            self._run(job, slot)
+            job = vars(slot).pop("work")
+            del slot  # only `local` refers to it, so it comes back when the job drops it
+            self._run(job, is_nested=False)
             del job  # so that only the caller refers to its result
 
-    def _run(self, job: Any, next_slot: _Slot | None) -> None:
-        """Call a job's function and set its future.
-
-        First the worker is offered with its next slot, so that the first in line starts next, be it
-        a job or a caller. Then the slot is given back, and then the future is set, so that whoever
-        gets the last result finds no slot taken.
-        """
+    def _run(self, job: Any, is_nested: bool) -> None:
+        """Call a job's function, give its slot back, and set its future, so that whoever gets the
+        last result finds no slot taken."""
         future, function, args, kw = job
         tell, value = future.cancelled, ()  # type: Any, Any
         if future.set_running_or_notify_cancel():
@@ -1032,8 +1040,7 @@ class RequestQueue:
                 tell, value = future.set_result, (function(*args, **kw),)
             except BaseException as error:
                 tell, value = future.set_exception, (error,)
-        if next_slot:
-            self._lock.do(self._offer, next_slot)
+        if not is_nested:
             self.slot().release()  # does nothing if the job has used the slot
         tell(*value)
         del job, future, function, args, value, tell  # a traceback would make a reference cycle
@@ -1070,7 +1077,8 @@ class _Map:
         if not results:
             raise StopIteration
         results[0].exception()  # waits here: a Ctrl-C loses no result
-        return results.popleft().result()
+        # In a generator a StopIteration of the call becomes a RuntimeError. It would end the map.
+        return next(done.result() for done in [results.popleft()])
 
     def close(self) -> None:
         """Cancel the jobs that have not begun."""
@@ -1139,7 +1147,7 @@ class _Readable:
         if line:
             yield line.decode("utf-8", "replace")
 
-    def write_to_file(self: Any, file: Any) -> None:
+    def write_to_file(self: Any, file: Any, chunk_size: int | None = None) -> None:
         """Write the body to the path `file`, whole or not at all."""
         _write_whole(file, self.iter_bytes())
 
@@ -1268,18 +1276,20 @@ class Result(dict):  # type: ignore[type-arg]
         An image behind a URL is fetched, without the key. Raises OSError, or APIError if an image
         is broken or cannot be fetched.
         """
-        paths: list[str] = []
-        for image in _dicts(self.get("data") or self.get("images")) or [self]:
-            text = image.get("b64_json") or image.get("url")
-            if str(text)[:4].lower() == "http":
+        items, paths = _dicts(self.get("data") or self.get("images")) or [self], []
+        images = [text for one in items for text in [one.get("b64_json") or one.get("url")] if text]
+        if not images:
+            raise APIResponseError("the answer has no image: " + _error_text(items))
+        for text in map(str, images):
+            if text[:4].lower() == "http":
                 content = _fetch(text)
             else:  # base64, perhaps of a data: URL, in lines, unpadded, in the alphabet of URLs
-                plain = "".join(str(text).rpartition("base64,")[2].split())
+                plain = "".join(text.rpartition("base64,")[2].split())
                 plain = plain.replace("-", "+").replace("_", "/") + "=" * (-len(plain) % 4)
-                content = _from_base64(text and plain)
+                content = _from_base64(plain)
             name = "image-%d." + _extension(content)
             free = (os.path.join(folder, name % number) for number in itertools.count(1))
-            paths.append(next(path for path in free if not os.path.exists(path)))
+            paths.append(next(path for path in free if _is_made(path)))
             _write_whole(paths[-1], [content])
         return paths
 
@@ -1373,9 +1383,14 @@ class Page(Result):
     def get_next_page(self) -> Page | None:
         """Return the next page, or None after the last one. A page that repeats is the last one."""
         cursor = self._cursor()
-        page: Any = self._fetch(cursor) if cursor else {}
-        is_new = [page.get(name) != self.get(name) for name in ("data", "last_id", "next")]
-        return page if (page.get("data") or page.get("has_more")) and any(is_new) else None
+        page: Any = self._fetch(cursor) if cursor else Page()
+        is_new = page._mark() != self._mark()
+        return page if (page.get("data") or page.get("has_more")) and is_new else None
+
+    def _mark(self) -> Any:
+        """Return what tells a page from others: an item may change between two requests."""
+        ids = [getattr(item, "id", None) or item for item in self.get("data") or ()]
+        return ids, self.get("last_id"), self.get("next")
 
     def _cursor(self) -> Any:
         """Return the cursor of the next page. Without `has_more`, the last page is empty."""
@@ -1403,6 +1418,15 @@ class Binary(_Readable, bytes):
         return iter([self.read()])
 
 
+def _is_made(path: str) -> bool:
+    """Make an empty file; return whether the name was free, which no other thread can take now."""
+    try:
+        open(path, "xb").close()
+    except FileExistsError:
+        return False
+    return True
+
+
 def _write_whole(path: Any, pieces: Iterable[bytes]) -> int:
     """Write a file that appears only when it is whole; return its size. An existing one keeps its
     mode. An empty one (an open NamedTemporaryFile, a device) is written in place, and emptied again
@@ -1415,7 +1439,7 @@ def _write_whole(path: Any, pieces: Iterable[bytes]) -> int:
         with open(path if in_place else part, "wb") as file:
             size = sum(map(file.write, pieces))
         if not in_place:
-            if os.path.exists(target):
+            with contextlib.suppress(OSError):  # a new file, or a share without modes
                 os.chmod(part, os.stat(target).st_mode & 0o7777)
             os.replace(part, target)
     except BaseException:
@@ -1431,7 +1455,7 @@ def _at_most(limit: int, pieces: Iterable[bytes]) -> Iterator[bytes]:
     for piece in pieces:
         size += len(piece)
         if size > limit:
-            raise APIResponseError("the answer is larger than %d bytes" % limit)
+            raise APIResponseError("the answer is larger than %d bytes: to= takes any" % limit)
         yield piece
 
 
@@ -1444,9 +1468,10 @@ def _from_base64(text: Any) -> bytes:
 
 _FIRST_BYTES = {  # patterns, and the extension of a file's name
     rb"\x89PNG": "png", rb"\xff\xd8\xff": "jpg", rb"GIF8": "gif", rb"RIFF....WEBP": "webp",
-    rb"RIFF": "wav", rb"....ftypM4A": "m4a", rb"....ftyp": "mp4", rb"fLaC": "flac", rb"OggS": "ogg",
-    rb"ID3|\xff[\xfb\xf3\xf2]": "mp3", rb"\xff\xf1": "aac", rb"\x1aE\xdf\xa3": "webm",
-    rb"%PDF": "pdf", rb"PK\x03\x04": "zip", rb"\{": "jsonl",
+    rb"RIFF": "wav", rb"....ftypM4A": "m4a", rb"....ftypavif": "avif", rb"....ftyphei[cx]": "heic",
+    rb"....ftyp": "mp4", rb"fLaC": "flac", rb"OggS": "ogg", rb"\xff[\xf0\xf1\xf8\xf9]": "aac",
+    rb"ID3|\xff[\xe2-\xfb]": "mp3", rb"\x1aE\xdf\xa3": "webm", rb"%PDF": "pdf",
+    rb"PK\x03\x04": "zip", rb"(\xef\xbb\xbf)?\{": "jsonl",
 }  # fmt: skip
 
 
@@ -1595,7 +1620,7 @@ def _chunks(exchange: Any, so_far: _Accumulator) -> Iterator[Result]:
     """Yield the chunks of a body, after `so_far` has taken them in. An error gets the message so
     far as `.partial`. At the end of the body, an event without its blank line counts if it is whole
     JSON."""
-    parser = _EventParser(MAX_EVENT_BYTES)
+    parser = _EventParser(4 * MAX_EVENT_BYTES)
     decoder: Any = json.JSONDecoder(object_hook=Result, strict=False)
     scan = decoder.scan_once
     try:
@@ -1769,6 +1794,8 @@ class _Accumulator:
             self.is_last = self.done
         if kind in _TEXT_DELTAS:
             return self._add_text(place, get(chunk, "delta"))
+        if kind == "message" and self._exchange.call.is_form:  # segments of other servers
+            return self._add_text(place, get(chunk, "text"))
         if kind not in _LAST_EVENTS and kind not in _TEXT_ENDS:
             return ""
         answer, part = chunk.get("response") or chunk, chunk.get("part")
@@ -1791,8 +1818,9 @@ class _Accumulator:
     @property
     def is_whole(self) -> bool:
         """Whether the answer is whole, however the transfer ends."""
-        due: int = max(self._exchange.call.choices, len(self.by_index)) if self._ended else 1
-        return self.done or len(self._ended) >= due
+        call = self._exchange.call
+        due: int = max(call.choices, len(self.by_index)) if self._ended else 1
+        return self.done or len(self._ended) >= due and not call.is_form  # vLLM: a part of audio
 
     @property
     def choices(self) -> list[Result]:
@@ -1885,6 +1913,7 @@ class Stream(_Closing):
 _TYPES = {  # formats of the API that some systems' tables lack
     "m4a": "audio/mp4", "mpga": "audio/mpeg", "oga": "audio/ogg", "opus": "audio/ogg",
     "ogg": "audio/ogg", "flac": "audio/flac", "wav": "audio/wav", "webp": "image/webp",
+    "webm": "audio/webm",
 }  # fmt: skip
 
 
@@ -1905,7 +1934,7 @@ class _File:
     web framework, or (name, any of these[, content type])."""
 
     def __init__(self, file: Any, name: str | None = None) -> None:
-        is_tuple = isinstance(file, tuple) and len(file) in (2, 3) and not _is_file(file[0])
+        is_tuple = isinstance(file, tuple) and len(file) in (2, 3, 4) and not _is_file(file[0])
         given, file, kind = (*file, None)[:3] if is_tuple else (None, file, None)
         if isinstance(file, (str, os.PathLike)) and "\0" not in str(file):
             file = open(os.fspath(file), "rb", buffering=0)
@@ -1920,9 +1949,11 @@ class _File:
         own: Any = getattr(file, "filename", None) or getattr(file, "name", None)
         is_name = isinstance(own, (str, bytes, os.PathLike)) and str(own)[:1] != "<"
         own = os.path.basename(os.fsdecode(own)) if is_name else ""
+        own += unnamed[4:] if own and "." not in own and unnamed != "file.bin" else ""
         self.name = name or given or own or unnamed
         self.type = kind or _type_of(self.name) or _type_of(unnamed) or "application/octet-stream"
-        self.size = self.file.seek(0, 2) - self.start
+        self.file.seek(0, 2)
+        self.size = self.file.tell() - self.start
         if self.size <= 0:
             raise ValidationError("the file %r is empty, or stands at its end: seek(0)" % self.name)
 
@@ -1936,6 +1967,7 @@ class _File:
                 raise OSError(5, "The file became shorter while it was sent", self.name)
             left -= len(block)
             yield block
+        self.file.seek(self.start)  # so that the next call can send it, too
 
 
 def _seekable(file: Any) -> Any:
@@ -1945,7 +1977,8 @@ def _seekable(file: Any) -> Any:
     try:
         memoryview(file.read(0))
     except (AttributeError, TypeError, ValueError):  # ValueError: a closed file
-        raise ValidationError("a path, bytes or a file in 'rb' is needed: %r" % (file,)) from None
+        what = "a path, bytes or a file in 'rb' is needed: %.200r"
+        raise ValidationError(what % (file,)) from None
     if not getattr(file, "seekable", bool)():
         pipe, file = file, tempfile.TemporaryFile()
         file.writelines(iter(lambda: pipe.read(BLOCK_BYTES), b""))
@@ -2466,7 +2499,10 @@ def _fetch(url: Any) -> bytes:
     try:  # this auth= keeps netrc's password out
         with requests.get(url, stream=True, timeout=(10, 600), auth=lambda sent: sent) as answer:
             answer.raise_for_status()
-            return b"".join(_at_most(MAX_BODY_BYTES, answer.iter_content(BLOCK_BYTES)))
+            content = b"".join(_at_most(MAX_BODY_BYTES, answer.iter_content(BLOCK_BYTES)))
+            if re.match(rb"(?i)\s*(<!doctype|<html|\{|$)", content):
+                raise ValueError("a page, an error or nothing in place of an image")
+            return content
     except (OSError, ValueError) as error:  # its text contains the URL, which may be signed
         status = getattr(getattr(error, "response", None), "status_code", "")
         host = "".join(str(url).split("/")[2:3]).rpartition("@")[2]
@@ -2523,8 +2559,11 @@ class _Call:
             if os.path.isdir(os.path.abspath(self.to)):
                 raise IsADirectoryError(21, "Is a directory", os.fspath(self.to))
         elif self.to is not None:
-            if isinstance(self.to, io.TextIOBase) or not hasattr(self.to, "write"):
-                raise ValidationError("to=%r: a path or a binary file is needed" % (self.to,))
+            try:
+                self.to.write(b"")
+            except (TypeError, ValueError, AttributeError):  # text, closed, only to be read
+                what = "to=%.200r: a path or a binary file is needed"
+                raise ValidationError(what % (self.to,)) from None
 
     def begin(self, client: OpenAIMini) -> None:
         """Check the options of the call and fill in those of the client."""
@@ -2597,14 +2636,6 @@ class _Call:
                 found = (value, value.split(" ")[-1], *re.findall("=([^;]*)", value))
                 parts.update(part for part in found if len(part) >= least)
         return sorted(parts, key=len, reverse=True)
-
-
-def _guarded(name: str, function: Any, *args: Any) -> Any:
-    """Return `function(*args)`. What it raises is logged and must not fail the call."""
-    try:
-        return function(*args)
-    except Exception:
-        _logger().exception("%s raised", name)
 
 
 def _checked_option(name: str, value: Any) -> Any:
@@ -2700,6 +2731,8 @@ class _Exchange:
         """Take a slot, ask the breaker, send the request and read the head of the answer. A nested
         call takes no slot, as it could wait for its own thread."""
         client, call = self.client, self.call
+        if call.breaker is not None and call.breaker.retry_after:
+            raise call.breaker._open_error()  # at once, and not after a wait for a slot
         if client.use_request_queue and not is_nested:
             longest = min(self.limits.read, call.ends_at - time.monotonic())
             self.slot = client._jobs.slot(call.priority, longest)
@@ -3160,7 +3193,7 @@ class OpenAIMini(_Closing):
                 call.owner._stats.add(calls={"retries": 1})
                 call.tell("retry", wait_s=wait_s, error=type(error).__name__)
                 self._sleep(wait_s)
-                if self._breaker and self._breaker.state == "open":
+                if self._breaker and self._breaker.retry_after:
                     raise  # this error says more than CircuitOpenError
 
     def _sleep(self, seconds: float) -> None:
@@ -3181,7 +3214,8 @@ class OpenAIMini(_Closing):
             most_s = min(backoff, self.max_retry_delay)
             wait_s = random.uniform(0, most_s)  # noqa: S311  # nosec B311
         over = wait_s > self.max_retry_delay or time.monotonic() + wait_s >= call.ends_at
-        return None if over else wait_s
+        is_shut = self._breaker and self._breaker.retry_after > wait_s
+        return None if over or is_shut else wait_s
 
     def _authorize(self, call: _Call) -> None:
         """Add the key, unless the caller's headers have one."""
@@ -3275,7 +3309,7 @@ class OpenAIMini(_Closing):
     def edit_image(self, image: Any, prompt: str, *, mask: Any = None, **params: Any) -> Any:
         """Make images from `image` (a file or a list of files), changed where `mask` allows it."""
         images = list(map(_File, image)) if isinstance(image, list) else _File(image)
-        body = {"prompt": prompt, "image": images, "mask": mask and _File(mask)}
+        body = {"prompt": prompt, "image": images, "mask": None if mask is None else _File(mask)}
         more = {"model_for": "image", "is_form": True}
         return self._post("/images/edits", "object", body, params, **more)
 
@@ -3346,6 +3380,8 @@ class OpenAIMini(_Closing):
         messages, began_at = _messages(messages), time.monotonic()
         described = [_described_tool(tool) for tool in tools]
         functions = {schema["function"]["name"]: function for schema, function in described}
+        if len(functions) < len(described):
+            raise ValidationError("two tools have one name: %s" % ", ".join(functions))
         params["tools"] = [schema for schema, _ in described] or NOT_GIVEN
         for _ in range(max_rounds):
             result = self.chat(messages, _began_at=began_at, **params)
@@ -3353,6 +3389,9 @@ class OpenAIMini(_Closing):
             if not result.tool_calls:
                 result["messages"] = messages
                 return result
+            if result.finish_reason == "length":  # what is cut may look whole
+                what = "the call of a tool is cut: raise max_tokens="
+                raise APIResponseError(what, partial=result)
             messages += [_tool_message(functions, call) for call in result.tool_calls]
             if params.get("tool_choice") not in ("auto", "none", None):
                 params["tool_choice"] = "auto"
@@ -3384,7 +3423,7 @@ class OpenAIMini(_Closing):
         call.content = data.encode() if isinstance(data, str) else data
         return self._run(call)
 
-    def submit(self, method: Any, *args: Any, priority: int = NORMAL, **kwargs: Any) -> Any:
+    def submit(self, method: Any, /, *args: Any, priority: int = NORMAL, **kwargs: Any) -> Any:
         """Have a daemon thread call a method (its name) or any callable; return a Future."""
         return self._jobs.submit(self._job(method, priority, kwargs), *args, priority=priority)
 
@@ -3447,10 +3486,6 @@ def AzureOpenAI(
         place += "/deployments/" + _path_id("azure_deployment", azure_deployment)
     options = {"base_url": place, "api_version": version, **options}
     return OpenAIMini(key or str(token).strip, **options)  # a callable's key is a bearer token
-
-
-def _logger() -> Any:
-    return logging.getLogger("openai_mini")
 
 
 # How a request is built.
@@ -3624,23 +3659,29 @@ def _check_chat(body: dict[str, Any]) -> None:
 
 def _model_ids(answer: Any) -> list[str]:
     try:
-        models = answer if isinstance(answer, list) else answer["data"] or []
+        models = answer if isinstance(answer, (list, Page)) else answer["data"]
         return [str(one["id"]) for one in models]
     except (LookupError, TypeError):
         raise APIResponseError("the answer is not a list of models: %.100r" % (answer,)) from None
 
 
-_TOO_MUCH = (  # said of a batch that is too large, not of one long text
-    "(?is)(?!.*context.length).*(too (many|much|large|big|long)|batch|at most|at once|per request"
-    "|larger than|max.{0,40}(input|item|array|size|number|length|tokens))"
+# What servers say of one text or of a parameter, and of a batch that is too large.
+_ONE_TEXT = (
+    r"(?i)context|input[\[ ]+(\d|id|text\b|length)|at index|single|\bper (doc|text|input)|dimension"
+    r"|physical|must have less than|token size|range of input length"
+)
+_BATCH = (
+    r"(?i)too (many|much|large|big|long)|batch|at (most|once)|per (request|pred)|instances"
+    r"|larger than|supports? up to|<=|or less|(less|fewer) than or|exceed|\bmax|最大|超过"
 )
 
 
 def _is_too_much_at_once(error: OpenAIError) -> bool:
     """Return whether a server refused an embeddings request because it is too large."""
-    about_input = error.status_code in (400, 422) and error.param in (None, "", "input")
+    about_input = error.status_code in (400, 413, 422) and error.param in (None, "", "input")
     words = "%s %s" % (error.code, _error_text(error.body))
-    return error.status_code == 413 or about_input and bool(re.match(_TOO_MUCH, words))
+    is_batch = error.status_code == 413 or re.search(_BATCH, words)
+    return about_input and bool(is_batch) and not re.search(_ONE_TEXT, words)
 
 
 def _vectors(answer: Any, count: int) -> list[list[float]]:
@@ -3650,7 +3691,7 @@ def _vectors(answer: Any, count: int) -> list[list[float]]:
         indexes = [item.get("index") for item in items]
         by_index = {at if i is None else i: items[at] for at, i in enumerate(indexes)}
         vectors = [_vector(by_index[index]["embedding"]) for index in range(count)]
-        is_sound = all(one and one[0] == one[0] for one in vectors)  # not empty, no NaN
+        is_sound = all(one and sum(one) * 0 == 0 for one in vectors)  # not empty, no NaN
         if len(by_index) == len(items) == count and is_sound and len({*map(len, vectors)}) == 1:
             return vectors
     except (AttributeError, LookupError, TypeError, ValueError):
@@ -3661,8 +3702,8 @@ def _vectors(answer: Any, count: int) -> list[list[float]]:
 
 def _vector(embedding: Any) -> list[Any]:
     """Return a vector that was sent as numbers, or as base64 of little-endian 32-bit floats."""
-    if not isinstance(embedding, str):
-        return list(map(float, embedding))
+    if isinstance(embedding, list):
+        return [*map(float, embedding)]
     order, content = 1 if sys.byteorder == "little" else -1, _from_base64(embedding)
     if len(content) % 4:
         raise APIResponseError("an embedding in the answer has no whole number of floats")
@@ -3677,25 +3718,35 @@ def _vector(embedding: Any) -> list[Any]:
 
 
 def _by_schema(schema: Any) -> tuple[dict[str, Any], Any]:
-    """Return the response_format for `schema` (a JSON schema or a class that has one), and a
-    function that sets `.parsed` of the answer."""
+    """Return the response_format for `schema` (a JSON schema, a whole response_format, or a class
+    that has a schema), and a function that sets `.parsed` of the answer."""
     described, read = schema, _parse_json
     if hasattr(schema, "model_json_schema"):
-        described = json.loads(json.dumps(schema.model_json_schema()), object_hook=_strict)
-        read = schema.model_validate_json
+        described, read = dict(schema.model_json_schema()), schema.model_validate_json
+        root = described.pop("$ref", "").rpartition("/")[2]  # of a class that contains itself
+        described.update(described.get("$defs", {}).get(root, {}))
+        described = json.loads(json.dumps(described), object_hook=_strict)
     if not isinstance(described, dict):
         raise ValidationError("schema=%.80r: a dict or a class with a schema is needed" % (schema,))
+    described = described.get("json_schema", described)
+    described = described.get("schema", described)
     name = getattr(schema, "__name__", None) or described.get("title") or "answer"
-    form: dict[str, Any] = {"name": re.sub(r"[^\w-]", "_", name), "schema": described}
-    form["strict"] = described.get("additionalProperties") is False
-    return {"type": "json_schema", "json_schema": form}, lambda result: _with_parsed(read, result)
+    form: dict[str, Any] = {"name": re.sub("[^a-zA-Z0-9_-]", "_", name)[:64], "schema": described}
+    is_open = re.search('"additionalProperties": (?!false)', json.dumps(described, default=str))
+    form["strict"] = described.get("additionalProperties") is False and not is_open
+    then = functools.partial(_with_parsed, read, "[" if described.get("type") == "array" else "{")
+    return {"type": "json_schema", "json_schema": form}, then
 
 
 def _strict(part: dict[str, Any]) -> dict[str, Any]:
     """Adapt an object in a schema to the API's strict mode: all properties required, no others, no
-    defaults, nothing beside a $ref."""
-    if not isinstance(part.get("default"), dict):  # a property may be called so
-        part.pop("default", None)
+    defaults, no choice but `anyOf`, nothing beside a $ref."""
+    if all(isinstance(value, dict) for value in part.values()):
+        return part  # properties or definitions, by name
+    for name in {"default", "discriminator"} & part.keys():
+        del part[name]
+    for name in {"oneOf", "allOf"} & part.keys():
+        part["anyOf"] = part.pop(name)
     if "$ref" in part and len(part) > 1:
         part = {"anyOf": [{"$ref": part.pop("$ref")}], **part}
     if part.get("type") == "object" and "properties" in part:
@@ -3703,29 +3754,45 @@ def _strict(part: dict[str, Any]) -> dict[str, Any]:
     return part
 
 
-def _with_parsed(read: Any, result: Any) -> Any:
+def _with_parsed(read: Any, opening: str, result: Any) -> Any:
     """Set `.parsed` of a chat's messages or of the texts of a Responses answer. `result` gets the
-    first one.
+    first one. Words beside the call of a tool need not be JSON.
 
     If `read` refuses the text, raise APIResponseError with the whole answer as `.partial`.
     """
+    items = [i for i in _dicts(result.get("output")) if i.get("phase") in (None, "final_answer")]
     holders = _dicts([choice.get("message") for choice in _dicts(result.get("choices"))])
-    parts = [part for item in _dicts(result.get("output")) for part in _dicts(item.get("content"))]
+    has_calls = any(i.get("type") == "function_call" for i in items) or result.tool_calls
+    parts = [part for item in items for part in _dicts(item.get("content"))]
     holders += [part for part in parts if part.get("type") == "output_text"]
     is_cut = result.finish_reason == "length"
     for holder in reversed(holders):
-        text = (_text_of(holder.get("content", holder.get("text"))) or "").rpartition("</think>")[2]
-        # The JSON may be in a Markdown fence.
-        text = re.sub(r'^(?!\s*[{["]).*?```\w*\s(.*)```.*', r"\1", text, flags=re.DOTALL)
-        try:  # no text, and not cut: a refusal
-            value = read(text) if text or is_cut else None
-            for one in (holder, result):  # attributes, not keys of the JSON
-                vars(one).update(parsed=value, output_parsed=value)
+        text, value = _text_of(holder.get("content", holder.get("text"))) or "", None
+        try:
+            if text or is_cut:  # no text, and not cut: a refusal
+                value = read(_json_in(text, opening))
         except (APIResponseError, ValueError) as error:  # pydantic's errors are ValueErrors
             what = "is cut at max_tokens" if is_cut else "does not fit the schema"
             what = "the answer %s (%s)" % (what, _plain(str(error), 200))
-            raise APIResponseError(what, partial=result) from None
+            if not has_calls:
+                raise APIResponseError(what, partial=result) from None
+        for one in (holder, result):  # attributes, not keys of the JSON
+            vars(one).update(parsed=value, output_parsed=value)
     return result
+
+
+def _json_in(text: str, opening: str) -> str:
+    """Return a text that is JSON, or the JSON in it, which begins with `opening`: some models add
+    their thoughts, words or a Markdown fence."""
+    try:
+        json.loads(text)
+    except (ValueError, RecursionError):
+        rest = text.rpartition("</think>")[2]
+        start = re.match("(?s)(.*?```)?[^%s]*" % re.escape(opening), rest)
+        with contextlib.suppress(ValueError, RecursionError):
+            decoder = json.JSONDecoder(strict=False)
+            return json.dumps(decoder.raw_decode(rest, start.end())[0])  # type: ignore[union-attr]
+    return text
 
 
 def _described_tool(tool: Any) -> tuple[dict[str, Any], Any]:
@@ -3750,6 +3817,9 @@ def _read_parameters(function: Any, defs: dict[str, Any]) -> tuple[dict[str, Any
     calls it with JSON values. Definitions that the schema refers to are added to `defs`."""
     hints, parameters = typing.get_type_hints(function), inspect.signature(function).parameters
     named = {name: one for name, one in parameters.items() if "VAR_" not in one.kind.name}
+    for name, one in named.items():
+        if one.kind is one.POSITIONAL_ONLY or hasattr(one.default, "default_factory"):
+            raise TypeError("%s= is positional only, or its default is a pydantic Field" % name)
     read = {name: _read_hint(hints.get(name, object), defs) for name in named}
     properties = {name: schema for name, (schema, _) in read.items()}
     required = [name for name, one in named.items() if one.default is one.empty]
@@ -3778,7 +3848,9 @@ def _read_hint(hint: Any, defs: dict[str, Any]) -> tuple[dict[str, Any], Any]:
         return {"anyOf": [one for one, _ in read]}, lambda value: _first_that_fits(read, value)
     if kind is typing.Literal or hasattr(kind, "__members__"):  # __members__: an Enum
         members = {getattr(one, "value", one): one for one in args or kind}
-        return {"enum": [*members]}, members.__getitem__
+        types = [*dict.fromkeys(_JSON_TYPES[type(value)] for value in members)]
+        kinds = {"type": types if types[1:] else types[0], "enum": [*members]}
+        return kinds, members.__getitem__
     if hasattr(kind, "model_json_schema"):
         schema = dict(kind.model_json_schema())
         defs.update(schema.pop("$defs", {}))
@@ -3811,6 +3883,13 @@ def _checked(kind: Any, value: Any) -> Any:
     return kind(value) if is_number else value
 
 
+def _plain_value(value: Any) -> Any:
+    if hasattr(value, "model_dump"):
+        return value.model_dump(mode="json")
+    plain = vars(value) if hasattr(value, "__dataclass_fields__") else _as_list(value)
+    return str(value) if plain is value else plain
+
+
 def _tool_message(functions: dict[str, Any], call: Any) -> dict[str, Any]:
     """Call a tool as the model asks; return the message for the model. Errors are told to it
     too."""
@@ -3819,10 +3898,15 @@ def _tool_message(functions: dict[str, Any], call: Any) -> dict[str, Any]:
         name, arguments = call["function"]["name"], call["function"].get("arguments")
         while isinstance(arguments, str):  # JSON, perhaps encoded twice
             arguments = json.loads(arguments.strip() or "{}", strict=False)
+        if name not in functions:
+            raise LookupError("there is no tool %r, but %s" % (name, ", ".join(functions)))
         answer = functions[name](**(arguments or {}))
         if hasattr(answer, "__await__") or hasattr(answer, "__anext__"):
             raise TypeError("it returned %r, not a result" % (answer,))
-        content = answer if isinstance(answer, str) else json.dumps(answer, default=str)
+        if not isinstance(answer, str):
+            with contextlib.suppress(TypeError, ValueError):  # e.g. keys that are dates: the text
+                answer = json.dumps(answer, default=_plain_value, ensure_ascii=False)
+        content = str(answer)
     except Exception as error:  # the model is told
         content = "Error: %s: %s" % (type(error).__name__, _plain(str(error)))
         if isinstance(arguments, str):  # not JSON: servers refuse such a message

@@ -4028,7 +4028,7 @@ def only_read(content):
 WAV = b"RIFF\x24\0\0\0WAVEfmt " + bytes(28)
 UPLOADS = {  # what is given, and the name, type and bytes that arrive
     "fastapi": (lambda: fastapi_upload(MP3, "a.mp3"), "a.mp3", "audio/mpeg", MP3),
-    "flask, no name": (lambda: buffer_of(MP3, name="a", filename=""), "a", "audio/mpeg", MP3),
+    "flask, no name": (lambda: buffer_of(MP3, name="a", filename=""), "a.mp3", "audio/mpeg", MP3),
     "read alone": (lambda: only_read(MP3), "file.mp3", "audio/mpeg", MP3),
     "a name of no file": (lambda: buffer_of(WAV, name="<stdin>"), "file.wav", "audio/wav", WAV),
     "no extension": (lambda: ("blob", WAV), "blob", "audio/wav", WAV),
@@ -4236,7 +4236,7 @@ class Node:
 
 
 INTEGER, STRING, NULL = {"type": "integer"}, {"type": "string"}, {"type": "null"}
-SIZE = {"enum": ["small", "large"]}
+SIZE = {"type": "string", "enum": ["small", "large"]}
 POINT = {"type": "object", "required": ["x"],
          "properties": {"x": INTEGER, "y": {"type": "number"}}}  # fmt: skip
 HINT_ROWS = [  # the hint, its schema, a JSON value and what the function gets, JSON it cannot be
@@ -4251,7 +4251,7 @@ HINT_ROWS = [  # the hint, its schema, a JSON value and what the function gets, 
      {"a": {"x": 1}}, {"a": Point(1)}, {"a": {}}),
     (dict, {"type": "object", "additionalProperties": {}}, {"a": 1}, {"a": 1}, [1]),
     (Point, POINT, {"x": 1, "y": 2}, Point(1, 2.0), {"x": "a"}),
-    (typing.Literal["a", 2], {"enum": ["a", 2]}, 2, 2, "b"),
+    (typing.Literal["a", 2], {"type": ["string", "integer"], "enum": ["a", 2]}, 2, 2, "b"),
 ]  # fmt: skip
 
 
