@@ -2593,9 +2593,9 @@ class _Call:
             self.owner._stats.latencies.append(latency_s)
         if stream or error:
             event = "stream_end" if stream else "error"
-            self.tell(event, state=state, usage=usage, error=name, duration_s=latency_s)
+            self.emit(event, state=state, usage=usage, error=name, duration_s=latency_s)
 
-    def tell(self, event: str, attempt: Any = None, **fields: Any) -> None:
+    def emit(self, event: str, attempt: Any = None, **fields: Any) -> None:
         """Tell on_event and the log, which never get a key or the text of a prompt. `attempt`: the
         exchange that was answered."""
         listener, log = self.owner.on_event, self.owner._log
@@ -2603,7 +2603,7 @@ class _Call:
             return
         is_dropped = fields.get("state") == "abandoned"  # by a finalizer, which writes no log
         if not is_dropped:
-            self.tell_circuit()
+            self.emit_circuit()
         news = {"event": event, "id": self.id, "method": self.method, "path": self.path,
                 "model": self.model, "attempt": self.attempts}  # fmt: skip
         if attempt:
@@ -2618,12 +2618,12 @@ class _Call:
             # Without logging set up by the program, Python shows only warnings.
             log.log(20 if log.hasHandlers() else 30, line)
 
-    def tell_circuit(self) -> None:
+    def emit_circuit(self) -> None:
         """Tell of the circuit if its state has changed."""
         breaker, known = self.breaker, self.owner._stats.circuits
         if breaker and breaker._state != known.get(breaker, "closed"):
             known[breaker] = breaker._state
-            self.tell("circuit", state=known[breaker])
+            self.emit("circuit", state=known[breaker])
 
     @property
     def secrets(self) -> list[str]:
@@ -2742,7 +2742,7 @@ class _Exchange:
             if self.permit is None:
                 raise call.breaker._open_error()
         client._authorize(call)
-        call.tell("request")
+        call.emit("request")
         self.began_at = time.monotonic()
         self.limits.begin_wait()
         for _ in range(6):  # redirects, within the origin only; method and body stay as they are
@@ -2784,7 +2784,7 @@ class _Exchange:
         self.call.owner._stats.add(streams={"started": 1, "ttft_s": stream.stats["ttft_s"]})
         if self.permit is not None:
             self.call.breaker._report(self.permit, True)
-        self.call.tell("response", self, usage=self.call.usage, state="streaming")
+        self.call.emit("response", self, usage=self.call.usage, state="streaming")
         return stream
 
     def error_of(self, told: Any, place: str = "") -> APIError:
@@ -2818,7 +2818,7 @@ class _Exchange:
         if call.handed_over:
             call.end(error, stream)
         if not (stream or self.response is None or isinstance(error, GeneratorExit)):
-            call.tell("response", self, usage=call.usage, error=error and type(error).__name__)
+            call.emit("response", self, usage=call.usage, error=error and type(error).__name__)
 
 
 # How an answer is read.
@@ -3164,7 +3164,7 @@ class OpenAIMini(_Closing):
                 except _UNANSWERED:
                     if perform is ways[-1] or time.monotonic() >= call.ends_at:
                         raise
-                    call.tell_circuit()  # a fallback has another one
+                    call.emit_circuit()  # a fallback has another one
         except BaseException as error:
             call.end(error)
             raise
@@ -3191,7 +3191,7 @@ class OpenAIMini(_Closing):
                 if wait_s is None:
                     raise
                 call.owner._stats.add(calls={"retries": 1})
-                call.tell("retry", wait_s=wait_s, error=type(error).__name__)
+                call.emit("retry", wait_s=wait_s, error=type(error).__name__)
                 self._sleep(wait_s)
                 if self._breaker and self._breaker.retry_after:
                     raise  # this error says more than CircuitOpenError
