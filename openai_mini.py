@@ -15,7 +15,7 @@ without warranty of any kind. Copyright (c) 2026 the openai_mini developers.
 
 from __future__ import annotations
 
-# An answer is JSON, of type Any; the method that returns it names its type. So mypy need not warn:
+# JSON is of type Any, and the method that returns it names its type, so mypy need not warn:
 # mypy: disable-error-code="no-any-return"
 import _thread
 import io
@@ -35,8 +35,7 @@ __all__ = [
     "QueueTimeoutError", "ToolLoopError", "ValidationError",
 ]  # fmt: skip
 
-# The model of a request that names none. You may edit it in a copy. `model=` comes first, and for
-# chat OPENAI_MODEL.
+# The default models; edit them in your copy. `model=` comes first, then, for chat, OPENAI_MODEL.
 DEFAULT_MODELS = {
     "chat": "gpt-5.4-mini", "embedding": "text-embedding-3-small", "image": "gpt-image-2",
     "speech": "gpt-4o-mini-tts", "transcription": "gpt-transcribe",
@@ -70,7 +69,7 @@ class _Late:
         return getattr(module, attribute)
 
 
-_importing: list[int] = []  # threads within an import: a signal's handler cannot call then
+_importing: list[int] = []  # threads in an import: a signal handler must not call then
 
 
 # isort: off
