@@ -234,8 +234,8 @@ _STATUSES: dict[int, tuple[type[APIError], str, str]] = {  # class, what happene
     429: (RateLimitError, "rate limit reached", "Try again later, or lower requests_per_minute=."),
     500: (InternalServerError, "the server failed", "Try again later."),
 }
-# The status of an error under 200: its code, or the first row that fits its code and type or, if it
-# has none, its words. Any other counts as 500 and is not tried again.
+# An error under status 200 has its code for a status, else that of the first pattern found in its
+# code and type or, without them, its text. Any other counts as 500 and is not retried.
 _ERROR_WORDS = {
     401: "authentication_error|invalid_api_key", 403: "permission_(error|denied)", 404: "not_found",
     429: "rate.?limit|too many req|insufficient_quota|^(requests|tokens)$",
@@ -247,14 +247,14 @@ _WORDS = """loc message Message msg error_msg errorMessage detail title errors e
     status_msg metadata raw""".split()
 
 
-def _plain(text: str, most: int = 500) -> str:
-    """Return `text` on one line, without control characters, at most so long."""
-    text = "".join(c if c.isprintable() else "?" for c in " ".join(text[: 4 * most].split()))
-    return text if len(text) <= most else text[: most - 3] + "..."
+def _plain(text: str, limit: int = 500) -> str:
+    """Return `text` on one line, without control characters, of `limit` at most."""
+    text = "".join(c if c.isprintable() else "?" for c in " ".join(text[: 4 * limit].split()))
+    return text if len(text) <= limit else text[: limit - 3] + "..."
 
 
 def _excerpt(text: str) -> str:
-    """Return the start of what a server sent. Of an HTML page, return the title or the words."""
+    """Return the start of a text. Of an HTML page, return the title or the text."""
     if re.match(r"\s*<[!?a-zA-Z]", text):
         title = re.search(r"(?i)<title[^<>]*>([^<]{1,500})", text[:100_000])
         text = "an HTML page: " + (title[1] if title else re.sub("<[^>]*>?", " ", text[:9999]))
@@ -270,11 +270,11 @@ def _error_text(value: Any) -> str:
     return "" if value is None or value is True else _excerpt(str(value))
 
 
-def _error_in(data: Any, any_kind: bool, due: tuple[str, ...] = ()) -> Any:
-    """Return the part of JSON that makes it no answer, or None.
+def _error_in(data: Any, any_kind: bool, needed: tuple[str, ...] = ()) -> Any:
+    """Return the part of an answer that is an error, or None.
 
-    `any_kind`: an `error` counts in any object, though a failed batch has one too. `due`: a choice
-    must have an object under one of these names.
+    `any_kind`: an `error` counts in any object, though a failed batch has one too. `needed`: a
+    choice must have an object under one of these names.
     """
     if not isinstance(data, dict):
         return None
@@ -283,51 +283,51 @@ def _error_in(data: Any, any_kind: bool, due: tuple[str, ...] = ()) -> Any:
         error = holder.get("error")
         if any(error.values()) if isinstance(error, dict) else error:
             return holder
-        why = "%s %s" % (holder.get("finish_reason"), holder.get("native_finish_reason"))
-        if re.search("(?i)error|abort|insufficient|malformed", why):
-            return {"message": "the model broke off: " + why, "code": "server_error"}
-    failed = [one for one in _dicts([data.get("base_resp")]) if one.get("status_code")]  # MiniMax
-    messages = _dicts([choice.get(name) for choice in choices for name in due])
-    return data if failed or data.get("object") == "error" or due and not any(messages) else None
+        reason = "%s %s" % (holder.get("finish_reason"), holder.get("native_finish_reason"))
+        if re.search("(?i)error|abort|insufficient|malformed", reason):
+            return {"message": "the model broke off: " + reason, "code": "server_error"}
+    failed = [p for p in _dicts([data.get("base_resp")]) if p.get("status_code")]  # MiniMax
+    messages = _dicts([choice.get(name) for choice in choices for name in needed])
+    return data if failed or data.get("object") == "error" or needed and not any(messages) else None
 
 
-def _answer_error(response: Any, told: Any, place: str = "") -> APIError:
-    """Return the error for an answer. `told`: its body, or what `_error_in` returned."""
-    outer = [*_dicts([told]), *_dicts(told), {}][0]  # Google's stands in a list
-    found = map(outer.get, ("error", "errors", "detail"))
-    inner = next((one for one in found if one and isinstance(one, (str, dict, list))), told)
-    holder, text = inner if isinstance(inner, dict) else outer, _error_text(told)
+def _answer_error(response: Any, body: Any, location: str = "") -> APIError:
+    """Return the error for an answer. `body`: all of it, or the part that is an error."""
+    outer = [*_dicts([body]), *_dicts(body), {}][0]  # Google's stands in a list
+    candidates = map(outer.get, ("error", "errors", "detail"))
+    inner = next((c for c in candidates if c and isinstance(c, (str, dict, list))), body)
+    holder, text = inner if isinstance(inner, dict) else outer, _error_text(body)
     codes = [str(holder.get(name)) for name in ("code", "type", "error_type", "status")]
-    status, again = _status_of(response.status_code, codes, text)
+    status, retry = _status_of(response.status_code, codes, text)
     row = 300 if status < 400 else min(status, 500)
     cls, what, advice = _STATUSES.get(row, (APIStatusError, "the request was refused", ""))
-    if response.status_code < 300 and status == 500 and not again:  # e.g. a chat without choices
+    if response.status_code < 300 and status == 500 and not retry:  # e.g. a chat without choices
         what, advice = "the answer is an error", "Check base_url= and what is asked for."
         if not text:
             cls, status, what = APIResponseError, response.status_code, "the answer is empty"
     if "insufficient_quota" in codes:
-        again, advice = False, "The quota is used up: look at the account's billing."
+        retry, advice = False, "The quota is used up: look at the account's billing."
     elif "model_not_found" in codes or status in (400, 404) and re.search(_NO_MODEL, text, re.I):
         advice = "list_models() tells which models there are."
     text = ": " + (text or _plain(str(inner), 200)) if inner else ""
-    what = "%d %s%s%s" % (status, what, place and " to " + place[:200], text)
-    wish = str(response.headers.get("x-should-retry")).lower()
-    again, wait_s = {"true": True, "false": False}.get(wish, again), _retry_after(response.headers)
+    what = "%d %s%s%s" % (status, what, location and " to " + location[:200], text)
+    should_retry = str(response.headers.get("x-should-retry")).lower()
+    retry = {"true": True, "false": False}.get(should_retry, retry)
     return cls(
         what, advice=advice, body=inner or None, response=response, status_code=status,
-        retry_after=wait_s, _transient=again,
+        retry_after=_retry_after(response.headers), _transient=retry,
     )  # fmt: skip
 
 
 def _status_of(status: int, codes: list[str], text: str) -> tuple[int, bool]:
-    """Return the status of an error, under 200 of its words, and whether to try again."""
+    """Return the status of an error (under 200: from its words) and whether to retry."""
     if status < 300:
-        known = [int(code) for code in codes if re.fullmatch("[45][0-9][0-9]", code)]
-        said = "\n".join(c for c in codes if not re.fullmatch("[0-9]*|None|error", c)) or text
-        known += [row for row, words in _ERROR_WORDS.items() if re.search("(?im)" + words, said)]
-        if not known:
+        found = [int(code) for code in codes if re.fullmatch("[45][0-9][0-9]", code)]
+        words = "\n".join(c for c in codes if not re.fullmatch("[0-9]*|None|error", c)) or text
+        found += [row for row, expr in _ERROR_WORDS.items() if re.search("(?im)" + expr, words)]
+        if not found:
             return 500, status < 200  # http.client took a 1xx for the answer
-        status = known[0]
+        status = found[0]
     return status, status in (408, 409, 429) or status >= 500
 
 
@@ -345,7 +345,7 @@ def _retry_after(headers: Any) -> float | None:
 
 
 def _without(secrets: Iterable[str], value: Any, depth: int = 0) -> Any:
-    """Return `value` without the secrets in it and what is nested too deep."""
+    """Return `value` without the secrets in it or parts that are nested too deep."""
     if isinstance(value, str):
         for secret in secrets:
             value = value.replace(secret, "[key]").replace(secret.replace("/", "\\/"), "[key]")
@@ -365,7 +365,7 @@ def _dicts(value: Any) -> list[Any]:
 
 
 def _check_number(name: str, value: Any, least: float, most: float = float("inf")) -> None:
-    """Refuse all but a number from `least` to `most`, which is whole if `least` is an int."""
+    """Check that `value` is a number from `least` to `most`, whole if `least` is an int."""
     kind = int if isinstance(least, int) else (int, float)
     if isinstance(value, bool) or not isinstance(value, kind) or not least <= value <= most:
         needed = "a whole number" if kind is int else "a number", least, most
