@@ -395,8 +395,8 @@ class _Lock:
 
     A finalizer may run at any moment, even in the thread that holds the lock, so it must not wait.
     It calls leave(); all others call do(). Work that is left must not raise. Code under the lock is
-    short and calls no code of the caller. The lock is re-entrant, for a signal's handler that
-    interrupts it.
+    short and calls no code of the caller. The lock is re-entrant, as a signal handler may
+    interrupt it.
     """
 
     def __init__(self) -> None:
@@ -430,8 +430,8 @@ class _Lock:
 _renewed_after_fork: list[Any] = []  # holds one WeakSet once it is needed
 
 
-def _renew_after_fork(thing: Any) -> None:
-    """Call `thing._renew()` in each forked child.
+def _renew_after_fork(obj: Any) -> None:
+    """Call `obj._renew()` in each forked child.
 
     Other threads do not exist there, so a lock that one of them held would never be released.
     """
@@ -439,12 +439,12 @@ def _renew_after_fork(thing: Any) -> None:
         _renewed_after_fork.append(weakref.WeakSet())
         if hasattr(os, "register_at_fork"):
             os.register_at_fork(after_in_child=_renew_all)
-    _renewed_after_fork[0].add(thing)
+    _renewed_after_fork[0].add(obj)
 
 
 def _renew_all() -> None:
-    for thing in list(_renewed_after_fork[0]):
-        thing._renew()
+    for obj in list(_renewed_after_fork[0]):
+        obj._renew()
 
 
 # ------------------------------------------------------------------------------------------------
