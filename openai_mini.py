@@ -450,7 +450,7 @@ def _renew_all() -> None:
 # ------------------------------------------------------------------------------------------------
 # Server-sent events
 #
-# Bytes in, events out, with no knowledge of HTTP. The rules are the standard's:
+# Bytes in, events out, without knowledge of HTTP. The rules are the standard's:
 # https://html.spec.whatwg.org/multipage/server-sent-events.html#event-stream-interpretation
 #
 # The parser keeps the bytes of the unfinished event. When a blank line has come, it decodes all
@@ -523,7 +523,7 @@ class _EventParser:
             raise APIResponseError("an event of the stream is larger than %d bytes" % self._limit)
 
     def event_of(self, block: str) -> ServerSentEvent | None:
-        """The event of a block, None if it has no data."""
+        """Return the event of a block, or None if it has no data."""
         event, data = ServerSentEvent(), []
         first, _, last = block.rpartition("\n")
         # Checking for the usual lines first makes events twice as fast.
