@@ -555,7 +555,7 @@ class _EventParser:
 # half_open  one failure                     -> open       (no outcome: the next probe may go)
 #
 # The lock guards the state and the counts. Whoever asks or reports holds it for a few lines, never
-# while the guarded work or on_change runs; nobody is ever woken. A finalizer may report an outcome.
+# while the guarded work or on_change runs; no thread is woken. A finalizer may report an outcome.
 # Each opening begins a generation. The outcome of a call of an older generation is ignored.
 # Outcomes are counted in buckets, so memory is constant. This room knows nothing of HTTP.
 
@@ -613,7 +613,7 @@ class CircuitBreaker:
         _renew_after_fork(self)
 
     def _renew(self) -> None:
-        self._lock, self._news = _Lock(), _Lock()  # for the state; for the calls of on_change
+        self._lock, self._changes = _Lock(), _Lock()  # for the state; for the calls of on_change
         self._allowed: dict[int, Any] = {}  # thread: the permits that allow() gave it
         self._probe: Any = None  # a weak reference to the permit of the current probe
 
@@ -621,7 +621,7 @@ class CircuitBreaker:
         setup = (self.failure_threshold, self.failure_rate, self.window, self.reset_timeout)
         return type(self), (*setup, self.success_threshold, self.on_change, self.clock)
 
-    state = property(lambda self: self._do(self._look), doc="'closed', 'open' or 'half_open'.")
+    state = property(lambda self: self._do(self._get_state), doc="'closed', 'open' or 'half_open'.")
 
     @property
     def retry_after(self) -> float:
@@ -653,7 +653,7 @@ class CircuitBreaker:
 
     def reset(self) -> None:
         """Close the circuit and forget all outcomes."""
-        self._do(self._turn, "closed")
+        self._do(self._set_state, "closed")
 
     def call(self, function: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Any:
         """Return `function(*args, **kwargs)`, or raise CircuitOpenError without calling it."""
@@ -688,57 +688,57 @@ class CircuitBreaker:
         """Count the outcome of a call: success, failure or, for None, neither. Of later outcomes of
         the same call only a failure counts. A finalizer may call this with None."""
         self._lock.leave(self._count, permit, succeeded)
-        if self._news._left and succeeded is not None:  # on_change must not run in a finalizer
-            self._news._do_left()
+        if self._changes._left and succeeded is not None:  # on_change must not run in a finalizer
+            self._changes._do_left()
 
     def _do(self, work: Callable[..., Any], *args: Any) -> Any:
-        """Do `work(*args)` under the lock. Then call on_change for each change, in order and in one
+        """Do `work(*args)` under the lock. Then call on_change for each change, in order, in one
         thread at a time, which also makes the calls for changes by other threads."""
         result = self._lock.do(work, *args)
-        self._news._do_left()
+        self._changes._do_left()
         return result
 
     # What follows runs under the lock.
 
-    def _turn(self, state: str) -> None:
+    def _set_state(self, state: str) -> None:
         """Change the state. No other method does."""
         if state == "open":
             self._opened_at, self.opened = self.clock(), self.opened + 1
         if self.on_change and state != self._state:
-            news = ("on_change", self.on_change, self._state, state)
-            self._news._left.append((_guarded, news))
+            change = ("on_change", self.on_change, self._state, state)
+            self._changes._left.append((_guarded, change))
         self._state, self._probe = state, None
         self._successes, self._buckets = 0, {}
 
-    def _look(self) -> str:
+    def _get_state(self) -> str:
         if self._state == "open" and not self.retry_after:
-            self._turn("half_open")
+            self._set_state("half_open")
         return self._state
 
     def _new_permit(self) -> _Permit | None:
-        if self._look() == "open" or self.retry_after:
+        if self._get_state() == "open" or self.retry_after:
             return None
         permit = _Permit(self.opened)
         self._probe = weakref.ref(permit) if self._state == "half_open" else None
         return permit
 
     def _count(self, permit: _Permit, succeeded: bool | None) -> None:
-        counts = succeeded is False or not permit.reported
+        is_counted = succeeded is False or not permit.reported
         permit.reported = True
-        if not counts or permit.generation != self.opened or self._state == "open":
+        if not is_counted or permit.generation != self.opened or self._state == "open":
             return
         self._probe, is_half_open = None, self._state == "half_open"
         self._successes += succeeded is True
         if succeeded is not None:
             number = int(self.clock() / self.window * _BUCKETS)
             if number not in self._buckets:
-                recent = {at: n for at, n in self._buckets.items() if at >= number - _BUCKETS}
+                recent = {k: n for k, n in self._buckets.items() if k >= number - _BUCKETS}
                 self._buckets = {**recent, number: [0, 0]}
             self._buckets[number][succeeded] += 1
         if succeeded is False and (is_half_open or self._fails_too_often()):
-            self._turn("open")
+            self._set_state("open")
         elif is_half_open and self._successes >= self.success_threshold:
-            self._turn("closed")
+            self._set_state("closed")
 
     def _fails_too_often(self) -> bool:
         failures, successes = map(sum, zip(*self._buckets.values()))
@@ -747,8 +747,7 @@ class CircuitBreaker:
 
 
 def _outcome(error: BaseException | None) -> bool | None:
-    """Return what a call says about the service: success (True), failure (False), neither
-    (None)."""
+    """Return the outcome of a call: success (True), failure (False), neither (None)."""
     is_refused = isinstance(error, OpenAIError) and not isinstance(error, APIError)  # by this side
     if is_refused or not isinstance(error, Exception):
         return True if error is None else None
