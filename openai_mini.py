@@ -810,10 +810,10 @@ class _Slot:
             queue._lock.do(queue._grant)
         return True
 
-    def release(self, again: bool = False) -> None:
-        """Give the slot back. `again`: its job will try again, so a slot is kept free for it."""
+    def release(self, retry: bool = False) -> None:
+        """Give the slot back. `retry`: its job will retry, so a slot is kept free for it."""
         if self.state in ("waiting", "granted"):
-            self.queue._lock.leave(self.queue._take_back, self, again)
+            self.queue._lock.leave(self.queue._take_back, self, retry)
             self.state = "released"
 
     def __exit__(self, *exc_info: Any) -> None:
@@ -855,7 +855,7 @@ class RequestQueue:
         # Sorted, as (priority, number, slot) and (priority, number, job).
         self._callers, self._jobs = [], []  # type: Any, Any
         # The ids of the granted slots (a reference would keep a dropped slot alive), and the places
-        # of the jobs that wait to try again.
+        # of the jobs that wait to retry.
         self._held, self._retrying = set(), set()  # type: set[int], set[Any]
         # The number of threads, and the slots of those that wait for a job.
         self._workers, self._idle = 0, []  # type: int, list[_Slot]
@@ -934,19 +934,19 @@ class RequestQueue:
         if slot.state == "waiting" and len(self._callers) > self.size and not slot.job:
             raise QueueFullError("%d callers wait already: raise queue_size=" % self.size)
 
-    def _take_back(self, slot: _Slot, again: bool) -> None:
+    def _take_back(self, slot: _Slot, retry: bool) -> None:
         """Take back a slot that was released, or whose caller has given up."""
         if id(slot) not in self._held:  # it still waits
             _remove(self._callers, slot.place)
         self._held.discard(id(slot))
-        if again and slot.job:
+        if retry and slot.job:
             self._retrying.add(slot.job)
         self._grant()
 
     def _grant(self) -> None:
         """Grant the free slots to the next in line: callers, or jobs if a worker is idle.
 
-        One slot stays free for each job that waits to try again. Otherwise streams, which keep
+        One slot stays free for each job that waits to retry. Otherwise streams, which keep
         their slots, could take all slots while their reader waits for that job.
         """
         while len(self._held) < self.max_concurrent and (self._callers or self._jobs):
@@ -958,7 +958,7 @@ class RequestQueue:
             try:
                 slot = self._idle.pop() if line is self._jobs else None
                 *place, item = line.pop(0)
-            except IndexError:  # a signal's handler took the item
+            except IndexError:  # a signal handler took the item
                 continue
             if slot:
                 slot.work, slot.job = item, tuple(place)
@@ -974,16 +974,16 @@ class RequestQueue:
             self._starts.append(self._clock())  # the deque drops the oldest
             self._pause_until(self._starts[0] + 60.0)
 
-    def _pause_until(self, moment: float) -> None:
-        if moment > self._paused_until:
-            self._paused_until = moment
+    def _pause_until(self, until: float) -> None:
+        if until > self._paused_until:
+            self._paused_until = until
             for slot in (*self._idle, *(waiting[2] for waiting in self._callers)):
                 if slot.lock.locked():
                     slot.lock.release()  # its thread looks again and waits until then
 
-    def _add_job(self, waiting: Any) -> bool:
+    def _add_job(self, item: Any) -> bool:
         """Put a job in line. Return whether a thread must be started, which is counted here."""
-        self._insort(self._jobs, waiting)
+        self._insort(self._jobs, item)
         self._grant()
         # Twice as many: some may be at the end of a job that has given its slot back.
         too_few = len(self._idle) < len(self._jobs) and self._workers < 2 * self.max_concurrent
@@ -1032,23 +1032,23 @@ class RequestQueue:
         """Call a job's function, give its slot back, and set its future, so that whoever gets the
         last result finds no slot taken."""
         future, function, args, kw = job
-        tell, value = future.cancelled, ()  # type: Any, Any
+        finish, value = future.cancelled, ()  # type: Any, Any  # does nothing
         if future.set_running_or_notify_cancel():
             try:
-                tell, value = future.set_result, (function(*args, **kw),)
+                finish, value = future.set_result, (function(*args, **kw),)
             except BaseException as error:
-                tell, value = future.set_exception, (error,)
+                finish, value = future.set_exception, (error,)
         if not is_nested:
             self.slot().release()  # does nothing if the job has used the slot
-        tell(*value)
-        del job, future, function, args, value, tell  # a traceback would make a reference cycle
+        finish(*value)
+        del job, future, function, args, value, finish  # a traceback would make a reference cycle
 
 
 def _remove(line: list[Any], place: Any) -> None:
     """Remove the item at `place` from a line, if it is there."""
-    at = bisect.bisect_left(line, place)
-    if at < len(line) and line[at][:2] == place:
-        del line[at]
+    index = bisect.bisect_left(line, place)
+    if index < len(line) and line[index][:2] == place:
+        del line[index]
 
 
 class _Map:
