@@ -1095,8 +1095,8 @@ class _Map:
 
 BLOCK_BYTES = 256 << 10  # read or sent at a time: smaller blocks cost CPU
 MAX_BODY_BYTES = 256 << 20  # largest answer in memory: 2048 embeddings as text have 130 MB
-_OF_A_CHAT = ("message", "content", "tool_calls", "finish_reason")
-_COMPUTED = (*_OF_A_CHAT, "output_text", "model_extra")
+_CHAT_NAMES = ("message", "content", "tool_calls", "finish_reason")
+_COMPUTED = (*_CHAT_NAMES, "output_text", "model_extra")
 _HTTP_NAMES = ("headers", "request_id", "_request_id", "status_code")
 # Scripts and libraries probe for these names, which no official object has.
 _PROBED_NAMES = """reasoning reasoning_content reasoning_details reasoning_text thinking
@@ -1213,7 +1213,7 @@ class Response(_Readable, _Closing):
 class Result(dict):  # type: ignore[type-arg]
     """A JSON object with attribute access at every depth: `r.choices[0].message.content`.
 
-    An absent name reads None. `_` stands for characters that a name cannot have:
+    An absent name is None. `_` stands for characters that a name cannot have:
     `r.categories.self_harm`. A chat answer also has `.content`, `.message`, `.tool_calls` and
     `.finish_reason` of its first choice; `.message` can be sent back. A Responses answer has
     `.output_text`. The outermost object has the answer's `.request_id`, `.headers`, `.status_code`.
@@ -1224,7 +1224,7 @@ class Result(dict):  # type: ignore[type-arg]
     def __getattr__(self, name: str) -> Any:
         if name in _HTTP_NAMES and self._response is not None:
             return getattr(self._response, name.lstrip("_"))
-        is_of_chat = "choices" in self and name in _OF_A_CHAT  # whatever else a server adds
+        is_of_chat = "choices" in self and name in _CHAT_NAMES  # whatever else a server adds
         if name in self and not is_of_chat:
             return self[name]
         keys = [key for key in self.keys() if re.sub(r"\W", "_", key) in (name, name.rstrip("_"))]
@@ -1238,7 +1238,7 @@ class Result(dict):  # type: ignore[type-arg]
         return None
 
     def __setattr__(self, name: str, value: Any) -> None:
-        is_own = name[0] == "_" or "choices" in self and name in _OF_A_CHAT
+        is_own = name[0] == "_" or "choices" in self and name in _CHAT_NAMES
         (super().__setattr__ if is_own else self.__setitem__)(name, value)
 
     __delattr__ = dict.__delitem__
@@ -1282,9 +1282,9 @@ class Result(dict):  # type: ignore[type-arg]
             if text[:4].lower() == "http":
                 content = _fetch(text)
             else:  # base64, perhaps of a data: URL, in lines, unpadded, in the alphabet of URLs
-                plain = "".join(text.rpartition("base64,")[2].split())
-                plain = plain.replace("-", "+").replace("_", "/") + "=" * (-len(plain) % 4)
-                content = _from_base64(plain)
+                encoded = "".join(text.rpartition("base64,")[2].split())
+                encoded = encoded.replace("-", "+").replace("_", "/") + "=" * (-len(encoded) % 4)
+                content = _from_base64(encoded)
             name = "image-%d." + _extension(content)
             free = (os.path.join(folder, name % number) for number in itertools.count(1))
             paths.append(next(path for path in free if _is_made(path)))
@@ -1293,7 +1293,7 @@ class Result(dict):  # type: ignore[type-arg]
 
 
 def _computed(result: Result) -> dict[str, Any]:
-    """Return the attributes that are no keys."""
+    """Return the computed attributes."""
     choice = (_dicts(result.get("choices")) or [{}])[0]
     if result._message is None and isinstance(choice.get("message"), dict):
         result._message = _fit_message(choice["message"])  # once, as it may get generated ids
@@ -1308,8 +1308,8 @@ def _computed(result: Result) -> dict[str, Any]:
 
 
 def _text_of(content: Any) -> str | None:
-    """Return the text of a content: a text, a number, a part of text or a list of them. Of any
-    other object return the JSON, as some servers read what they should pass on."""
+    """Return the text of a content: a str, a number, a part or a list of them. Any other object
+    becomes JSON, as some servers parse the text that they should pass on."""
     if isinstance(content, dict) and content.get("type") in ("text", "output_text"):
         content = [content]
     if isinstance(content, list):
@@ -1321,22 +1321,22 @@ def _text_of(content: Any) -> str | None:
     return str(content) if isinstance(content, (str, _Text)) else None
 
 
-def _fit_message(message: Any, own_ids: str = "") -> Any:
+def _fit_message(message: Any, id_prefix: str = "") -> Any:
     """Return a message that can be sent back: an assistant's, with a content, no empty list of
-    calls, and calls with an id of their own (a generated one begins with `own_ids`), type, name,
-    and arguments as text."""
+    calls, and calls with a unique id (a generated one begins with `id_prefix`), type, name, and
+    arguments as text."""
     if message.get("role") == "assistant" and "tool_calls" not in message:
         return message
-    start, ids = own_ids or "call_%s_" % os.urandom(8).hex(), set()  # type: str, set[str]
+    prefix, ids = id_prefix or "call_%s_" % os.urandom(8).hex(), set()  # type: str, set[str]
     fit = Result({"role": None, "content": None, **message})
     fit.role = "assistant"
-    given = fit.pop("tool_calls", None)
-    calls = [Result(call) for call in _dicts([given] if isinstance(given, dict) else given)]
+    sent = fit.pop("tool_calls", None)
+    calls = [Result(call) for call in _dicts([sent] if isinstance(sent, dict) else sent)]
     for number, call in enumerate(calls):
         call.pop("index", None)  # belongs to the stream, not to the message
-        own = str(call.get("id") or "")
-        own = start + str(number) if own in {"", *ids} else own
-        call.update(id=own, type=call.get("type") or "function")
+        call_id = str(call.get("id") or "")
+        call_id = prefix + str(number) if call_id in {"", *ids} else call_id
+        call.update(id=call_id, type=call.get("type") or "function")
         ids.add(call["id"])
         function = call.get("function")
         if isinstance(function, dict):
@@ -1426,12 +1426,12 @@ def _is_made(path: str) -> bool:
 
 
 def _write_whole(path: Any, pieces: Iterable[bytes]) -> int:
-    """Write a file that appears only when it is whole; return its size. An existing one keeps its
+    """Write a file that appears only when it is whole; return its size. An existing file keeps its
     mode. An empty one (an open NamedTemporaryFile, a device) is written in place, and emptied again
-    if the pieces break off."""
+    after an error."""
     target = os.path.realpath(path)  # a link stays a link
     part = os.path.join(os.path.dirname(target), ".%s.part" % os.urandom(8).hex())
-    # A folder too: that fails at once.
+    # Also a folder, where open() fails.
     in_place = os.path.isdir(path) or os.path.exists(path) and not os.path.getsize(path)
     try:
         with open(path if in_place else part, "wb") as file:
