@@ -1498,10 +1498,10 @@ def _parse_json(content: bytes | str, only_object: bool = False) -> Any:
 # ------------------------------------------------------------------------------------------------
 # Streams
 #
-# A streamed message is put together by meaning: deltas add up, a whole `message` replaces, names
-# and constants are set once, and a tool call begins where a function is named behind finished
-# arguments. Texts of other events count as choice 0. A generator reads the chunks, an accumulator
-# takes them in; neither refers to the Stream, so that dropping it ends the request.
+# How a streamed message is assembled: deltas add up, a whole `message` replaces, names and
+# constants are set once, and a function name after finished arguments begins another tool call.
+# Texts of other events count as choice 0. A generator reads the chunks, an accumulator adds them
+# up; neither refers to the Stream, so that dropping it ends the request.
 
 LINGER_S = 5.0  # how long a stream that is whole may take to send its usage and its end
 _CONSTANTS = frozenset("role id type name format model object call_id status".split())
@@ -1516,32 +1516,32 @@ class _Text(bytearray):
         return self.decode("utf-8", "surrogatepass")
 
 
-def _merged(have: Any, piece: Any, key: str = "", depth: int = 0) -> Any:
+def _merged(so_far: Any, piece: Any, key: str = "", depth: int = 0) -> Any:
     """Return what is under `key`, extended by another piece: dicts, lists and texts in place."""
     if depth > 99:
         raise ValueError("nested too deep")
     if piece is None or key in _CONSTANTS:
-        return have or piece if piece else have
-    if not isinstance(piece, (str, list)) and (key in _TEXTS or have.__class__ is _Text):
+        return so_far or piece if piece else so_far
+    if not isinstance(piece, (str, list)) and (key in _TEXTS or so_far.__class__ is _Text):
         piece = json.dumps(piece) if key == "arguments" else _text_of(piece)
-    if isinstance(piece, str) and have.__class__ is not list:
-        is_again = key == "arguments" and piece[:1] == "{" and _is_finished(have)
-        have = have if have.__class__ is _Text and not is_again else _Text()
-        have += piece.encode("utf-8", "surrogatepass")
+    if isinstance(piece, str) and so_far.__class__ is not list:
+        is_new = key == "arguments" and piece[:1] == "{" and _is_finished(so_far)
+        so_far = so_far if so_far.__class__ is _Text and not is_new else _Text()
+        so_far += piece.encode("utf-8", "surrogatepass")
     elif isinstance(piece, (str, list)):
-        have = _parts(have)
+        so_far = _parts(so_far)
         for part in _parts(piece):
-            item = _continued(part, have)
+            item = _continued(part, so_far)
             merged = _merged(item, part, "", depth + 1)
             if item is None:
-                have.append(merged)
+                so_far.append(merged)
     elif isinstance(piece, dict):
-        have = have if have.__class__ is dict else {}
+        so_far = so_far if so_far.__class__ is dict else {}
         for name, value in piece.items():
-            have[name] = _merged(have.get(name), value, name, depth + 1)
+            so_far[name] = _merged(so_far.get(name), value, name, depth + 1)
     else:
-        have = piece
-    return have
+        so_far = piece
+    return so_far
 
 
 def _parts(content: Any) -> list[Any]:
@@ -1564,17 +1564,17 @@ def _continued(piece: Any, items: list[Any]) -> Any:
     if not call and "index" not in piece:
         items = items[-1:] if piece.get("type") in _TEXT_PARTS else []
     items = _dicts(items)
-    known = [(n, piece[n]) for n in ("type", "index", "id") if piece.get(n) not in (None, "")]
-    same = [item for item in items if all(item.get(n) in (None, "", value) for n, value in known)]
+    fields = [(n, piece[n]) for n in ("type", "index", "id") if piece.get(n) not in (None, "")]
+    found = [item for item in items if all(item.get(n) in (None, "", value) for n, value in fields)]
     if call and not name:  # some servers give each piece another id
-        same = same or [i for i in items if index is not None and i.get("index") == index]
-        same = same or ([] if piece.get("id") and index is not None else items)
-    item = same[-1] if same else None
+        found = found or [i for i in items if index is not None and i.get("index") == index]
+        found = found or ([] if piece.get("id") and index is not None else items)
+    item = found[-1] if found else None
     if not item or not name or piece.get("id") and piece["id"] == item.get("id"):
         return item
-    begun = item.get("function") or {}
-    is_whole = call.get("arguments") and _is_finished(begun.get("arguments"))
-    return None if is_whole or begun.get("name") not in (None, name) else item
+    old_call = item.get("function") or {}
+    is_whole = call.get("arguments") and _is_finished(old_call.get("arguments"))
+    return None if is_whole or old_call.get("name") not in (None, name) else item
 
 
 def _is_finished(arguments: Any) -> bool:
@@ -1597,7 +1597,7 @@ _RARE_IN_A_CHOICE = frozenset(("message", "usage", "error"))
 
 def _pieces(exchange: Any, so_far: _Accumulator) -> Iterator[bytes]:
     """Yield the body of a stream as it arrives, and b"" at its end. Events renew the time limit,
-    keep-alives do not. It does not run while the caller is working on an event."""
+    keep-alives do not. It does not run while the caller works on an event."""
     piece, count = b"\n", -1
     while piece and not so_far.at_end:
         if count != so_far.count:
@@ -1628,11 +1628,11 @@ def _chunks(exchange: Any, so_far: _Accumulator) -> Iterator[Result]:
             yield so_far.add(whole, "response.completed")
         for piece in _pieces(exchange, so_far):
             for block in parser.blocks(piece or b"\n\n"):
-                data, at, kind = block.rstrip(), 6, "message"  # the usual event: one line
+                data, start, kind = block.rstrip(), 6, "message"  # the usual event: one line
                 if block[:7] != "data: {" or "\n" in block:
-                    (data, kind), at = _data_of(block, parser, exchange), 0
+                    (data, kind), start = _data_of(block, parser, exchange), 0
                 try:
-                    chunk, end = scan(data, at)
+                    chunk, end = scan(data, start)
                 except (StopIteration, ValueError, RecursionError):
                     chunk, end = None, -1
                 if end == len(data) and chunk.__class__ is Result:
@@ -1643,7 +1643,7 @@ def _chunks(exchange: Any, so_far: _Accumulator) -> Iterator[Result]:
                 elif data and not piece:
                     raise _interrupted()
                 elif data and not (so_far.is_whole and so_far.is_last):  # else: junk, or a ping
-                    yield so_far.add(_parse_json(data[at:], only_object=True), kind)
+                    yield so_far.add(_parse_json(data[start:], only_object=True), kind)
         so_far.check_end()
     except OpenAIError as error:
         error.partial = so_far.message
@@ -1657,8 +1657,8 @@ def _data_of(block: str, parser: _EventParser, exchange: Any) -> tuple[str, str]
     while parser.unknown:  # lines outside `data:`, such as `error: {...}` or bare JSON
         line = parser.unknown.popleft()
         is_error = line.startswith("error:")
-        told = _json_or_text(line[6 * is_error :])
-        _raise_error_in({"error": told} if is_error else told, exchange)
+        value = _json_or_text(line[6 * is_error :])
+        _raise_error_in({"error": value} if is_error else value, exchange)
     if event and event.event == "error":
         raise exchange.error_of(_json_or_text(event.data))
     return (event.data.strip(), event.event) if event else ("", "")
@@ -1671,14 +1671,14 @@ def _json_or_text(text: Any) -> Any:
         return text
 
 
-def _raise_error_in(told: Any, exchange: Any) -> None:
-    holder = _error_in(told, any_kind=True)
+def _raise_error_in(data: Any, exchange: Any) -> None:
+    holder = _error_in(data, any_kind=True)
     if holder:
         raise exchange.error_of(holder)
 
 
-def _interrupted(why: str = "") -> StreamInterruptedError:
-    what = "the stream ended before its end" + (why and ": " + why)
+def _interrupted(reason: str = "") -> StreamInterruptedError:
+    what = "the stream ended before its end" + (reason and ": " + reason)
     return StreamInterruptedError(what, advice="What came is in .partial: go on from it, or retry.")
 
 
@@ -1686,16 +1686,16 @@ class _Accumulator:
     """The answer of a stream so far: its choices and its usage."""
 
     # The last usage that is not all zero; the first chunk; the event that has the whole answer; a
-    # chunk with words but without choices, which is an error unless the answer goes on.
-    usage = first = end = odd = None  # type: Any
-    # Whether the answer is whole, `[DONE]` has come, the end of the body alone is no end, and the
-    # last chunk has brought the end alone: some servers send a finish reason with each chunk.
+    # chunk with words but without choices, which is an error unless text follows it.
+    usage = first = end = suspect = None  # type: Any
+    # `done`: the answer is whole. `at_end`: `[DONE]` has come. `needs_end`: the body's end is not
+    # enough. `is_last`: the last chunk has the end only (some servers send one with each chunk).
     done = at_end = needs_end = is_last = False
     count = 0
 
     def __init__(self, exchange: Any) -> None:
         self._exchange = exchange
-        # When the call, the first chunk and the last bytes came.
+        # The times of the call, the first chunk and the last bytes.
         self.started_at = self.first_at = self.last_at = exchange.call.started_at
         self.by_index: dict[Any, Any] = {}  # the choices
         self._ended: set[int] = set()  # those with a finish reason
@@ -1705,9 +1705,9 @@ class _Accumulator:
         """Raise an error if the stream must not end here."""
         if not self.is_whole and (self.needs_end or not self.count):
             raise _interrupted()
-        is_told = not self.by_index or self.odd and not self._ended
-        if self._exchange.call.needs_choice and is_told:
-            raise self._exchange.error_of(self.odd or self.first or {})
+        is_empty = not self.by_index or self.suspect and not self._ended
+        if self._exchange.call.needs_choice and is_empty:
+            raise self._exchange.error_of(self.suspect or self.first or {})
 
     def add(self, chunk: Result, kind: str) -> Result:
         """Take a chunk in; return it with `.content`."""
@@ -1723,9 +1723,9 @@ class _Accumulator:
             else:
                 text = self._add_event(chunk, kind)
             if text:
-                self.odd = None
+                self.suspect = None
             elif chunk.get("choices") is None and self._exchange.call.needs_choice:
-                self.odd = chunk if _error_text(chunk) else self.odd
+                self.suspect = chunk if _error_text(chunk) else self.suspect
         except (
             ArithmeticError, AttributeError, LookupError, TypeError, ValueError, RecursionError
         ):  # fmt: skip
@@ -1741,16 +1741,16 @@ class _Accumulator:
         """Take in a choice of a chunk; return its text if it is choice 0. `get` is dict's own: that
         of a Result is slower, because of its __getattr__."""
         index = get(choice, "index") or 0
-        known = self.by_index.get(index)
-        if known is None:
+        entry = self.by_index.get(index)
+        if entry is None:
             new: dict[str, Any] = {"index": int(index), "finish_reason": None}  # "0" is 0 too
             new["message"] = {"role": None, "content": None}
-            known = self.by_index.setdefault(int(index), new)
+            entry = self.by_index.setdefault(int(index), new)
         # /completions has `text`.
-        message, delta = known["message"], get(choice, "delta") or {"content": get(choice, "text")}
-        have, text = message["content"], get(delta, "content")
-        if text.__class__ is str and len(delta) == 1 and have.__class__ is _Text:
-            have += text.encode("utf-8", "surrogatepass")  # the usual chunk
+        message, delta = entry["message"], get(choice, "delta") or {"content": get(choice, "text")}
+        content, text = message["content"], get(delta, "content")
+        if text.__class__ is str and len(delta) == 1 and content.__class__ is _Text:
+            content += text.encode("utf-8", "surrogatepass")  # the usual chunk
         else:
             _merged(message, delta)
             text = _text_of(text) or ""
@@ -1758,11 +1758,11 @@ class _Accumulator:
             text += self._add_rest(message, choice)
         finish_reason = get(choice, "finish_reason")
         if finish_reason and finish_reason != "null":
-            known["finish_reason"] = finish_reason
-            self._ended.add(known["index"])
-            is_news = text or any(delta[name] for name in delta if name != "role")
-            self.is_last = self.count > 1 and not is_news
-        return "" if known["index"] else text
+            entry["finish_reason"] = finish_reason
+            self._ended.add(entry["index"])
+            has_more = text or any(delta[name] for name in delta if name != "role")
+            self.is_last = self.count > 1 and not has_more
+        return "" if entry["index"] else text
 
     def _add_rest(self, message: dict[str, Any], choice: Any) -> str:
         """Take in what is rare in a choice: an error, the usage, or a whole message, which replaces
@@ -1770,7 +1770,7 @@ class _Accumulator:
         _raise_error_in(choice, self._exchange)
         self._add_usage(choice)
         whole = _merged(None, choice.get("message") or {})
-        so_far, text = (_text_of(one.get("content")) or "" for one in (message, whole))
+        so_far, text = (_text_of(m.get("content")) or "" for m in (message, whole))
         if len(text) < len(so_far):
             whole["content"] = None  # a shorter text must not remove anything
         message.update((key, value) for key, value in whole.items() if value or key not in message)
@@ -1786,14 +1786,14 @@ class _Accumulator:
         if "error" in (get(chunk, "type"), get(chunk, "object")):
             raise self._exchange.error_of(chunk)
         kind = get(chunk, "type") or kind
-        place = get(chunk, "output_index"), get(chunk, "content_index")
+        key = get(chunk, "output_index"), get(chunk, "content_index")
         if kind.startswith(_FAMILIES):
             self.needs_end, self.done = True, self.done or kind in _LAST_EVENTS
             self.is_last = self.done
         if kind in _TEXT_DELTAS:
-            return self._add_text(place, get(chunk, "delta"))
+            return self._add_text(key, get(chunk, "delta"))
         if kind == "message" and self._exchange.call.is_form:  # segments of other servers
-            return self._add_text(place, get(chunk, "text"))
+            return self._add_text(key, get(chunk, "text"))
         if kind not in _LAST_EVENTS and kind not in _TEXT_ENDS:
             return ""
         answer, part = chunk.get("response") or chunk, chunk.get("part")
@@ -1803,31 +1803,32 @@ class _Accumulator:
             self.end = chunk
             return self._add_choice({"message": {"content": text}})
         depth = 1 if "item" in chunk else 2
-        have = sum(n for at, n in self._lengths.items() if at[:depth] == place[:depth])
-        if not have and self._lengths and (self.message.content or "").endswith(text):
+        seen = sum(n for k, n in self._lengths.items() if k[:depth] == key[:depth])
+        if not seen and self._lengths and (self.message.content or "").endswith(text):
             return ""  # some servers number the items of deltas and ends differently
-        return self._add_text(place, text[have:])
+        return self._add_text(key, text[seen:])
 
-    def _add_text(self, place: Any, text: Any) -> str:
+    def _add_text(self, key: Any, text: Any) -> str:
         text = self._add_choice({"delta": {"content": text}})
-        self._lengths[place] = self._lengths.get(place, 0) + len(text)
+        self._lengths[key] = self._lengths.get(key, 0) + len(text)
         return text
 
     @property
     def is_whole(self) -> bool:
         """Whether the answer is whole, however the transfer ends."""
         call = self._exchange.call
-        due: int = max(call.choices, len(self.by_index)) if self._ended else 1
-        return self.done or len(self._ended) >= due and not call.is_form  # vLLM: a part of audio
+        needed: int = max(call.choices, len(self.by_index)) if self._ended else 1
+        # vLLM ends each part of a transcription.
+        return self.done or len(self._ended) >= needed and not call.is_form
 
     @property
     def choices(self) -> list[Result]:
         """The choices so far, each with `.index`, `.message`, `.finish_reason`."""
-        texts = json.dumps([choice for _, choice in sorted(self.by_index.items())], default=str)
-        choices = json.loads(texts, object_hook=Result)
+        text = json.dumps([choice for _, choice in sorted(self.by_index.items())], default=str)
+        choices = json.loads(text, object_hook=Result)
         for choice in choices:
-            own = "call_%s_%d_" % (self._exchange.call.id, choice["index"])  # the same each time
-            choice["message"] = _fit_message(choice["message"], own)
+            prefix = "call_%s_%d_" % (self._exchange.call.id, choice["index"])  # the same each time
+            choice["message"] = _fit_message(choice["message"], prefix)
         return choices
 
     @property
