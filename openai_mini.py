@@ -1929,12 +1929,12 @@ def _is_file(value: Any) -> bool:
 
 
 class _File:
-    """One file to upload: a path, bytes, a binary file from where it stands, an upload object of a
-    web framework, or (name, any of these[, content type])."""
+    """One file to upload: a path, bytes, a binary file from its position, an upload object of a web
+    framework, or (name, any of these[, content type])."""
 
     def __init__(self, file: Any, name: str | None = None) -> None:
         is_tuple = isinstance(file, tuple) and len(file) in (2, 3, 4) and not _is_file(file[0])
-        given, file, kind = (*file, None)[:3] if is_tuple else (None, file, None)
+        given_name, file, kind = (*file, None)[:3] if is_tuple else (None, file, None)
         if isinstance(file, (str, os.PathLike)) and "\0" not in str(file):
             file = open(os.fspath(file), "rb", buffering=0)
             weakref.finalize(self, file.close)
@@ -1942,22 +1942,22 @@ class _File:
             file = io.BytesIO(file)
         self.file = _seekable(file)
         self.start = self.file.tell()
-        unnamed = "file." + _extension(self.file.read(16))
+        default = "file." + _extension(self.file.read(16))
         # `filename` is a web framework's, whose `name` may be the form's field. Else `name` may be
         # "<stdin>" or a descriptor.
         own: Any = getattr(file, "filename", None) or getattr(file, "name", None)
         is_name = isinstance(own, (str, bytes, os.PathLike)) and str(own)[:1] != "<"
         own = os.path.basename(os.fsdecode(own)) if is_name else ""
-        own += unnamed[4:] if own and "." not in own and unnamed != "file.bin" else ""
-        self.name = name or given or own or unnamed
-        self.type = kind or _type_of(self.name) or _type_of(unnamed) or "application/octet-stream"
+        own += default[4:] if own and "." not in own and default != "file.bin" else ""
+        self.name = name or given_name or own or default
+        self.type = kind or _type_of(self.name) or _type_of(default) or "application/octet-stream"
         self.file.seek(0, 2)
         self.size = self.file.tell() - self.start
         if self.size <= 0:
             raise ValidationError("the file %r is empty, or stands at its end: seek(0)" % self.name)
 
     def __iter__(self) -> Iterator[Any]:
-        """As many bytes as were announced."""
+        """Yield as many bytes as were announced."""
         self.file.seek(self.start)
         left = self.size
         while left:
@@ -1970,7 +1970,7 @@ class _File:
 
 
 def _seekable(file: Any) -> Any:
-    """A file that can be rewound and measured: `file`, what it wraps, or a copy on disk."""
+    """Return a file that can be rewound and measured: `file`, what it wraps, or a copy on disk."""
     if hasattr(file, "filename") and hasattr(file, "file"):
         file = file.file  # FastAPI's and Starlette's own read() is a coroutine function
     try:
@@ -1979,8 +1979,8 @@ def _seekable(file: Any) -> Any:
         what = "a path, bytes or a file in 'rb' is needed: %.200r"
         raise ValidationError(what % (file,)) from None
     if not getattr(file, "seekable", bool)():
-        pipe, file = file, tempfile.TemporaryFile()
-        file.writelines(iter(lambda: pipe.read(BLOCK_BYTES), b""))
+        source, file = file, tempfile.TemporaryFile()
+        file.writelines(iter(lambda: source.read(BLOCK_BYTES), b""))
         file.seek(0)
     return file
 
@@ -2021,7 +2021,7 @@ class _Form:
 
 
 def _quoted(name: str) -> str:
-    """A name as HTML's multipart rules have it, so that it cannot end its header.
+    """Return a name escaped by HTML's multipart rules, so that it cannot end its header.
 
     https://html.spec.whatwg.org/multipage/form-control-infrastructure.html#multipart-form-data
     """
