@@ -2031,8 +2031,8 @@ def _quoted(name: str) -> str:
 # ------------------------------------------------------------------------------------------------
 # Wire
 #
-# One request out, one body in, each trouble on the way an error of ours. Without a `session=` the
-# connections are urllib3's, with the environment's proxies and certificates as requests reads them.
+# Sends a request, reads a body, and turns each failure into an error of this module. Without
+# `session=` the connections are urllib3's, with proxies and certificates as requests finds them.
 
 MAX_ERROR_BYTES = 16 << 20  # of an error page
 DEAD_S = 1.0  # a pooled connection that ends later was alive: the server worked
@@ -2053,10 +2053,10 @@ class _Limits:
         self.process, self.handled = os.getpid(), sys.exc_info()[1]  # the caller's: never a cause
         self.begin_wait()
 
-    def begin_wait(self, patience: float = 0.0) -> None:
-        """Let the limit of silence start now, of `patience` or the read timeout."""
+    def begin_wait(self, timeout: float = 0.0) -> None:
+        """Start the time limit of silence now: `timeout`, or the read timeout."""
         self.waits_since = time.monotonic()
-        self.silent_until = self.waits_since + (patience or self.read)
+        self.silent_until = self.waits_since + (timeout or self.read)
 
     def left(self) -> float:
         """Return how long the next wait may take; raise socket.timeout if it is over."""
@@ -2065,16 +2065,16 @@ class _Limits:
             raise socket.timeout("timed out")
         return min(left, 1e6)  # no socket accepts more
 
-    def limit(self) -> None:
-        """Set the socket's timeout, unless it is nearly right: it is a system call, at which all
-        other threads try to run."""
-        left, set_to = self.left(), self.sock.gettimeout()
-        if set_to is None or abs(set_to - left) * 1000 > left:
+    def set_timeout(self) -> None:
+        """Set the socket's timeout, unless it is nearly right: it is a system call, which lets
+        all other threads run."""
+        left, current = self.left(), self.sock.gettimeout()
+        if current is None or abs(current - left) * 1000 > left:
             self.sock.settimeout(left)
 
     def receive(self, buffer: Any) -> Any:
         """Read once from the socket, for its buffered reader."""
-        self.limit()
+        self.set_timeout()
         count = self.sock.recv_into(buffer)
         self.alive, self.at_end = self.alive or count > 0, not count
         return count
@@ -2091,7 +2091,7 @@ class _Connection:
         limits.sock, self.small_body, data = self.sock, b"", memoryview(data)
         for start in range(0, len(data), BLOCK_BYTES):  # each block renews the time
             limits.begin_wait(limits.connect if limits.connecting else 0.0)
-            limits.limit()
+            limits.set_timeout()
             self.sock.sendall(data[start : start + BLOCK_BYTES])
 
     def response_class(self, *args: Any, **kwargs: Any) -> Any:
@@ -2104,8 +2104,8 @@ class _Connection:
 
 
 class _Pools:
-    """urllib3's connections. The idle ones are in a deque, which has no lock on which a call in a
-    signal's handler would wait for the call that it interrupts."""
+    """urllib3's connections. The idle ones are in a deque: a call in a signal handler would
+    wait for a lock that the interrupted call holds."""
 
     def __init__(self, size: int) -> None:
         self.size = size
@@ -2130,7 +2130,7 @@ class _Pools:
             conn = _idle_or_new(pool)
             conn.limits, limits.alive, limits.reusable = limits, conn.sock is None, True
             try:
-                return _exchange(pool, conn, call, limits)
+                return _send_request(pool, conn, call, limits)
             except BaseException as error:
                 conn.close()
                 has_ended = isinstance(error, (ConnectionError, urllib3.connection.BaseSSLError))
@@ -2140,7 +2140,7 @@ class _Pools:
 
 def _new_pool(origin: str, verify: Any, size: int) -> Any:
     """Return urllib3's pool for an origin. It makes the connections; `idle` keeps them."""
-    idna.getregentry  # noqa: B018 (a handler of a signal must not find it half imported)
+    idna.getregentry  # noqa: B018 (a signal handler must not find it half imported)
     (proxy, name), tcp = _proxy_for(origin), socket.IPPROTO_TCP
     context = _ssl_context(verify) if "https:" in origin + proxy else None
     # So that NAT forgets no connection during a long answer.
@@ -2168,13 +2168,13 @@ def _idle_or_new(pool: Any) -> Any:
         return pool._new_conn()
     now = time.monotonic(), time.time()  # the former stands still while the machine sleeps
     is_old = any(at - since > 60 for at, since in zip(now, conn.limits.idle_since))  # for NAT
-    is_other = conn.limits.process != os.getpid()  # a fork that Python was not told of
-    if is_old or is_other or urllib3.util.connection.is_connection_dropped(conn):
+    is_forked = conn.limits.process != os.getpid()  # a fork that Python did not see
+    if is_old or is_forked or urllib3.util.connection.is_connection_dropped(conn):
         conn.close()
     return conn
 
 
-def _exchange(pool: Any, conn: Any, call: Any, limits: _Limits) -> Any:
+def _send_request(pool: Any, conn: Any, call: Any, limits: _Limits) -> Any:
     """Send the request and read the head of the answer."""
     if conn.sock is None:
         limits.connecting = True
@@ -2195,7 +2195,7 @@ def _exchange(pool: Any, conn: Any, call: Any, limits: _Limits) -> Any:
     except OSError:  # a server that refuses a body before its end may have answered
         limits.reusable = False
     answer = super(urllib3.connection.HTTPConnection, conn).getresponse()
-    while 101 < answer.status < 200:  # early hints are passed over (RFC 9110, section 15.2)
+    while 101 < answer.status < 200:  # early hints are skipped (RFC 9110, section 15.2)
         answer.headers = None
         answer.begin()
     if limits.at_end:  # http.client accepts a truncated head
@@ -2265,20 +2265,20 @@ class _CallersSession:
         has_key = any(name.lower() in ("authorization", "api-key") for name in call.sent_headers)
         # An `auth=` that adds nothing keeps netrc's and the session's auth from replacing the key.
         auth = (lambda sent: sent) if has_key else None
-        asked = requests.Request(call.method, url, call.sent_headers, None, call.body, auth=auth)
-        prepared = session.prepare_request(asked)
+        request = requests.Request(call.method, url, call.sent_headers, None, call.body, auth=auth)
+        prepared = session.prepare_request(request)
         call.added_headers, limits.reusable = prepared.headers, True
         verify = session.verify if call.verify is None else call.verify
-        how = session.merge_environment_settings(url, {}, True, verify, None)
-        how["verify"] = how["verify"] or how["verify"] is not False  # an empty variable means True
-        proxy, limits.proxy = _proxy_for(call.origin, how["proxies"])
-        how["proxies"][call.origin.partition(":")[0]] = proxy  # stripped
-        how["timeout"] = (min(limits.connect, limits.left()), limits.left())
+        kwargs = session.merge_environment_settings(url, {}, True, verify, None)
+        kwargs["verify"] = kwargs["verify"] or kwargs["verify"] is not False  # "" means True
+        proxy, limits.proxy = _proxy_for(call.origin, kwargs["proxies"])
+        kwargs["proxies"][call.origin.partition(":")[0]] = proxy  # stripped
+        kwargs["timeout"] = (min(limits.connect, limits.left()), limits.left())
         try:
-            answer = session.send(prepared, allow_redirects=False, **how)
+            answer = session.send(prepared, allow_redirects=False, **kwargs)
         except OSError as error:
-            if isinstance(how["verify"], (str, os.PathLike)):
-                _ssl_context(how["verify"])  # raises the error of a bad bundle
+            if isinstance(kwargs["verify"], (str, os.PathLike)):
+                _ssl_context(kwargs["verify"])  # raises the error of a bad bundle
             answer = getattr(error, "response", None)  # from a hook such as raise_for_status()
             if answer is None:
                 raise
@@ -2301,8 +2301,8 @@ _BEGUN_HEAD = rb"[ \t]{0,99}[\da-fA-F]{0,99}[ \t\r]{0,99}(;[^\n]{0,65536})?"  # 
 
 
 class _Body:
-    """The body of an answer as it arrives, decoded. Transfer chunks are undone all at once: a
-    stream has one for each event, and its end comes with its last event."""
+    """The body of an answer as it arrives, decoded. All transfer chunks at hand are decoded at
+    once: a stream has one for each event, and its last event comes with its end."""
 
     unread = b""  # what read() returns next
     received = 0
@@ -2321,13 +2321,13 @@ class _Body:
         self._shutdown: Any = getattr(socket.socket, "shutdown", None)
         length = getattr(self._fp, "length", None)  # 0 for HEAD and 204, even if chunked
         if length is None and self._socket is not None:
-            length = raw.length_remaining  # of a header that says it twice
+            length = raw.length_remaining  # if the header says it twice
         self._length, self.ended = length, length == 0
         # A mock's body is never chunked.
         self._is_chunked = self._socket is not None and raw.chunked
         self._left: Any = 0 if self._is_chunked else length  # of the chunk or body; None: unknown
         header = (raw.headers.get("content-encoding") or "").lower()
-        # All others are none, e.g. utf-8.
+        # All other words are ignored, e.g. utf-8.
         self._coding = " ".join(re.findall(r"gzip|deflate|\bbr\b|zstd|compress", header))
 
     def read(self) -> bytes:
@@ -2375,11 +2375,11 @@ class _Body:
         """Return the next bytes, b'' at the end. Raise ValueError if the body is cut."""
         if self._coding not in ("", "gzip", "deflate"):
             raise APIResponseError("the answer has an unknown content coding: " + self._coding)
-        most = 1 << 13 if self._coding else BLOCK_BYTES  # compressed data may expand 1000 times
+        size = 1 << 13 if self._coding else BLOCK_BYTES  # compressed data may expand 1000 times
         while not self.ended:
             if self._limits.process != os.getpid():  # its lock may be held by a dead thread
                 raise ConnectionAbortedError("it belongs to the parent process")
-            data: bytes = b"" if self._left == -1 else self._receive(most)
+            data: bytes = b"" if self._left == -1 else self._receive(size)
             self.received += len(data)
             # With a session=, the head may be truncated.
             is_lost = self._socket and not (self.received or self._limits.alive)
@@ -2402,18 +2402,18 @@ class _Body:
 
     def _undo_chunks(self, data: bytes) -> bytes:
         """Decode chunks (RFC 9112, section 7.1). `_left`: bytes to come of the last one."""
-        data, at, head, size = self._rest + data, self._left, b"?", 1  # no head starts with ?
-        out = [data[: max(at - 2, 0)]]
-        while at < len(data) and size:
-            if not data.startswith(head, at):  # the same head, so the same size
-                found = re.compile(rb"[ \t]*([\da-fA-F]+)[ \t\r]*(;[^\n]*)?\n").match(data, at)
+        data, pos, head, size = self._rest + data, self._left, b"?", 1  # no head starts with ?
+        out = [data[: max(pos - 2, 0)]]
+        while pos < len(data) and size:
+            if not data.startswith(head, pos):  # the same head, so the same size
+                found = re.compile(rb"[ \t]*([\da-fA-F]+)[ \t\r]*(;[^\n]*)?\n").match(data, pos)
                 if not found:
                     break
                 head, size = found[0], int(found[1], 16)
-            start = at + len(head)
+            start = pos + len(head)
             out.append(data[start : start + size])
-            at = start + size + 2  # CRLF
-        self._left, self._rest = max(at - len(data), 0), data[at:]
+            pos = start + size + 2  # CRLF
+        self._left, self._rest = max(pos - len(data), 0), data[pos:]
         if not size:  # the last chunk, followed by trailers and an empty line
             self.ended, self._limits.reusable = True, b"\n\r\n" in data[start - 1 :]
         elif self._rest and not re.fullmatch(_BEGUN_HEAD, self._rest):
@@ -2454,42 +2454,42 @@ class _Body:
 
 
 def _wire_error(error: Any, limits: _Limits) -> OpenAIError:
-    """Return our error for one of the libraries below this file."""
+    """Return our error for an error of a library or the system."""
     if isinstance(error, ValidationError):
         return error
     until = min(limits.silent_until, limits.ends_at)
     is_early = until - time.monotonic() > min(0.01 * (until - limits.waits_since), 60.0)
     if is_early and limits.sock and isinstance(error, TimeoutError) and error.errno is None:
-        raise error  # by the caller's handler of a signal
-    names, plain, last, is_argument = "", None, error, isinstance(error, ValueError)
+        raise error  # from the caller's signal handler
+    names, os_error, root, is_argument = "", None, error, isinstance(error, ValueError)
     while error not in (None, limits.handled):
-        names, last = names + type(error).__name__ + " ", error
+        names, root = names + type(error).__name__ + " ", error
         error.__traceback__ = None  # its frames refer to the request
         if isinstance(error, OSError) and type(error).__module__ in ("builtins", "socket", "ssl"):
-            plain = error  # these contain no URL
+            os_error = error  # these contain no URL
         error = error.__cause__ or (not error.__suppress_context__ and error.__context__) or None
     # Without a proxy's password:
-    said = _plain(re.sub(r"//\S*@", "//", getattr(last, "strerror", None) or str(last)), 200)
-    is_hopeless = re.search("(?i)cert|failed: 407|LineTooLong|HTTPException ", names + said)
+    text = _plain(re.sub(r"//\S*@", "//", getattr(root, "strerror", None) or str(root)), 200)
+    is_hopeless = re.search("(?i)cert|failed: 407|LineTooLong|HTTPException ", names + text)
     if is_argument and not is_hopeless:  # a failed certificate is a ValueError, too
-        return ValidationError("this cannot be sent: " + said, advice="Check base_url=, ALL_PROXY.")
+        return ValidationError("this cannot be sent: " + text, advice="Check base_url=, ALL_PROXY.")
     is_over, is_late = time.monotonic() >= limits.ends_at, "imeout" in names
     is_connecting = limits.connecting or "ConnectTimeout" in names
-    what = "the connection to %s failed: %s" % (limits.host, said or names)
+    what = "the connection to %s failed: %s" % (limits.host, text or names)
     advice = "Check base_url= (http or https, host, port), a proxy on the way, and the server."
     if is_over:
         what, advice = "the deadline has passed", "Raise deadline=, or ask for less."
-    elif re.search("(?i)cert", names + said):
+    elif re.search("(?i)cert", names + text):
         advice = "If the certificate is your own server's, pass verify='path/to/it.pem'."
     elif is_late:
-        patience = limits.connect if is_connecting else limits.read
-        what = "no answer from %s in %.3g s" % (limits.host, patience)
+        timeout = limits.connect if is_connecting else limits.read
+        what = "no answer from %s in %.3g s" % (limits.host, timeout)
         advice = "Raise timeout=, or check base_url= and a proxy on the way."
     problem = (APITimeoutError if is_over or is_late else APIConnectionError)(
         what + (limits.proxy and ", through the proxy " + limits.proxy), advice=advice,
         _transient=not is_hopeless, _may_be_done=is_late and not is_connecting,
     )  # fmt: skip
-    problem.__cause__ = plain
+    problem.__cause__ = os_error
     return problem
 
 
