@@ -2513,12 +2513,12 @@ def _fetch(url: Any) -> bytes:
 # ------------------------------------------------------------------------------------------------
 # Calls
 #
-# A _Call is what a method of the client asks for, an _Exchange one attempt at it. The way of a
+# A _Call is what a method of the client asks for, an _Exchange one attempt at it. The path of a
 # call: method -> _Call -> OpenAIMini._run -> _perform -> _Exchange -> transport -> _Body ->
 # _read_answer -> then -> caller. This room knows no endpoints.
 
 _NUMBERS = ("timeout", "deadline", "max_retries", "priority")  # options of a call
-# The minimum of each numeric option of a call or client.
+# The minimum of each numeric option.
 _LEAST = {
     "timeout": 1e-3, "deadline": 1e-3, "max_retries": 0, "initial_retry_delay": 0.0,
     "max_retry_delay": 0.0, "backoff_factor": 1.0, "priority": float("-inf"),
@@ -2540,7 +2540,7 @@ class _Call:
     origin, target, ends_at = "", "", float("inf")
     bytes_sent = bytes_received = 0  # of all attempts
     sent_headers = added_headers = {}  # type: Any  # added: with those of a caller's session
-    # `owner`: the client that was called. A fallback's calls are counted and told there too.
+    # `owner`: the client that was called. A fallback's calls are counted and reported there too.
     owner = breaker = usage = cache_key = None  # type: Any
 
     def __init__(self, method: str, path: str, read: str, options: Any, **more: Any) -> None:
@@ -2553,7 +2553,7 @@ class _Call:
         # A chat needs a choice. The answer to request() needs none.
         self.needs_choice = path == "/chat/completions" and method == "POST" and read != "auto"
         self.__dict__.update(more)
-        if isinstance(self.to, (str, os.PathLike)):  # told before anything is billed
+        if isinstance(self.to, (str, os.PathLike)):  # before anything is billed
             os.stat(os.path.join(os.path.dirname(os.path.abspath(self.to)), ""))
             if os.path.isdir(os.path.abspath(self.to)):
                 raise IsADirectoryError(21, "Is a directory", os.fspath(self.to))
@@ -2569,14 +2569,14 @@ class _Call:
         self.attempts, self.read_timeouts, self.asked_key_again, self.cache_key = 0, 0, False, None
         self.breaker = client._breaker
         for name in _NUMBERS:
-            given = self.options.get(name)
-            value = getattr(client, name) if given is None or given is NOT_GIVEN else given
+            option = self.options.get(name)
+            value = getattr(client, name) if option is None or option is NOT_GIVEN else option
             setattr(self, name, _checked_option(name, value))
         if client is self.owner and self.deadline is not None:  # a fallback gets the remaining time
             self.ends_at = self.options.get("_began_at", self.started_at) + self.deadline
 
     def end(self, error: Any, stream: Any = None) -> None:
-        """Count a finished call and tell the listener. A finalizer may call this."""
+        """Count a finished call and emit its event. A finalizer may call this."""
         is_failure = isinstance(error, Exception)
         outcome = "failed" if is_failure else "abandoned" if error else "succeeded"
         usage, latency_s = (stream or self).usage, time.monotonic() - self.started_at
@@ -2595,34 +2595,34 @@ class _Call:
             self.emit(event, state=state, usage=usage, error=name, duration_s=latency_s)
 
     def emit(self, event: str, attempt: Any = None, **fields: Any) -> None:
-        """Tell on_event and the log, which never get a key or the text of a prompt. `attempt`: the
-        exchange that was answered."""
+        """Call on_event and write the log, without keys or prompts. `attempt`: the exchange
+        that was answered."""
         listener, log = self.owner.on_event, self.owner._log
         if not listener and not log or sys.is_finalizing():
             return
         is_dropped = fields.get("state") == "abandoned"  # by a finalizer, which writes no log
         if not is_dropped:
             self.emit_circuit()
-        news = {"event": event, "id": self.id, "method": self.method, "path": self.path,
-                "model": self.model, "attempt": self.attempts}  # fmt: skip
+        record = {"event": event, "id": self.id, "method": self.method, "path": self.path,
+                  "model": self.model, "attempt": self.attempts}  # fmt: skip
         if attempt:
             request_id = _without(self.secrets, attempt.response.request_id)
             head = {"status": attempt.response.status_code, "request_id": request_id}
             fields = {**head, **fields, "duration_s": time.monotonic() - attempt.began_at}
-        news.update((name, value) for name, value in fields.items() if value is not None)
+        record.update((name, value) for name, value in fields.items() if value is not None)
         if listener:
-            _guarded("on_event", listener, news)
+            _guarded("on_event", listener, record)
         if log and event != "request" and not is_dropped:  # a line an attempt, at its end
-            line = " ".join("%s=%s" % (name, _plain(str(v), 200)) for name, v in news.items())
+            line = " ".join("%s=%s" % (name, _plain(str(v), 200)) for name, v in record.items())
             # Without logging set up by the program, Python shows only warnings.
             log.log(20 if log.hasHandlers() else 30, line)
 
     def emit_circuit(self) -> None:
-        """Tell of the circuit if its state has changed."""
-        breaker, known = self.breaker, self.owner._stats.circuits
-        if breaker and breaker._state != known.get(breaker, "closed"):
-            known[breaker] = breaker._state
-            self.emit("circuit", state=known[breaker])
+        """Emit an event if the state of the circuit has changed."""
+        breaker, states = self.breaker, self.owner._stats.circuits
+        if breaker and breaker._state != states.get(breaker, "closed"):
+            states[breaker] = breaker._state
+            self.emit("circuit", state=states[breaker])
 
     @property
     def secrets(self) -> list[str]:
@@ -2631,9 +2631,9 @@ class _Call:
         parts: set[str] = set()
         for name, value in [*self.sent_headers.items(), *self.added_headers.items(), *query]:
             if _is_secret(name):
-                least, value = 4 if name.lower() in _KEY_HEADERS else 8, str(value)
-                found = (value, value.split(" ")[-1], *re.findall("=([^;]*)", value))
-                parts.update(part for part in found if len(part) >= least)
+                min_len, value = 4 if name.lower() in _KEY_HEADERS else 8, str(value)
+                values = (value, value.split(" ")[-1], *re.findall("=([^;]*)", value))
+                parts.update(part for part in values if len(part) >= min_len)
         return sorted(parts, key=len, reverse=True)
 
 
@@ -2651,10 +2651,10 @@ def _checked_option(name: str, value: Any) -> Any:
 def _tokens_in(usage: Any) -> dict[str, int]:
     """Return the tokens in the usage of a chat or a Responses answer."""
     pairs = usage.items() if isinstance(usage, dict) else ()
-    given = {name: count for name, count in pairs if isinstance(count, int)}
-    prompt = given.get("prompt_tokens") or given.get("input_tokens") or 0
-    completion = given.get("completion_tokens") or given.get("output_tokens") or 0
-    total = given.get("total_tokens") or prompt + completion
+    counts = {name: count for name, count in pairs if isinstance(count, int)}
+    prompt = counts.get("prompt_tokens") or counts.get("input_tokens") or 0
+    completion = counts.get("completion_tokens") or counts.get("output_tokens") or 0
+    total = counts.get("total_tokens") or prompt + completion
     return {"prompt": prompt, "completion": completion, "total": total}
 
 
@@ -2664,7 +2664,7 @@ class _Stats:
     def __init__(self) -> None:
         self._renew()
         _renew_after_fork(self)
-        self.circuits: Any = weakref.WeakKeyDictionary()  # the states that on_event was told
+        self.circuits: Any = weakref.WeakKeyDictionary()  # the states last emitted
         self.headers: Any = {}  # of the last answer
         self.latencies: Any = collections.deque(maxlen=1000)  # of the last successful calls
         groups = {  # group: the names that are always there
@@ -2675,7 +2675,7 @@ class _Stats:
         self.counts = {group: dict.fromkeys(names.split(), 0) for group, names in groups.items()}
 
     def _renew(self) -> None:
-        self._lock, self.amid = _Lock(), []  # type: _Lock, list[int]  # threads within an attempt
+        self._lock, self.active = _Lock(), []  # type: _Lock, list[int]  # threads within an attempt
 
     def add(self, **counts: dict[str, Any]) -> None:
         """Add to the counts of groups."""
@@ -2683,20 +2683,20 @@ class _Stats:
 
     def _add(self, counts: dict[str, dict[str, Any]]) -> None:
         for group, more in counts.items():
-            known = self.counts[group]
+            totals = self.counts[group]
             for name, count in more.items():
-                known[name] = known.get(name, 0) + count
+                totals[name] = totals.get(name, 0) + count
 
     def snapshot(self) -> dict[str, Any]:
         self._lock.do(int)  # does the work that was left
-        found: dict[str, Any] = {group: dict(counts) for group, counts in self.counts.items()}
-        calls, streams, last = found.pop("calls"), found["streams"], sorted(self.latencies.copy())
+        groups: dict[str, Any] = {group: dict(counts) for group, counts in self.counts.items()}
+        calls, streams, last = groups.pop("calls"), groups["streams"], sorted(self.latencies.copy())
         streams["ttft_s"] = streams["ttft_s"] / streams["started"] if streams["started"] else None
         mean = sum(last) / len(last) if last else None
         p50, p95, most = (last[len(last) * k // 1000] if last else None for k in (500, 950, 999))
         latency_s = {"count": calls["succeeded"], "mean": mean, "p50": p50, "p95": p95, "max": most}
         limits = {k: v for k, v in self.headers.items() if k.lower().startswith("x-ratelimit-")}
-        return {**calls, **found, "latency_s": latency_s, "rate_limit": limits}
+        return {**calls, **groups, "latency_s": latency_s, "rate_limit": limits}
 
 
 class _Exchange:
@@ -2712,10 +2712,10 @@ class _Exchange:
 
     def run(self) -> Any:
         """Make the attempt and return its result. A Stream keeps slot and connection."""
-        thread, amid = _thread.get_ident(), self.client._stats.amid
-        amid.append(thread)
+        thread, active = _thread.get_ident(), self.client._stats.active
+        active.append(thread)
         try:
-            self._start(is_nested=amid.count(thread) > 1)  # e.g. in on_event or progress=
+            self._start(is_nested=active.count(thread) > 1)  # e.g. in on_event or progress=
             result = _read_answer(self)
             if not self.call.handed_over:
                 self.end(None)  # gives the slot back: `then` may make a call
@@ -2723,7 +2723,7 @@ class _Exchange:
             self.end(error)
             raise
         finally:
-            amid.remove(thread)
+            active.remove(thread)
         return result
 
     def _start(self, is_nested: bool) -> None:
@@ -2733,8 +2733,8 @@ class _Exchange:
         if call.breaker is not None and call.breaker.retry_after:
             raise call.breaker._open_error()  # at once, and not after a wait for a slot
         if client.use_request_queue and not is_nested:
-            longest = min(self.limits.read, call.ends_at - time.monotonic())
-            self.slot = client._jobs.slot(call.priority, longest)
+            timeout = min(self.limits.read, call.ends_at - time.monotonic())
+            self.slot = client._jobs.slot(call.priority, timeout)
             self.slot.acquire()
         if call.breaker is not None:
             self.permit = call.breaker._admit()
@@ -2745,8 +2745,8 @@ class _Exchange:
         self.began_at = time.monotonic()
         self.limits.begin_wait()
         for _ in range(6):  # redirects, within the origin only; method and body stay as they are
-            place = self._send()
-            target = place and re.match("(?i)(%s)?(/(?!/)[^#]*)" % re.escape(call.origin), place)
+            url = self._send()
+            target = url and re.match("(?i)(%s)?(/(?!/)[^#]*)" % re.escape(call.origin), url)
             if not target or self.response.status_code == 303 and call.method != "GET":
                 break
             self.body.close()
@@ -2754,8 +2754,8 @@ class _Exchange:
         if not 200 <= self.response.status_code < 300:
             with contextlib.suppress(APIError):  # the status is enough
                 self.response._content = self.body.read_all(MAX_ERROR_BYTES)
-            said = re.sub(r"^\ufeff?((event:.*\s+)?data:)?", "", self.response.text)  # of an event
-            raise self.error_of(_json_or_text(said), place.split("?")[0])
+            body = re.sub(r"^\ufeff?((event:.*\s+)?data:)?", "", self.response.text)  # of an event
+            raise self.error_of(_json_or_text(body), url.split("?")[0])
 
     def _send(self) -> str:
         """Send the request and read the head of the answer. Return the target of a redirect."""
@@ -2767,7 +2767,7 @@ class _Exchange:
         except (
             OSError, ValueError, urllib3.exceptions.HTTPError, urllib3.connection.HTTPException
         ) as error:  # fmt: skip
-            # Not kept in a variable, which would make a reference cycle.
+            # A variable for it would make a reference cycle.
             raise _wire_error(error, self.limits)  # noqa: B904
         self.body = _Body(raw, self.limits)
         url = call.origin + call.target.split("?")[0]
@@ -2786,9 +2786,9 @@ class _Exchange:
         self.call.emit("response", self, usage=self.call.usage, state="streaming")
         return stream
 
-    def error_of(self, told: Any, place: str = "") -> APIError:
+    def error_of(self, body: Any, location: str = "") -> APIError:
         """Return the error for an answer, or for a part of one under status 200."""
-        return _answer_error(self.response, _without(self.call.secrets, told), place)
+        return _answer_error(self.response, _without(self.call.secrets, body), location)
 
     def locate(self, error: OpenAIError) -> None:
         call, proxy = self.call, self.limits.proxy  # the proxy may have answered
@@ -2806,14 +2806,14 @@ class _Exchange:
         if self.body is not None:
             call.bytes_received += self.body.received
             (self.body.close if error else self.body.release)()
-        is_ours = isinstance(error, OpenAIError)  # others tell nothing of the service
+        is_ours = isinstance(error, OpenAIError)  # others say nothing about the service
         if self.permit is not None:
             call.breaker._report(self.permit, _outcome(error) if is_ours or not error else None)
         if isinstance(error, RateLimitError) and error.retry_after:
             client._jobs.pause(min(error.retry_after, client.max_retry_delay))
         if self.slot is not None:
-            again = is_ours and error._transient and call.attempts <= call.max_retries
-            self.slot.release(again and not call.handed_over)
+            retry = is_ours and error._transient and call.attempts <= call.max_retries
+            self.slot.release(retry and not call.handed_over)
         if call.handed_over:
             call.end(error, stream)
         if not (stream or self.response is None or isinstance(error, GeneratorExit)):
@@ -2836,13 +2836,13 @@ def _read_answer(exchange: _Exchange) -> Any:
     content = body.read_all()
     is_stream = kind != "bytes" and re.match(rb"\s*(data|event|id|retry)?:", content)
     if is_stream and (call.needs_choice or kind != "text" and b"data: {" in content[:500]):
-        content = _put_together(exchange, content)
+        content = _assemble(exchange, content)
     result = _parse_as(exchange, kind, content)
     if isinstance(result, Result):
         call.usage = result.get("usage")
         if call.cache_key:
-            kept = call.cache_key.encode() + content
-            _guarded("cache=", exchange.client.cache.__setitem__, call.cache_key, kept)
+            entry = call.cache_key.encode() + content
+            _guarded("cache=", exchange.client.cache.__setitem__, call.cache_key, entry)
     if call.raw:
         result = exchange.response._reading(exchange)
         result._content = content
@@ -2908,16 +2908,16 @@ def _check(exchange: _Exchange, data: Any) -> None:
     """Raise an error if the answer contains one, or is no answer."""
     call = exchange.call
     names = ("message", "delta") if call.read == "stream" else ("message",)
-    told = _error_in(data, call.needs_choice, names if call.needs_choice else ())
-    if told is not None:
-        problem = exchange.error_of(told)
-        problem.partial = data  # it may have been billed
-        raise problem
+    part = _error_in(data, call.needs_choice, names if call.needs_choice else ())
+    if part is not None:
+        error = exchange.error_of(part)
+        error.partial = data  # it may have been billed
+        raise error
     if not isinstance(data, (Result, list)) and call.read != "auto":
         raise APIResponseError("the answer is not a JSON object but %r" % (data,))
 
 
-def _put_together(exchange: _Exchange, content: bytes) -> bytes:
+def _assemble(exchange: _Exchange, content: bytes) -> bytes:
     """Return the whole answer if a server streams without being asked to."""
     exchange.body.unread, so_far = content, _Accumulator(exchange)
     chunks = [*_chunks(exchange, so_far)]
