@@ -2980,8 +2980,8 @@ def _download(exchange: _Exchange) -> Any:
 # ------------------------------------------------------------------------------------------------
 # Client
 #
-# Each method says what goes where. A call begins and ends in _run; _perform makes its attempts, and
-# _wait_before_retry decides about another one; _prepare builds the request.
+# A call begins and ends in _run; _perform makes its attempts, _wait_before_retry decides about
+# another one, and _prepare builds the request.
 
 DEFAULT_HOST = "https://api.openai.com"
 _SOURCES = {  # the environment variables of options
@@ -2994,11 +2994,10 @@ _SERVER_URL = (
     r"(/[^?#]*|)(\?[^#]*|)(#.*|)"
 )
 _KEY_HEADERS = ("authorization", "api-key")
-_OF_A_DEPLOYMENT = (  # at Azure; all other paths are below /openai itself
+_DEPLOYMENT_PATHS = (  # at Azure; all other paths are below /openai itself
     r"/((chat/)?completions|embeddings|audio/(speech|trans\w+)|images/(generations|edits))"
 )
-# After these errors a fallback is tried.
-_UNANSWERED = (
+_FALLBACK_ERRORS = (
     CircuitOpenError, APIConnectionError, RateLimitError, InternalServerError,
     StreamInterruptedError,
 )  # fmt: skip
@@ -3106,13 +3105,13 @@ class OpenAIMini(_Closing):
         _renew_after_fork(self._transport)
 
     def _set_server(self) -> None:
-        given = vars(self)["base_url"] = str(self.base_url or DEFAULT_HOST + "/v1").strip()
-        self._is_echo = given == "echo:"
-        url = re.fullmatch(_SERVER_URL, "http://echo" if self._is_echo else given)
+        base_url = vars(self)["base_url"] = str(self.base_url or DEFAULT_HOST + "/v1").strip()
+        self._is_echo = base_url == "echo:"
+        url = re.fullmatch(_SERVER_URL, "http://echo" if self._is_echo else base_url)
         # A session may mount other schemes.
         if not url or self.session is None and not re.match("(?i)https?:", url[0]):
             what = "base_url=%.200s is not an http:// or https:// URL, or has a password in it"
-            shown = repr(given) if "@" not in given else ""
+            shown = repr(base_url) if "@" not in base_url else ""
             raise ValidationError(what % shown, advice="Pass a key as api_key=.")
         self._origin = url[1].lower() if url[1][:5].lower() in ("http:", "https") else url[1]
         self._base = self._origin + url[2].rstrip("/")
@@ -3147,21 +3146,21 @@ class OpenAIMini(_Closing):
 
     __setstate__ = _configure
 
-    # The way of a call.
+    # How a call is made.
 
     def _run(self, call: _Call) -> Any:
         """Return the result of a call from this client or, if it fails, from a fallback."""
         if _thread.get_ident() in _importing:
             raise OpenAIError("a signal's handler made a call during an import")
-        call.owner, ways = self, [self._perform, *self._fallbacks]
+        call.owner, methods = self, [self._perform, *self._fallbacks]
         self._stats.add(calls={"requests": 1})
         try:
-            for perform in ways:
+            for perform in methods:
                 try:
                     result = perform(call)
                     break
-                except _UNANSWERED:
-                    if perform is ways[-1] or time.monotonic() >= call.ends_at:
+                except _FALLBACK_ERRORS:
+                    if perform is methods[-1] or time.monotonic() >= call.ends_at:
                         raise
                     call.emit_circuit()  # a fallback has another one
         except BaseException as error:
@@ -3175,7 +3174,7 @@ class OpenAIMini(_Closing):
         """Repeat attempts until one succeeds or a retry is no use."""
         call.begin(self)
         _prepare(self, call)
-        hit = self._recall(call)
+        hit = self._cached_result(call)
         if hit is not None:
             return hit
         while True:
@@ -3212,9 +3211,9 @@ class OpenAIMini(_Closing):
             backoff = self.initial_retry_delay * self.backoff_factor ** min(call.attempts - 1, 64)
             most_s = min(backoff, self.max_retry_delay)
             wait_s = random.uniform(0, most_s)  # noqa: S311  # nosec B311
-        over = wait_s > self.max_retry_delay or time.monotonic() + wait_s >= call.ends_at
+        too_long = wait_s > self.max_retry_delay or time.monotonic() + wait_s >= call.ends_at
         is_shut = self._breaker and self._breaker.retry_after > wait_s
-        return None if over or is_shut else wait_s
+        return None if too_long or is_shut else wait_s
 
     def _authorize(self, call: _Call) -> None:
         """Add the key, unless the caller's headers have one."""
@@ -3228,23 +3227,23 @@ class OpenAIMini(_Closing):
 
     # The cache.
 
-    def _recall(self, call: _Call) -> Any:
+    def _cached_result(self, call: _Call) -> Any:
         """Return the cached result of this very request, or None."""
         cacheable = call.path in _CACHED_PATHS and call.read != "stream" and not call.raw
         if self.cache is None or not cacheable or not isinstance(call.body, bytes):
             return None
-        asked = ("%s%s\n" % (call.origin, call.target)).encode() + call.body
-        call.cache_key = hashlib.sha256(asked).hexdigest()
-        hit = _guarded("cache=", self._kept_answer, call)
+        request = ("%s%s\n" % (call.origin, call.target)).encode() + call.body
+        call.cache_key = hashlib.sha256(request).hexdigest()
+        hit = _guarded("cache=", self._read_cache, call)
         call.owner._stats.add(cache={"misses" if hit is None else "hits": 1})
         return hit
 
-    def _kept_answer(self, call: _Call) -> Any:
-        key, known = call.cache_key, _Exchange(self, call)
-        known.response = Response(200, {"content-type": "application/json"}, call.method, call.path)
-        kept = self.cache.get(key) or b""
+    def _read_cache(self, call: _Call) -> Any:
+        key, dummy = call.cache_key, _Exchange(self, call)
+        dummy.response = Response(200, {"content-type": "application/json"}, call.method, call.path)
+        entry = self.cache.get(key) or b""
         # A shelve may mix up threads' answers.
-        return _parse(known, bytes(kept[64:])) if kept[:64] == key.encode() else None
+        return _parse(dummy, bytes(entry[64:])) if entry[:64] == key.encode() else None
 
     # The methods of the table in the README.
 
@@ -3274,15 +3273,15 @@ class OpenAIMini(_Closing):
             raise ValidationError("input=%.80r: a str, or a list of them, is needed" % (input,))
         inputs = [input] if isinstance(input, str) else list(input)
         inputs = [inputs] if inputs and isinstance(inputs[0], int) else inputs  # one text as tokens
-        for number in (number for number, one in enumerate(inputs) if one is None):
+        for number in (number for number, text in enumerate(inputs) if text is None):
             raise ValidationError("input[%d] is None: a text is needed" % number)
         _json_bytes({"input": inputs})  # all is checked before anything is billed
         vectors: list[list[float]] = []
-        most, began_at, part = MAX_EMBEDDING_INPUTS, time.monotonic(), inputs
+        max_inputs, began_at, part = MAX_EMBEDDING_INPUTS, time.monotonic(), inputs
         more = {"model_for": "embedding", "then": lambda answer: _vectors(answer, len(part))}
         while len(vectors) < len(inputs):
-            part = inputs[len(vectors) : len(vectors) + most]
-            sizes = itertools.accumulate(len(str(one)) for one in part)
+            part = inputs[len(vectors) : len(vectors) + max_inputs]
+            sizes = itertools.accumulate(len(str(text)) for text in part)
             part = part[: max(sum(size <= MAX_EMBEDDING_CHARS for size in sizes), 1)]
             body, options = {"input": part, "model": model}, {**params, "_began_at": began_at}
             try:
@@ -3291,7 +3290,7 @@ class OpenAIMini(_Closing):
                 error.partial = vectors
                 if len(part) == 1 or not _is_too_much_at_once(error):
                     raise
-                most = len(part) // 2
+                max_inputs = len(part) // 2
         return vectors
 
     def moderation(self, input: Any, **params: Any) -> Result:
@@ -3358,13 +3357,13 @@ class OpenAIMini(_Closing):
 
     def health(self, **params: Any) -> dict[str, Any]:
         """Return `ok`, `latency_s`, `models` (their number), `circuit`, `error`. Raises nothing."""
-        models, told, began_at = None, None, time.monotonic()
+        models, message, began_at = None, None, time.monotonic()
         try:
             models = len(self.list_models(**{"max_retries": 0, **params}))
         except Exception as error:  # also from a callable api_key=
-            told = str(error) or repr(error)
-        health = {"ok": told is None, "latency_s": time.monotonic() - began_at, "models": models}
-        return {**health, "circuit": self._breaker and self._breaker.state, "error": told}
+            message = str(error) or repr(error)
+        health = {"ok": message is None, "latency_s": time.monotonic() - began_at, "models": models}
+        return {**health, "circuit": self._breaker and self._breaker.state, "error": message}
 
     def run_tools(
         self, messages: Any, tools: Any, *, max_rounds: int = 10, **params: Any
@@ -3412,8 +3411,8 @@ class OpenAIMini(_Closing):
             path = path[len(self._base) :]
         call = _Call(str(method).upper(), path, "stream" if stream else "auto", options)
         is_form = files is not None or isinstance(data, dict)
-        is_odd = not isinstance(data, (dict, bytes, str, type(None)))
-        if options or is_odd or json is not None and (is_form or data is not None):
+        is_invalid = not isinstance(data, (dict, bytes, str, type(None)))
+        if options or is_invalid or json is not None and (is_form or data is not None):
             what = "request() takes json=, or data= (a dict, bytes or str) and files=, and not %s"
             raise ValidationError(what % (sorted(options) or "both, nor others"))
         if is_form:
@@ -3480,10 +3479,10 @@ def AzureOpenAI(
     if not (version and endpoint and (key or token)):  # OPENAI_API_KEY is not for Azure
         what = "azure_endpoint=, api_version= and api_key= (AZURE_OPENAI_API_KEY)"
         raise ValidationError("Azure needs " + what)
-    place = endpoint.rstrip("/") + "/openai"
+    base_url = endpoint.rstrip("/") + "/openai"
     if azure_deployment:
-        place += "/deployments/" + _path_id("azure_deployment", azure_deployment)
-    options = {"base_url": place, "api_version": version, **options}
+        base_url += "/deployments/" + _path_id("azure_deployment", azure_deployment)
+    options = {"base_url": base_url, "api_version": version, **options}
     return OpenAIMini(key or str(token).strip, **options)  # a callable's key is a bearer token
 
 
@@ -3496,8 +3495,8 @@ def _prepare(client: OpenAIMini, call: _Call) -> None:
     if isinstance(body, dict):
         body = {name: value for name, value in body.items() if value is not NOT_GIVEN}
         if call.model_for:
-            usual = call.model_for == "chat" and client.model or DEFAULT_MODELS[call.model_for]
-            body["model"] = body.get("model") or usual
+            default = call.model_for == "chat" and client.model or DEFAULT_MODELS[call.model_for]
+            body["model"] = body.get("model") or default
             _adapt_for_openai(client, call, body)
         body.update(call.options.get("extra_body") or {})
         call.model, choices = body.get("model"), body.get("n")
@@ -3533,7 +3532,7 @@ def _target(client: OpenAIMini, call: _Call) -> str:
     azure = client.api_version and re.fullmatch("(.*/openai)(/deployments/.+)?", base)
     if azure:  # the deployment is in base_url=, or is the model
         base = azure[1]
-        if re.fullmatch(_OF_A_DEPLOYMENT, path):
+        if re.fullmatch(_DEPLOYMENT_PATHS, path):
             base += azure[2] or "/deployments/" + _path_id("model", call.model)
     query = {**client._query, **call.query, **(call.options.get("extra_query") or {})}
     encoded = url_parse.urlencode(_pairs_in(query), errors="surrogatepass")
@@ -3604,7 +3603,7 @@ def _path_id(name: str, value: Any) -> str:
     return str(url_parse.quote(text, safe="!$&'()*+,;=:@"))
 
 
-def _json_bytes(value: Any, place: str = "") -> bytes:
+def _json_bytes(value: Any, path: str = "") -> bytes:
     """Return JSON. The error for what JSON cannot hold names its place: 'messages[0].content'."""
     try:
         return json.dumps(value, allow_nan=False, separators=(",", ":")).encode()
@@ -3612,9 +3611,9 @@ def _json_bytes(value: Any, place: str = "") -> bytes:
         reason = _plain(str(error), 80)
     is_list = isinstance(value, (list, tuple))
     items = enumerate(value) if is_list else value.items() if isinstance(value, dict) else ()
-    for key, item in items if len(place) < 200 else ():  # it may contain itself
-        _json_bytes(item, place + ("[%s]" if is_list else ".%s") % (key,))
-    raise ValidationError("%s cannot be JSON: %s" % (place.lstrip(".") or "this", reason))
+    for key, item in items if len(path) < 200 else ():  # it may contain itself
+        _json_bytes(item, path + ("[%s]" if is_list else ".%s") % (key,))
+    raise ValidationError("%s cannot be JSON: %s" % (path.lstrip(".") or "this", reason))
 
 
 def _messages(messages: Any) -> list[Any]:
@@ -3641,16 +3640,16 @@ _RANGES: dict[str, tuple[float, float]] = {
 
 def _check_chat(body: dict[str, Any]) -> None:
     """Check chat's parameters against the ranges of the API reference."""
-    given = {name: value for name, value in body.items() if value is not None}
-    for name in _RANGES.keys() & given.keys():
-        _check_number(name, given[name], *_RANGES[name])
-    stop, logprobs = given.get("stop", []), given.get("logprobs", False)
+    params = {name: value for name, value in body.items() if value is not None}
+    for name in _RANGES.keys() & params.keys():
+        _check_number(name, params[name], *_RANGES[name])
+    stop, logprobs = params.get("stop", []), params.get("logprobs", False)
     stops = stop if isinstance(stop, list) else [stop]
-    if len(stops) > 4 or not all(one and isinstance(one, str) for one in stops):
+    if len(stops) > 4 or not all(s and isinstance(s, str) for s in stops):
         raise ValidationError("stop= is %r: at most 4 texts, none of them empty" % (stop,))
-    if not isinstance(logprobs, bool) or "top_logprobs" in given and not logprobs:
+    if not isinstance(logprobs, bool) or "top_logprobs" in params and not logprobs:
         what = "logprobs= is %r, top_logprobs= is %r: a bool is needed, True for top_logprobs="
-        raise ValidationError(what % (logprobs, given.get("top_logprobs")))
+        raise ValidationError(what % (logprobs, params.get("top_logprobs")))
 
 
 # What an answer is turned into.
@@ -3659,7 +3658,7 @@ def _check_chat(body: dict[str, Any]) -> None:
 def _model_ids(answer: Any) -> list[str]:
     try:
         models = answer if isinstance(answer, (list, Page)) else answer["data"]
-        return [str(one["id"]) for one in models]
+        return [str(model["id"]) for model in models]
     except (LookupError, TypeError):
         raise APIResponseError("the answer is not a list of models: %.100r" % (answer,)) from None
 
@@ -3688,10 +3687,10 @@ def _vectors(answer: Any, count: int) -> list[list[float]]:
     try:
         items = answer["data"]
         indexes = [item.get("index") for item in items]
-        by_index = {at if i is None else i: items[at] for at, i in enumerate(indexes)}
+        by_index = {n if i is None else i: items[n] for n, i in enumerate(indexes)}
         vectors = [_vector(by_index[index]["embedding"]) for index in range(count)]
-        is_sound = all(one and sum(one) * 0 == 0 for one in vectors)  # not empty, no NaN
-        if len(by_index) == len(items) == count and is_sound and len({*map(len, vectors)}) == 1:
+        is_valid = all(v and sum(v) * 0 == 0 for v in vectors)  # not empty, no NaN
+        if len(by_index) == len(items) == count and is_valid and len({*map(len, vectors)}) == 1:
             return vectors
     except (AttributeError, LookupError, TypeError, ValueError):
         pass
