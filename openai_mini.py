@@ -3711,8 +3711,8 @@ def _vector(embedding: Any) -> list[Any]:
 # ------------------------------------------------------------------------------------------------
 # Tools and schemas
 #
-# Python on one side, JSON schemas on the other: of an answer that is due in a given form, and of
-# the functions that a model may call. What a schema cannot say is refused before anything is sent.
+# JSON schemas of Python classes for answers, and of functions that a model may call. What a schema
+# cannot express is refused before anything is sent.
 
 
 def _by_schema(schema: Any) -> tuple[dict[str, Any], Any]:
@@ -3814,20 +3814,20 @@ def _read_parameters(function: Any, defs: dict[str, Any]) -> tuple[dict[str, Any
     """Return the JSON schema of the parameters of a function or dataclass, and a function that
     calls it with JSON values. Definitions that the schema refers to are added to `defs`."""
     hints, parameters = typing.get_type_hints(function), inspect.signature(function).parameters
-    named = {name: one for name, one in parameters.items() if "VAR_" not in one.kind.name}
-    for name, one in named.items():
-        if one.kind is one.POSITIONAL_ONLY or hasattr(one.default, "default_factory"):
+    named = {name: p for name, p in parameters.items() if "VAR_" not in p.kind.name}
+    for name, p in named.items():
+        if p.kind is p.POSITIONAL_ONLY or hasattr(p.default, "default_factory"):
             raise TypeError("%s= is positional only, or its default is a pydantic Field" % name)
     read = {name: _read_hint(hints.get(name, object), defs) for name in named}
     properties = {name: schema for name, (schema, _) in read.items()}
-    required = [name for name, one in named.items() if one.default is one.empty]
+    required = [name for name, p in named.items() if p.default is p.empty]
     schema = {"type": "object", "properties": properties, "required": required}
 
     def call(**values: Any) -> Any:
         # Models give null for what they leave out.
-        given = {n: v for n, v in values.items() if v is not None or n in required or n not in read}
-        made = {name: make(given[name]) for name, (_, make) in read.items() if name in given}
-        return function(**{**given, **made})
+        args = {n: v for n, v in values.items() if v is not None or n in required or n not in read}
+        converted = {name: make(args[name]) for name, (_, make) in read.items() if name in args}
+        return function(**{**args, **converted})
 
     return {**schema, "$defs": defs} if defs else schema, call
 
@@ -3842,10 +3842,10 @@ def _read_hint(hint: Any, defs: dict[str, Any]) -> tuple[dict[str, Any], Any]:
     if kind in (typing.Any, object):
         return {}, lambda value: value
     if kind is typing.Union or type(hint).__name__ == "UnionType":  # UnionType: X | Y
-        read = [_read_hint(one, defs) for one in args]
-        return {"anyOf": [one for one, _ in read]}, lambda value: _first_that_fits(read, value)
+        read = [_read_hint(arg, defs) for arg in args]
+        return {"anyOf": [s for s, _ in read]}, lambda value: _first_that_fits(read, value)
     if kind is typing.Literal or hasattr(kind, "__members__"):  # __members__: an Enum
-        members = {getattr(one, "value", one): one for one in args or kind}
+        members = {getattr(m, "value", m): m for m in args or kind}
         types = [*dict.fromkeys(_JSON_TYPES[type(value)] for value in members)]
         kinds = {"type": types if types[1:] else types[0], "enum": [*members]}
         return kinds, members.__getitem__
@@ -3862,7 +3862,7 @@ def _read_hint(hint: Any, defs: dict[str, Any]) -> tuple[dict[str, Any], Any]:
     if kind is list:
         return {"type": "array", "items": item}, lambda value: [*map(make, _checked(list, value))]
     schema = {"type": "object", "additionalProperties": item}
-    return schema, lambda value: {key: make(one) for key, one in _checked(dict, value).items()}
+    return schema, lambda value: {k: make(v) for k, v in _checked(dict, value).items()}
 
 
 def _first_that_fits(read: list[Any], value: Any) -> Any:
@@ -3873,8 +3873,7 @@ def _first_that_fits(read: list[Any], value: Any) -> Any:
 
 
 def _checked(kind: Any, value: Any) -> Any:
-    """Return a JSON value if its type is `kind`. A whole number is also a float; true is no
-    number."""
+    """Return a JSON value if its type is `kind`. 1 and 1.0 have both types; true is no number."""
     is_number = {kind, type(value)} == {int, float} and kind(value) == value
     if type(value) is not kind and not is_number:
         raise TypeError("%.80r is not of type %s" % (value, kind.__name__))
@@ -3889,8 +3888,7 @@ def _plain_value(value: Any) -> Any:
 
 
 def _tool_message(functions: dict[str, Any], call: Any) -> dict[str, Any]:
-    """Call a tool as the model asks; return the message for the model. Errors are told to it
-    too."""
+    """Call a tool as the model asks; return the message for it, which also reports errors."""
     arguments: Any = None
     try:
         name, arguments = call["function"]["name"], call["function"].get("arguments")
@@ -3905,7 +3903,7 @@ def _tool_message(functions: dict[str, Any], call: Any) -> dict[str, Any]:
             with contextlib.suppress(TypeError, ValueError):  # e.g. keys that are dates: the text
                 answer = json.dumps(answer, default=_plain_value, ensure_ascii=False)
         content = str(answer)
-    except Exception as error:  # the model is told
+    except Exception as error:  # for the model
         content = "Error: %s: %s" % (type(error).__name__, _plain(str(error)))
         if isinstance(arguments, str):  # not JSON: servers refuse such a message
             content += ", in: " + _plain(arguments)
