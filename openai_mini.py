@@ -3917,7 +3917,7 @@ def _tool_message(functions: dict[str, Any], call: Any) -> dict[str, Any]:
 # The official package's shape by rule: the attribute path is the URL path, the verb the method. A
 # segment in the plural has an id, named after its singular; one in the singular has none. Ids come
 # by keyword, the last one also by position. What is left is the query of a GET or DELETE and the
-# body of a POST; a file in it makes it a form. The tables: what this gets wrong of openai 3.57.0.
+# body of a POST; a file in it makes it a form. The tables hold the exceptions of openai 3.57.0.
 
 
 def _table(text: str) -> dict[str, str]:
@@ -3929,14 +3929,14 @@ _TOP_LEVEL = """admin audio batches beta chat completions containers content_pro
     conversations decisions embeddings evals files fine_tuning images live models moderations
     realtime responses safety skills uploads vector_stores videos webhooks with_raw_response
     with_streaming_response""".split()
-# Attribute paths that are not the URL path (a pattern, and what it becomes): names that only sort
-# the attributes, groups that the API keeps elsewhere, reports with a verb of their own.
+# Attribute paths that are not the URL path (a pattern, and its replacement): names that only sort
+# the attributes, groups that the API keeps elsewhere, reports with their own verb.
 _MOVED = _table(r"""^(beta|admin)/= ^agents/vaults=vaults ^webhooks/event_types=webhook_event_types
     ^webhooks/=webhook_endpoints/ ^organization/(projects/.*roles/)=\1
     ^(organization/usage/\w+)$=\1/list ^organization/usage/costs=organization/costs""")
-# By verb, or segment.verb: the method and what follows the segment, {} for its id; else
-# POST/{}/verb. First the rule, then the API's own verbs; verbs about all of a segment; verbs that
-# are `create` and `retrieve` by another name, or that name a segment, perhaps the same once more.
+# By verb, or segment.verb: the method and what follows the segment, {} for its id; by default
+# POST/{}/verb. In order: the general verbs, verbs of one object, verbs of a whole segment, and
+# verbs whose path is not their name.
 _VERBS = _table("""create=POST list=GET retrieve=GET/{} update=POST/{} delete=DELETE/{} accept
     archive cancel complete fork hangup pause refer remix resume run search test validate
     reject=POST/{}/reject rotate_secret=POST/{}/rotate_secret activate=POST/activate
@@ -3947,8 +3947,8 @@ _VERBS = _table("""create=POST list=GET retrieve=GET/{} update=POST/{} delete=DE
     list_items=GET/{}/items live.create=POST/sessions create_character=POST/characters
     get_character=GET/characters/{character_id} create_variation=POST/variations
     generate=POST/generations edit=POST/edits extend=POST/extensions""")
-# Ids that are not named after the singular, one of them of a singular. Then plurals without one:
-# of which there is one, or whose id is left out before the segment after the slash.
+# Ids that are not named after the singular. Then plurals without an id: everywhere, or before the
+# segment after the slash.
 _IDS = _table("""admin_api_keys=key_id alerts=id batches=batch_id cases=id file_batches=batch_id
     models=model checkpoints=fine_tuned_model_checkpoint jobs=fine_tuning_job_id versions=version
     spend_alerts=alert_id federation_rules=workload_identity_federation_rule_id
@@ -3966,10 +3966,10 @@ def _template(path: tuple[str, ...]) -> tuple[str, str]:
     >>> _template(("vector_stores", "files", "content"))
     ('GET', '/vector_stores/{vector_store_id}/files/{file_id}/content')
     """
-    place = "/".join(path)
+    joined = "/".join(path)
     for pattern, moved in _MOVED.items():
-        place = re.sub(pattern, moved, place)
-    *before, last, verb = ["", *place.split("/")]
+        joined = re.sub(pattern, moved, joined)
+    *before, last, verb = ["", *joined.split("/")]
     row = _VERBS.get(last + "." + verb, _VERBS.get(verb))
     if row is None or not last:
         raise _unknown_name(".".join(["client", *path[:-1]]), verb, _VERBS)
@@ -3985,24 +3985,23 @@ def _id_of(segment: str, following: str = "") -> str:
     return "/{%s}" % name if name else ""
 
 
-def _filled(path: Any, url: str, args: tuple[Any, ...], given: dict[str, Any]) -> str:
-    """Return the URL path with its ids, which are removed from `given`. The last may be in
-    `args`."""
+def _filled(path: Any, url: str, args: tuple[Any, ...], params: dict[str, Any]) -> str:
+    """Return the URL path with ids popped from `params`. The last one may be in `args`."""
     ids = re.findall(r"{(\w+)}", url)
-    if len(args) > len(ids[-1:]) or given.keys() & {*ids} != {*ids[: len(ids) - len(args)]}:
+    if len(args) > len(ids[-1:]) or params.keys() & {*ids} != {*ids[: len(ids) - len(args)]}:
         raise TypeError("%s(): ids by keyword, the last also by position: %s" % (path[-1], ids))
-    given.update(zip(ids[-1:], args))
-    return url.format(**{name: _path_id(name, given.pop(name)) for name in ids})
+    params.update(zip(ids[-1:], args))
+    return url.format(**{name: _path_id(name, params.pop(name)) for name in ids})
 
 
 _TEXT_FORMATS = ("text", "srt", "vtt")  # of transcriptions
 
 
-def _read_as(url: str, verb: str, given: dict[str, Any]) -> str:
+def _read_as(url: str, verb: str, params: dict[str, Any]) -> str:
     """Return how to read the answer: a kind of the room "Calls"."""
-    if given.get("stream") or verb == "stream" or given.get("stream_format") == "sse":
+    if params.get("stream") or verb == "stream" or params.get("stream_format") == "sse":
         return "stream"
-    if given.get("response_format") in _TEXT_FORMATS:
+    if params.get("response_format") in _TEXT_FORMATS:
         return "transcript"
     if verb == "retrieve_content":
         return "text"
@@ -4011,49 +4010,49 @@ def _read_as(url: str, verb: str, given: dict[str, Any]) -> str:
     return "page" if verb.startswith("list") and url != "/models" else "json"
 
 
-def _resolve(path: tuple[str, ...], args: tuple[Any, ...], given: dict[str, Any]) -> _Call:
-    """Return the call for `client.<path>(*args, **given)`."""
-    if isinstance(given.get("file"), (str, list)):  # a tuple of str has become a list
+def _resolve(path: tuple[str, ...], args: tuple[Any, ...], params: dict[str, Any]) -> _Call:
+    """Return the call for `client.<path>(*args, **params)`."""
+    if isinstance(params.get("file"), (str, list)):  # a tuple of str has become a list
         raise ValidationError("file= is no file: give a pathlib.Path, an open binary file or bytes")
     method, template = _template(path)
-    then, read = _result_of(path, given), _read_as(template, path[-1], given)
-    url = _filled(path, template, args, given)
-    call = _Call(method, url, read, given, admin=path[0] == "admin", then=then)
-    betas, key = given.pop("betas", ()), given.pop("idempotency_key", None)  # sent as headers
+    then, read = _result_of(path, params), _read_as(template, path[-1], params)
+    url = _filled(path, template, args, params)
+    call = _Call(method, url, read, params, admin=path[0] == "admin", then=then)
+    betas, key = params.pop("betas", ()), params.pop("idempotency_key", None)  # sent as headers
     beta = ",".join(betas) or _BETA.get(path[0]) or _BETA.get(".".join(path[:2]))
     call.headers = {"OpenAI-Beta": beta, **({"Idempotency-Key": key} if key else {})}
-    is_form = template in ("/audio/voices", "/videos") or any(map(_is_file, given.values()))
+    is_form = template in ("/audio/voices", "/videos") or any(map(_is_file, params.values()))
     if method != "GET" and not is_form:
         call.headers["Content-Type"] = "application/json"  # also without a body
     call.query = {"beta": "true"} if path[:2] == ("beta", "responses") else {}
     if path[-3:-1] == ("conversations", "items"):
-        call.query["include"] = given.pop("include", None)  # also for a POST
+        call.query["include"] = params.pop("include", None)  # also for a POST
     if method != "POST":
-        call.query.update(given)
+        call.query.update(params)
     elif is_form:
-        call.json, call.is_form = given, True
-    elif path[:2] == ("beta", "agents") and given:  # `async` is a keyword in Python
-        call.json = json.loads(_json_bytes(given).replace(b'"async_":', b'"async":'))
-    elif given or _VERBS.get(path[-1]) and path[-2] != "invocations":
-        call.json = given
+        call.json, call.is_form = params, True
+    elif path[:2] == ("beta", "agents") and params:  # `async` is a keyword in Python
+        call.json = json.loads(_json_bytes(params).replace(b'"async_":', b'"async":'))
+    elif params or _VERBS.get(path[-1]) and path[-2] != "invocations":
+        call.json = params
     return call
 
 
-def _result_of(path: tuple[str, ...], given: dict[str, Any]) -> Any:
+def _result_of(path: tuple[str, ...], params: dict[str, Any]) -> Any:
     """Return a function that converts the answer, or None: to an instance of the schema's class, or
     to vectors of numbers."""
-    if path[0] == "embeddings" and given.get("encoding_format") in (None, "float"):
+    if path[0] == "embeddings" and params.get("encoding_format") in (None, "float"):
         return _with_numbers
-    schema = given.get("response_format") or given.get("text_format")
+    schema = params.get("response_format") or params.get("text_format")
     if schema in _TEXT_FORMATS:
         return str  # of a Transcript
-    if not isinstance(schema, type) or given.get("stream"):
+    if not isinstance(schema, type) or params.get("stream"):
         return None
-    form, then = _by_schema(schema)
-    if given.pop("text_format", None):
-        given["text"] = {**(given.get("text") or {}), "format": {**form.pop("json_schema"), **form}}
+    fmt, then = _by_schema(schema)
+    if params.pop("text_format", None):
+        params["text"] = {**(params.get("text") or {}), "format": {**fmt.pop("json_schema"), **fmt}}
     else:
-        given["response_format"] = form
+        params["response_format"] = fmt
     return then
 
 
@@ -4071,11 +4070,11 @@ def _as_list(value: Any) -> Any:
     return list(value) if is_many else value
 
 
-def _unknown_name(where: str, name: str, known: Iterable[str]) -> AttributeError:
+def _unknown_name(where: str, name: str, names: Iterable[str]) -> AttributeError:
     import difflib
 
-    near = difflib.get_close_matches(name, [one for one in known if one[0] != "_"], 1)
-    hint = ": did you mean %r?" % near[0] if near else ""
+    matches = difflib.get_close_matches(name, [n for n in names if n[0] != "_"], 1)
+    hint = ": did you mean %r?" % matches[0] if matches else ""
     return AttributeError("%s has no %r%s" % (where, name, hint))
 
 
@@ -4099,8 +4098,8 @@ class _Resource:
         return vars(self).setdefault(name, part)
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
-        given = {name: _as_list(one) for name, one in kwargs.items() if one is not NOT_GIVEN}
-        call = _resolve(self._path, args, given)
+        params = {name: _as_list(value) for name, value in kwargs.items() if value is not NOT_GIVEN}
+        call = _resolve(self._path, args, params)
         call.raw = self._raw
         return self._client._run(call)
 
