@@ -4137,15 +4137,15 @@ def __getattr__(name: str) -> Any:
 # base_url="echo:" answers in the process, through the same parsers as any answer.
 
 
-def _echo_chat(asked: dict[str, Any]) -> Any:
+def _echo_chat(body: dict[str, Any]) -> Any:
     """Return the last user message, whole or as event-stream bytes, or an answer by the schema."""
-    users = [m.get("content") for m in _dicts(asked.get("messages")) if m.get("role") == "user"]
-    text, holder = _text_of(["", *users][-1]) or "", "delta" if asked.get("stream") else "message"
-    schema = (asked.get("response_format") or {}).get("json_schema", {}).get("schema")
+    users = [m.get("content") for m in _dicts(body.get("messages")) if m.get("role") == "user"]
+    text, holder = _text_of(["", *users][-1]) or "", "delta" if body.get("stream") else "message"
+    schema = (body.get("response_format") or {}).get("json_schema", {}).get("schema")
     if schema:
         text = json.dumps(_echo_by_schema(schema))
     pieces = re.split("(?= )", text) if holder == "delta" else [text]
-    choices = [{"index": 0, holder: {"role": "assistant", "content": one}} for one in pieces]
+    choices = [{"index": 0, holder: {"role": "assistant", "content": piece}} for piece in pieces]
     choices[-1]["finish_reason"] = "stop"
     usage = {"prompt_tokens": 1, "completion_tokens": 1, "total_tokens": 2}
     answers = [{"choices": [choice], "usage": usage} for choice in choices]
@@ -4156,16 +4156,16 @@ def _echo_chat(asked: dict[str, Any]) -> Any:
 def _echo_by_schema(schema: dict[str, Any]) -> Any:
     """Return the smallest value for a plain JSON schema without references or limits."""
     if "properties" in schema:
-        return {name: _echo_by_schema(one) for name, one in schema["properties"].items()}
-    least = {"integer": 0, "number": 0.0, "boolean": False, "array": []}
-    return schema.get("enum", [least.get(schema.get("type", ""), "echo")])[0]
+        return {name: _echo_by_schema(value) for name, value in schema["properties"].items()}
+    defaults = {"integer": 0, "number": 0.0, "boolean": False, "array": []}
+    return schema.get("enum", [defaults.get(schema.get("type", ""), "echo")])[0]
 
 
-def _echo_embeddings(asked: dict[str, Any]) -> Any:
+def _echo_embeddings(body: dict[str, Any]) -> Any:
     """Return unit vectors, the same for the same text: 32 signs from a checksum."""
-    inputs: Any = asked.get("input")
-    is_many = isinstance(inputs, list) and not any(isinstance(one, int) for one in inputs)
-    hashes = [zlib.crc32(json.dumps(one).encode()) for one in (inputs if is_many else [inputs])]
+    inputs: Any = body.get("input")
+    is_many = isinstance(inputs, list) and not any(isinstance(item, int) for item in inputs)
+    hashes = [zlib.crc32(json.dumps(item).encode()) for item in (inputs if is_many else [inputs])]
     vectors = [[(2 * (bits >> n & 1) - 1) / 32**0.5 for n in range(32)] for bits in hashes]
     data = [{"index": index, "embedding": vector} for index, vector in enumerate(vectors)]
     return {"object": "list", "data": data}
@@ -4174,7 +4174,7 @@ def _echo_embeddings(asked: dict[str, Any]) -> Any:
 _ECHO_IMAGE = {"data": [{"b64_json":
     "iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAAAAAA6fptVAAAACklEQVR42mNgAAAAAgAB5Sfe/AAAAABJRU5ErkJggg==",
 }]}  # fmt: skip
-_ECHO_ANSWERS: dict[str, Any] = {  # last segment of the path: the answer, or what makes it
+_ECHO_ANSWERS: dict[str, Any] = {  # last segment of the path: the answer, or its function
     "completions": _echo_chat, "embeddings": _echo_embeddings,
     "models": {"object": "list", "data": [{"id": "echo", "object": "model"}]},
     "moderations": {"results": [{"flagged": False, "categories": {"violence": False}}]},
@@ -4188,13 +4188,13 @@ class _Echo:
 
     def send(self, call: Any, limits: _Limits) -> Any:
         is_json = isinstance(call.body, bytes) and call.body[:1] == b"{"
-        asked = json.loads(call.body) if is_json else {}
-        usual = {"echo": asked, "text": "echo"}  # for all other paths
-        answer = _ECHO_ANSWERS.get(call.target.split("?")[0].split("/")[-1], usual)
-        answer = answer(asked) if callable(answer) else answer
-        kind = "text/event-stream" if asked.get("stream") else "application/octet-stream"
+        body = json.loads(call.body) if is_json else {}
+        default = {"echo": body, "text": "echo"}  # for all other paths
+        answer = _ECHO_ANSWERS.get(call.target.split("?")[0].split("/")[-1], default)
+        answer = answer(body) if callable(answer) else answer
+        kind = "text/event-stream" if body.get("stream") else "application/octet-stream"
         if isinstance(answer, dict):
-            answer = {"id": "echo", "created": 0, "model": asked.get("model"), **answer}
+            answer = {"id": "echo", "created": 0, "model": body.get("model"), **answer}
             answer, kind = json.dumps(answer).encode(), "application/json"
         raw: Any = io.BytesIO(answer)
         raw.status, raw.headers = 200, {"content-type": kind, "x-request-id": "echo"}
