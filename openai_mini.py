@@ -4275,32 +4275,32 @@ def main(argv: list[str] | None = None) -> int:
         return 130
     except (OpenAIError, OSError, ValueError, TypeError) as error:
         has_no_key = isinstance(error, AuthenticationError) and error.status_code is None
-        ways_on = ". Here: --base-url URL, or --offline." if has_no_key else ""
-        print("openai-mini: " + _plain(str(error), 1000) + ways_on, file=sys.stderr)
+        hint = ". Here: --base-url URL, or --offline." if has_no_key else ""
+        print("openai-mini: " + _plain(str(error), 1000) + hint, file=sys.stderr)
         return 2 if has_no_key or isinstance(error, (ValueError, TypeError)) else 1
 
 
-def _run_command(asked: Any) -> int:
-    command = asked.words.pop(0) if asked.words and asked.words[0] in _COMMANDS else "chat"
-    method, _, shown = _COMMANDS[command]
-    client = OpenAIMini(base_url=asked.base_url, debug=asked.verbose)
-    words, options = _arguments(command, asked)
-    is_stream = command == "chat" and not (asked.no_stream or asked.json or asked.schema)
+def _run_command(args: Any) -> int:
+    command = args.words.pop(0) if args.words and args.words[0] in _COMMANDS else "chat"
+    method, _, target = _COMMANDS[command]
+    client = OpenAIMini(base_url=args.base_url, debug=args.verbose)
+    words, options = _arguments(command, args)
+    is_stream = command == "chat" and not (args.no_stream or args.json or args.schema)
     result = getattr(client, "stream_chat" if is_stream else method)(*words, **options)
     sys.stderr.write("\x1b[K" if "progress" in options else "")  # erase the progress line
     part: Any = result
     if "to" in options:  # the result is a count; b"" flushes stdout
         part = options["to"] if isinstance(options["to"], str) else b""
-    elif shown == "save" and not asked.json:
-        part = result.save(asked.output or ".")
-    elif shown and not (asked.json or is_stream):
-        part = getattr(result, shown) or ""  # None after a refusal
+    elif target == "save" and not args.json:
+        part = result.save(args.output or ".")
+    elif target and not (args.json or is_stream):
+        part = getattr(result, target) or ""  # None after a refusal
     if is_stream:
         _print_stream(result)
     else:
-        is_many = isinstance(part, Stream) or isinstance(part, list) and not asked.json
+        is_many = isinstance(part, Stream) or isinstance(part, list) and not args.json
         _print(part if is_many else [part])
-    if command == "chat" and not asked.json:
+    if command == "chat" and not args.json:
         _check_whole(result)
     return int(command == "health" and not result["ok"])
 
@@ -4318,46 +4318,46 @@ def _check_whole(answer: Any) -> None:
         raise APIResponseError("the answer is not whole: %s" % why)
 
 
-def _arguments(command: str, asked: Any) -> tuple[list[Any], dict[str, Any]]:
+def _arguments(command: str, args: Any) -> tuple[list[Any], dict[str, Any]]:
     """Return the positional and keyword arguments of a command's method."""
-    (_, needs, shown), words, options = _COMMANDS[command], asked.words, dict(asked.param or ())
+    (_, takes, target), words, options = _COMMANDS[command], args.words, dict(args.param or ())
     if command == "request":
         body = {**(_json_object(words.pop()) if len(words) == 3 else {}), **options}
         is_query = bool(words) and words[0].upper() in ("GET", "DELETE")
         options = {"params" if is_query else "json": body or None}
-    elif needs == "TEXT":
+    elif takes == "TEXT":
         words = [_text(words)]
-    elif needs == "FILE" and (words == ["-"] or not (words or sys.stdin.isatty())):
+    elif takes == "FILE" and (words == ["-"] or not (words or sys.stdin.isatty())):
         words = [sys.stdin.buffer.read()]
-    if len(words) != len(needs.split()) or not all(words):
-        raise ValidationError("%s takes %s; see --help" % (command, needs or "no words"))
+    if len(words) != len(takes.split()) or not all(words):
+        raise ValidationError("%s takes %s; see --help" % (command, takes or "no words"))
     if command == "chat":
-        words = [_conversation(words[0], asked)]
-        options = {**options, "schema": asked.schema} if asked.schema else options
-    elif shown == "save" and not os.path.isdir(asked.output or "."):  # told before it is billed
-        raise ValidationError("-o: there is no folder %r" % asked.output)
-    elif asked.system or asked.attach or asked.schema:
+        words = [_conversation(words[0], args)]
+        options = {**options, "schema": args.schema} if args.schema else options
+    elif target == "save" and not os.path.isdir(args.output or "."):  # before it is billed
+        raise ValidationError("-o: there is no folder %r" % args.output)
+    elif args.system or args.attach or args.schema:
         raise ValidationError("-s, -a and --schema are for chat, not for " + command)
-    if "." in shown:
-        options["to"] = asked.output or (shown if sys.stdout.isatty() else "-")
+    if "." in target:
+        options["to"] = args.output or (target if sys.stdout.isatty() else "-")
         options["to"] = sys.stdout.buffer if options["to"] == "-" else options["to"]
-    if ("." in shown or command == "upload") and sys.stderr.isatty():
+    if ("." in target or command == "upload") and sys.stderr.isatty():
         options["progress"] = _show_progress
     return words, options
 
 
-def _conversation(text: str, asked: Any) -> list[Any]:
-    images = [{"type": "image_url", "image_url": {"url": url}} for url in asked.attach or ()]
+def _conversation(text: str, args: Any) -> list[Any]:
+    images = [{"type": "image_url", "image_url": {"url": url}} for url in args.attach or ()]
     content = [{"type": "text", "text": text}, *images] if images else text
-    system = [{"role": "system", "content": asked.system}] if asked.system else []
+    system = [{"role": "system", "content": args.system}] if args.system else []
     return [*system, {"role": "user", "content": content}]
 
 
-def _image_url(given: str) -> str:
+def _image_url(value: str) -> str:
     """Return the URL of an image. For a file, return a data: URL."""
-    if given.startswith(("http:", "https:", "data:")):
-        return given
-    image = _File(given)
+    if value.startswith(("http:", "https:", "data:")):
+        return value
+    image = _File(value)
     return "data:%s;base64,%s" % (image.type, base64.b64encode(b"".join(image)).decode())
 
 
@@ -4370,9 +4370,9 @@ def _key_value(pair: str) -> tuple[str, Any]:
         return name, value
 
 
-def _json_object(given: str) -> dict[str, Any]:
+def _json_object(value: str) -> dict[str, Any]:
     """Return a JSON object, given as text or as a file name. `-` is standard input."""
-    return {**json.loads(given if given[:1] == "{" else _read(given))}
+    return {**json.loads(value if value[:1] == "{" else _read(value))}  # TypeError if no object
 
 
 _key_value.__name__, _json_object.__name__ = "KEY=VALUE", "JSON object"  # for argparse's messages
