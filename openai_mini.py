@@ -117,7 +117,7 @@ class OpenAIError(Exception):
     is_rate_limit_error = property(lambda self: isinstance(self, RateLimitError))
     is_transient_error = property(lambda self: self._transient)
 
-    def _locate(self, where: str, attempts: int, secrets: Any = (), response: Any = None) -> None:
+    def _locate(self, where: str, attempts: int, secrets: Any, response: Any) -> None:
         """Say where it happened and after how many attempts. Remove keys that a server echoed, and
         the context, which may hold one."""
         self.response, partial = self.response or response, self.partial
@@ -281,7 +281,7 @@ def _error_in(data: Any, any_kind: bool, needed: tuple[str, ...] = ()) -> Any:
     choices = _dicts(data.get("choices"))
     for holder in (data, *choices) if any_kind or data.get("object") in (None, "error") else ():
         error = holder.get("error")
-        if any(error.values()) if isinstance(error, dict) else error:
+        if error and (not isinstance(error, dict) or any(error.values())):
             return holder
         reason = "%s %s" % (holder.get("finish_reason"), holder.get("native_finish_reason"))
         if re.search("(?i)error|abort|insufficient|malformed", reason):
@@ -291,10 +291,10 @@ def _error_in(data: Any, any_kind: bool, needed: tuple[str, ...] = ()) -> Any:
     return data if failed or data.get("object") == "error" or needed and not any(messages) else None
 
 
-def _answer_error(response: Any, body: Any, location: str = "") -> APIError:
+def _answer_error(response: Any, body: Any, location: str) -> APIError:
     """Return the error for an answer. `body`: all of it, or the part that is an error."""
     outer = [*_dicts([body]), *_dicts(body), {}][0]  # Google's stands in a list
-    candidates = map(outer.get, ("error", "errors", "detail"))
+    candidates = [outer.get(name) for name in ("error", "errors", "detail")]
     inner = next((c for c in candidates if c and isinstance(c, (str, dict, list))), body)
     holder, text = inner if isinstance(inner, dict) else outer, _error_text(body)
     codes = [str(holder.get(name)) for name in ("code", "type", "error_type", "status")]
@@ -312,7 +312,7 @@ def _answer_error(response: Any, body: Any, location: str = "") -> APIError:
     text = ": " + (text or _plain(str(inner), 200)) if inner else ""
     what = "%d %s%s%s" % (status, what, location and " to " + location[:200], text)
     should_retry = str(response.headers.get("x-should-retry")).lower()
-    retry = {"true": True, "false": False}.get(should_retry, retry)
+    retry = should_retry == "true" or retry and should_retry != "false"
     return cls(
         what, advice=advice, body=inner or None, response=response, status_code=status,
         retry_after=_retry_after(response.headers), _transient=retry,
