@@ -688,7 +688,7 @@ class CircuitBreaker:
         """Count the outcome of a call: success, failure or, for None, neither. Of later outcomes of
         the same call only a failure counts. A finalizer may call this with None."""
         self._lock.leave(self._count, permit, succeeded)
-        if self._changes._left and succeeded is not None:  # on_change must not run in a finalizer
+        if succeeded is not None:  # on_change must not run in a finalizer
             self._changes._do_left()
 
     def _do(self, work: Callable[..., Any], *args: Any) -> Any:
