@@ -1179,14 +1179,14 @@ class Response(_Readable, _Closing):
         """The whole body."""
         if self._content is None:
             self._content = self._try(self._exchange.body.read_all)
-        return bytes(self._content)
+        return self._content
 
     def iter_bytes(self, chunk_size: int | None = None) -> Iterator[bytes]:
         """Yield the body as it arrives. `chunk_size` has no effect."""
         if self._content is not None:
             return iter([self._content])
-        pieces = self._exchange.body.pieces()
-        return iter(lambda: self._try(lambda: next(pieces, b"")), b"")
+        read = functools.partial(next, self._exchange.body.pieces(), b"")
+        return iter(lambda: self._try(read), b"")
 
     def parse(self) -> Any:
         """Return the result of the call; for a stream, a Stream."""
@@ -1253,7 +1253,7 @@ class Result(dict):  # type: ignore[type-arg]
 
     def to_json(self, indent: int | None = 2, **options: Any) -> str:
         """Return JSON text."""
-        return str(json.dumps(self.to_dict(**options), indent=indent, ensure_ascii=False))
+        return json.dumps(self.to_dict(**options), indent=indent, ensure_ascii=False)
 
     def model_dump_json(self, indent: int | None = None, **options: Any) -> str:
         return self.to_json(indent, **options)
@@ -1317,7 +1317,7 @@ def _text_of(content: Any) -> str | None:
         texts = [p.get("text") for p in parts if p.get("type") in ("text", "output_text", None)]
         return "".join(_text_of(text) or "" for text in texts)
     if isinstance(content, (dict, int, float)):
-        return str(json.dumps(content))
+        return json.dumps(content)
     return str(content) if isinstance(content, (str, _Text)) else None
 
 
