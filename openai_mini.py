@@ -1521,7 +1521,7 @@ def _merged(so_far: Any, piece: Any, key: str = "", depth: int = 0) -> Any:
     if depth > 99:
         raise ValueError("nested too deep")
     if piece is None or key in _CONSTANTS:
-        return so_far or piece if piece else so_far
+        return piece if piece and not so_far else so_far
     if not isinstance(piece, (str, list)) and (key in _TEXTS or so_far.__class__ is _Text):
         piece = json.dumps(piece) if key == "arguments" else _text_of(piece)
     if isinstance(piece, str) and so_far.__class__ is not list:
@@ -1657,7 +1657,7 @@ def _data_of(block: str, parser: _EventParser, exchange: Any) -> tuple[str, str]
     while parser.unknown:  # lines outside `data:`, such as `error: {...}` or bare JSON
         line = parser.unknown.popleft()
         is_error = line.startswith("error:")
-        value = _json_or_text(line[6 * is_error :])
+        value = _json_or_text(line[6:] if is_error else line)
         _raise_error_in({"error": value} if is_error else value, exchange)
     if event and event.event == "error":
         raise exchange.error_of(_json_or_text(event.data))
