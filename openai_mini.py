@@ -1978,7 +1978,7 @@ def _seekable(file: Any) -> Any:
     except (AttributeError, TypeError, ValueError):  # ValueError: a closed file
         what = "a path, bytes or a file in 'rb' is needed: %.200r"
         raise ValidationError(what % (file,)) from None
-    if not getattr(file, "seekable", bool)():
+    if not (hasattr(file, "seekable") and file.seekable()):
         source, file = file, tempfile.TemporaryFile()
         file.writelines(iter(lambda: source.read(BLOCK_BYTES), b""))
         file.seek(0)
