@@ -2051,7 +2051,6 @@ class _Limits:
         self.connect, self.read = connect or float("inf"), read or float("inf")
         self.ends_at, self.host = ends_at, host  # `host`: with its port, for errors
         self.process, self.handled = os.getpid(), sys.exc_info()[1]  # the caller's: never a cause
-        self.begin_wait()
 
     def begin_wait(self, timeout: float = 0.0) -> None:
         """Start the time limit of silence now: `timeout`, or the read timeout."""
@@ -2180,7 +2179,7 @@ def _send_request(pool: Any, conn: Any, call: Any, limits: _Limits) -> Any:
         limits.connecting = True
         limits.begin_wait(limits.connect)
         conn.timeout = limits.left()
-        (pool._prepare_proxy if pool.is_tunnel else type(conn).connect)(conn)
+        pool._prepare_proxy(conn) if pool.is_tunnel else conn.connect()
         limits.connecting = False
         limits.begin_wait()
     conn.timeout, body = limits.left(), call.body
