@@ -2900,7 +2900,7 @@ def _is_media(exchange: _Exchange, content: bytes) -> bool:
         return False
     start = re.match(rb'(?i)\s*(\{\s*["}]|<(!doctype|html)\W)', content)
     is_json = "json" in types or not (is_speech or is_text)
-    return not start or not (start[2] or is_json or isinstance(_json_or_text(content), Result))
+    return not (start and (start[2] or is_json or isinstance(_json_or_text(content), Result)))
 
 
 def _check(exchange: _Exchange, data: Any) -> None:
@@ -2951,9 +2951,8 @@ def _next_page(exchange: _Exchange, cursor: str) -> Any:
     """Ask for another page of a list."""
     call = exchange.call
     # Only the list of an environment's files calls its cursor `page`.
-    is_token = re.match("/agents/environments/[^/]+/files$", call.path)
-    query = {**call.query, "page" if is_token else "after": cursor}
-    more = {"query": query, "headers": call.headers, "admin": call.admin}
+    name = "page" if re.match("/agents/environments/[^/]+/files$", call.path) else "after"
+    more = {"query": {**call.query, name: cursor}, "headers": call.headers, "admin": call.admin}
     return exchange.client._run(_Call(call.method, call.path, "page", {**call.options}, **more))
 
 
