@@ -3598,7 +3598,7 @@ def _path_id(name: str, value: Any) -> str:
     text = "" if value is None else str(value)
     if re.fullmatch(r"\.{0,2}|.*[\ud800-\udfff].*", text, re.DOTALL):
         raise ValidationError("%s is %r: no path can hold that" % (name, value))
-    return str(url_parse.quote(text, safe="!$&'()*+,;=:@"))
+    return url_parse.quote(text, safe="!$&'()*+,;=:@")
 
 
 def _json_bytes(value: Any, path: str = "") -> bytes:
