@@ -3906,7 +3906,7 @@ def _tool_message(functions: dict[str, Any], call: Any) -> dict[str, Any]:
         if isinstance(arguments, str):  # not JSON: servers refuse such a message
             content += ", in: " + _plain(arguments)
             call["function"]["arguments"] = "{}"
-    return {"role": "tool", "tool_call_id": getattr(call, "id", None), "content": content}
+    return {"role": "tool", "tool_call_id": call["id"], "content": content}
 
 
 # ------------------------------------------------------------------------------------------------
