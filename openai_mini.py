@@ -4223,9 +4223,9 @@ _COMMANDS = {  # method, arguments, attribute that is shown or file that is writ
 
 def _parser() -> Any:
     parser = argparse.ArgumentParser(
-        "openai-mini", argparse.SUPPRESS,  # no usage text before errors
-        "openai-mini [COMMAND] [OPTIONS] [TEXT | FILE | ID | METHOD PATH [JSON]]",
-        "commands: %s\n\n%s" % (" ".join(_COMMANDS), main.__doc__ or ""),
+        "openai-mini", usage=argparse.SUPPRESS,  # no usage text before errors
+        description="openai-mini [COMMAND] [OPTIONS] [TEXT | FILE | ID | METHOD PATH [JSON]]",
+        epilog="commands: %s\n\n%s" % (" ".join(_COMMANDS), main.__doc__ or ""),
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )  # fmt: skip
     add = parser.add_argument
