@@ -2086,7 +2086,7 @@ class _Connection:
     small_body = b""  # sent together with the head, which saves a packet
 
     def send(self: Any, data: Any) -> None:
-        limits, data = self.limits, data + self.small_body if self.small_body else data
+        limits, data = self.limits, (data + self.small_body if self.small_body else data)
         limits.sock, self.small_body, data = self.sock, b"", memoryview(data)
         for start in range(0, len(data), BLOCK_BYTES):  # each block renews the time
             limits.begin_wait(limits.connect if limits.connecting else 0.0)
@@ -2216,7 +2216,7 @@ def _proxy_for(origin: str, proxies: Any = None) -> tuple[str, str]:
     url = (requests.utils.select_proxy(origin, proxies) or "").strip()
     found = re.fullmatch(_PROXY_URL, url, re.I)
     if not url or found:
-        return url if "://" in url or not url else "http://" + url, found[4] if found else ""
+        return ("http://" if found and not found[1] else "") + url, found[4] if found else ""
     what = "%s_PROXY (or ALL_PROXY) is no proxy's URL. In passwords write # / ? as %%23 %%2F %%3F."
     raise ValidationError(what % origin.partition(":")[0].upper())
 
