@@ -226,7 +226,8 @@ _STATUSES: dict[int, tuple[type[APIError], str, str]] = {  # class, what happene
     400: (BadRequestError, "the request was refused", ""),
     401: (AuthenticationError, "the API key was not accepted", "Check api_key= or OPENAI_API_KEY."),
     403: (PermissionDeniedError, "permission denied", "Check the key, organization= and project=."),
-    404: (NotFoundError, "not found", "Check base_url= and the path."),
+    404: (NotFoundError, "not found", "Check base_url=; asked for was {url}."),
+    405: (APIStatusError, "this method is not allowed", "Check base_url=; asked for was {url}."),
     407: (APIStatusError, "the proxy wants another user or password", "Check HTTPS_PROXY."),
     409: (ConflictError, "conflict", "Read the object again first."),
     413: (APIStatusError, "the request is too large", "Send less at once."),
@@ -309,13 +310,16 @@ def _answer_error(response: Any, body: Any, location: str) -> APIError:
         retry, advice = False, "The quota is used up: look at the account's billing."
     elif "model_not_found" in codes or status in (400, 404) and re.search(_NO_MODEL, text, re.I):
         advice = "list_models() tells which models there are."
+    is_told = re.fullmatch("[0-9]*|None|error", codes[0]) or codes[0] in text
+    what += "" if is_told else " (%.60s)" % codes[0]
+    wait_s = _retry_after(response.headers, text)
     text = ": " + (text or _plain(str(inner), 200)) if inner else ""
     what = "%d %s%s%s" % (status, what, location and " to " + location[:200], text)
     should_retry = str(response.headers.get("x-should-retry")).lower()
     retry = should_retry == "true" or retry and should_retry != "false"
     return cls(
-        what, advice=advice, body=inner or None, response=response, status_code=status,
-        retry_after=_retry_after(response.headers), _transient=retry,
+        what, advice=advice.replace("{url}", response.url), body=inner or None, response=response,
+        status_code=status, retry_after=wait_s, _transient=retry,
     )  # fmt: skip
 
 
@@ -331,13 +335,17 @@ def _status_of(status: int, codes: list[str], text: str) -> tuple[int, bool]:
     return status, status in (408, 409, 429) or status >= 500
 
 
-def _retry_after(headers: Any) -> float | None:
-    """Return the seconds to wait that an answer asks for (RFC 9110, section 10.2.3)."""
+def _retry_after(headers: Any, text: str) -> float | None:
+    """Return the seconds to wait that an answer asks for (RFC 9110, section 10.2.3), or its text:
+    some servers have no header."""
     for name, unit in (("retry-after-ms", 0.001), ("retry-after", 1.0)):
         value = (headers.get(name) or "")[:64]
         number = re.match(r"\s*(\d+(\.\d*)?)\s*(,|$)", value, re.A)  # the header may be sent twice
         if number:
             return float(number[1]) * unit
+    words = re.search(r"(?i)(?:try again|retry) in ([0-9]+(?:\.[0-9]+)?) ?(m?)s\b", text)
+    if words and not value:
+        return float(words[1]) * (0.001 if words[2] else 1.0)
     try:
         return urllib3.Retry().parse_retry_after(value)  # a date
     except (TypeError, ValueError, LookupError, OverflowError, urllib3.exceptions.HTTPError):
@@ -789,8 +797,9 @@ class _Slot:
                 self.queue._lock.do(self.queue._arrive, self)
             if self.state == "waiting" and not self.wait(self.timeout):
                 pause_s = max(self.queue._paused_until - self.queue._clock(), 0.0)
-                what = "no slot came free in %.3g s (a pause lasts for %.3g s): send less at once"
-                raise QueueTimeoutError(what % (self.timeout, pause_s), retry_after=pause_s or None)
+                what = "no slot came free in %.3g s; %d are taken, a pause lasts for %.3g s"
+                what = what % (self.timeout, self.queue.running, pause_s) + ": send less at once"
+                raise QueueTimeoutError(what, retry_after=pause_s or None)
         except BaseException:
             self.release()  # it may have been granted meanwhile
             raise
@@ -1100,7 +1109,16 @@ _COMPUTED = (*_CHAT_NAMES, "output_text", "model_extra")
 _HTTP_NAMES = ("headers", "request_id", "_request_id", "status_code")
 # Scripts and libraries probe for these names, which no official object has.
 _PROBED_NAMES = """reasoning reasoning_content reasoning_details reasoning_text thinking
-    thinking_blocks ndim dtype shape tolist numpy iloc to_pandas model_fields""".split()
+    thinking_blocks ndim dtype shape tolist numpy iloc to_pandas model_fields model_fields_set
+    iter_pages next_page_info""".split()
+
+
+# An object with the first name is of a kind that has none of the others: hasattr() tells kinds.
+_NOT_BESIDE = {
+    "choices": "error output output_text data text type", "output": "choices data",
+    "prompt_tokens": "input_tokens", "input_tokens": "prompt_tokens completion_tokens",
+    "call_id": "content text", "delta": "message text", "message": "delta text",
+}
 
 
 class _Closing:
@@ -1230,12 +1248,13 @@ class Result(dict):  # type: ignore[type-arg]
         keys = [key for key in self.keys() if re.sub(r"\W", "_", key) in (name, name.rstrip("_"))]
         if keys and not is_of_chat:
             return self[keys[0]]
-        if name in _COMPUTED:
-            return _computed(self)[name]
+        value = _computed(self)[name] if name in _COMPUTED else None
+        is_foreign = any(name in _NOT_BESIDE[key].split() for key in _NOT_BESIDE if key in self)
         # Scripts probe an event, whose type has a dot, for all of its attributes.
-        if name[0] == "_" or name in _PROBED_NAMES or "." in str(self.get("type")):
+        is_foreign = is_foreign or name in _PROBED_NAMES or "." in str(self.get("type"))
+        if value is None and (is_foreign or name[0] == "_"):
             raise AttributeError(name)
-        return None
+        return value
 
     def __setattr__(self, name: str, value: Any) -> None:
         is_own = name[0] == "_" or "choices" in self and name in _CHAT_NAMES
@@ -1416,6 +1435,10 @@ class Binary(_Readable, bytes):
         return iter([self.read()])
 
 
+def _is_empty(path: Any) -> bool:
+    return os.path.exists(path) and not os.path.getsize(path)
+
+
 def _is_made(path: str) -> bool:
     """Make an empty file; return whether the name was free, which no other thread can take now."""
     try:
@@ -1432,7 +1455,7 @@ def _write_whole(path: Any, pieces: Iterable[bytes]) -> int:
     target = os.path.realpath(path)  # a link stays a link
     part = os.path.join(os.path.dirname(target), ".%s.part" % os.urandom(8).hex())
     # Also a folder, where open() fails.
-    in_place = os.path.isdir(path) or os.path.exists(path) and not os.path.getsize(path)
+    in_place = os.path.isdir(path) or _is_empty(path)
     try:
         with open(path if in_place else part, "wb") as file:
             size = sum(map(file.write, pieces))
@@ -1492,7 +1515,8 @@ def _parse_json(content: bytes | str, only_object: bool = False) -> Any:
     # Raised outside of `except`: that error holds the whole text, perhaps with a key.
     start = content[:500] if isinstance(content, str) else content[:500].decode("utf-8", "replace")
     what = _excerpt(start)[:100] or "empty"
-    raise APIResponseError("the answer is not JSON%s but %s" % (reason, what))
+    advice = "Check base_url=, which often ends in /v1."
+    raise APIResponseError("the answer is not JSON%s but %s" % (reason, what), advice=advice)
 
 
 # ------------------------------------------------------------------------------------------------
@@ -1949,7 +1973,7 @@ class _File:
         is_name = isinstance(own, (str, bytes, os.PathLike)) and str(own)[:1] != "<"
         own = os.path.basename(os.fsdecode(own)) if is_name else ""
         own += default[4:] if own and "." not in own and default != "file.bin" else ""
-        self.name = name or given_name or own or default
+        self.name = str(name or given_name or own or default)
         self.type = kind or _type_of(self.name) or _type_of(default) or "application/octet-stream"
         self.file.seek(0, 2)
         self.size = self.file.tell() - self.start
@@ -2146,6 +2170,8 @@ def _new_pool(origin: str, verify: Any, size: int) -> Any:
     after_60_s = [(tcp, socket.TCP_KEEPIDLE, 60)] if hasattr(socket, "TCP_KEEPIDLE") else []
     alive = [(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1), (tcp, socket.TCP_NODELAY, 1)]
     options: Any = {"socket_options": alive + after_60_s, "ssl_context": context}
+    if context is not None and not context.check_hostname:  # urllib3 would check it
+        options["assert_hostname"] = False
     manager: Any = urllib3.PoolManager(**options)
     if proxy:
         options.update({} if proxy[:5] == "socks" else {"proxy_ssl_context": context})
@@ -2183,7 +2209,8 @@ def _send_request(pool: Any, conn: Any, call: Any, limits: _Limits) -> Any:
         limits.connecting = False
         limits.begin_wait()
     conn.timeout, body = limits.left(), call.body
-    if isinstance(body, bytes) and len(body) <= BLOCK_BYTES:
+    is_ours = type(conn).request.__module__ == "urllib3.connection"  # else a recorder's, e.g. vcr's
+    if is_ours and isinstance(body, bytes) and len(body) <= BLOCK_BYTES:
         conn.small_body, body = body, None
     target = pool.prefix + url_parse.quote(call.target, "!$%&'()*+,/:;=?@~")
     headers = {**call.sent_headers, **({} if pool.is_tunnel else pool.proxy_headers)}
@@ -2203,7 +2230,7 @@ def _send_request(pool: Any, conn: Any, call: Any, limits: _Limits) -> Any:
     return urllib3.HTTPResponse(answer, answer.headers.items(), answer.status, **more)
 
 
-_PROXY_URL = r"((https?|socks[45][ah]?)://)?([^\s/?#]*@)?(([\w.-]+|\[[\w:.]+])(:[1-6]?\d{1,4})?)/?"
+_PROXY_URL = r"((https?|socks[45][ah]?)://)?([^\s/?#\\]*@)?(([\w.-]+|\[[\w:.]+])(:[1-6]?\d{1,4})?)/?"
 
 
 def _proxy_for(origin: str, proxies: Any = None) -> tuple[str, str]:
@@ -2215,9 +2242,11 @@ def _proxy_for(origin: str, proxies: Any = None) -> tuple[str, str]:
         proxies = requests.utils.get_environ_proxies(origin, None)
     url = (requests.utils.select_proxy(origin, proxies) or "").strip()
     found = re.fullmatch(_PROXY_URL, url, re.I)
-    if not url or found:
-        return ("http://" if found and not found[1] else "") + url, found[4] if found else ""
-    what = "%s_PROXY (or ALL_PROXY) is no proxy's URL. In passwords write # / ? as %%23 %%2F %%3F."
+    if found:
+        return (found[1] or "http://").lower() + url[len(found[1] or "") :], found[4]
+    if not url:
+        return "", ""
+    what = "%s_PROXY (or ALL_PROXY) is no proxy's URL. Write # / ? \\ as %%23 %%2F %%3F %%5C."
     raise ValidationError(what % origin.partition(":")[0].upper())
 
 
@@ -2281,7 +2310,7 @@ class _CallersSession:
             answer = getattr(error, "response", None)  # from a hook such as raise_for_status()
             if answer is None:
                 raise
-        if getattr(answer, "_content_consumed", False):  # a hook has read it
+        if answer.raw is None or getattr(answer, "_content", False) is not False:  # it is read
             answer.raw = io.BytesIO(answer.content)
             answer.headers.pop("content-encoding", None)
         answer.raw.status, answer.raw.headers = answer.status_code, answer.headers
@@ -2425,7 +2454,8 @@ class _Body:
         while data and (unzip is None or not unzip.eof or data[0] == 31):  # 31: the next member
             if unzip is None or unzip.eof:
                 has_header = data[0] & 15 in (8, 15)  # zlib, gzip
-                if self._coding == "gzip" and not has_header:
+                is_plain = re.match(rb"\s*[{[<]|(data|event|id)?:", data)
+                if self._coding == "gzip" and (is_plain or _extension(data) != "bin"):
                     self._coding = ""  # it is not encoded, in spite of its header
                     return data
                 unzip = self._unzip = zlib.decompressobj(47 if has_header else -15)  # 47: both
@@ -2452,6 +2482,13 @@ class _Body:
                 pass  # already closed, no socket, or in use
 
 
+_PLAIN_MODULES = ("builtins", "socket", "ssl", "http.client")  # their errors contain no URL
+_HOPELESS = (  # words of failures that another attempt does not mend
+    "(?i)cert|failed: 40[1-7]|SOCKS5Auth|LineTooLong|HTTPException |x509|WRONG_VERSION|PROTOCOL_VER"
+    "|HANDSHAKE_FAIL|UNRECOGNIZED_NAME"
+)
+
+
 def _wire_error(error: Any, limits: _Limits) -> OpenAIError:
     """Return our error for an error of a library or the system."""
     if isinstance(error, ValidationError):
@@ -2464,12 +2501,12 @@ def _wire_error(error: Any, limits: _Limits) -> OpenAIError:
     while error not in (None, limits.handled):
         names, root = names + type(error).__name__ + " ", error
         error.__traceback__ = None  # its frames refer to the request
-        if isinstance(error, OSError) and type(error).__module__ in ("builtins", "socket", "ssl"):
-            os_error = error  # these contain no URL
+        if isinstance(error, OSError) and type(error).__module__ in _PLAIN_MODULES:
+            os_error = error
         error = error.__cause__ or (not error.__suppress_context__ and error.__context__) or None
     # Without a proxy's password:
     text = _plain(re.sub(r"//\S*@", "//", getattr(root, "strerror", None) or str(root)), 200)
-    is_hopeless = re.search("(?i)cert|failed: 407|LineTooLong|HTTPException ", names + text)
+    is_hopeless = re.search(_HOPELESS, names + text)
     if is_argument and not is_hopeless:  # a failed certificate is a ValueError, too
         return ValidationError("this cannot be sent: " + text, advice="Check base_url=, ALL_PROXY.")
     is_over, is_late = time.monotonic() >= limits.ends_at, "imeout" in names
@@ -2553,9 +2590,13 @@ class _Call:
         self.needs_choice = path == "/chat/completions" and method == "POST" and read != "auto"
         self.__dict__.update(more)
         if isinstance(self.to, (str, os.PathLike)):  # before anything is billed
-            os.stat(os.path.join(os.path.dirname(os.path.abspath(self.to)), ""))
-            if os.path.isdir(os.path.abspath(self.to)):
-                raise IsADirectoryError(21, "Is a directory", os.fspath(self.to))
+            path = os.path.realpath(self.to)
+            folder = os.path.join(os.path.dirname(path), "")
+            os.stat(folder)
+            if os.path.isdir(path):
+                raise IsADirectoryError(21, "Is a directory", path)
+            if not os.access(path if _is_empty(path) else folder, os.W_OK):
+                raise PermissionError(13, "Permission denied", path)
         elif self.to is not None:
             try:
                 self.to.write(b"")
@@ -2591,7 +2632,9 @@ class _Call:
             self.owner._stats.latencies.append(latency_s)
         if stream or error:
             event = "stream_end" if stream else "error"
-            self.emit(event, state=state, usage=usage, error=name, duration_s=latency_s)
+            status, answer = getattr(error, "status_code", None), getattr(error, "response", None)
+            record = {"status": status, "request_id": getattr(answer, "request_id", None)}
+            self.emit(event, state=state, usage=usage, error=name, duration_s=latency_s, **record)
 
     def emit(self, event: str, attempt: Any = None, **fields: Any) -> None:
         """Call on_event and write the log, without keys or prompts. `attempt`: the exchange
@@ -2613,6 +2656,7 @@ class _Call:
             _guarded("on_event", listener, record)
         if log and event != "request" and not is_dropped:  # a line an attempt, at its end
             line = " ".join("%s=%s" % (name, _plain(str(v), 200)) for name, v in record.items())
+            log.disabled = False  # logging.config.dictConfig() disables other loggers
             # Without logging set up by the program, Python shows only warnings.
             log.log(20 if log.hasHandlers() else 30, line)
 
@@ -3006,14 +3050,10 @@ MAX_EMBEDDING_CHARS = 600_000
 
 
 # An argument with this value is left out of the request.
-NOT_GIVEN = omit = type("NotGiven", (), {"__bool__": lambda self: False})()
-
-
-class _ChatOfClient:
-    """`client.chat`: made at its first use, then kept in the client."""
-
-    def __get__(self, client: Any, owner: Any = None) -> Any:
-        return vars(client).setdefault("chat", _Chat(client, ("chat",))) if client else self
+NotGiven = Omit = type(
+    "NotGiven", (), {"__bool__": lambda self: False, "__reduce__": lambda self: "NOT_GIVEN"}
+)
+NOT_GIVEN = omit = NotGiven()
 
 
 class OpenAIMini(_Closing):
@@ -3043,7 +3083,7 @@ class OpenAIMini(_Closing):
     `extra_headers=`, `extra_query=` and `extra_body=`, and raises OpenAIErrors.
     """
 
-    chat = _ChatOfClient()
+    chat: _Chat
     priority = NORMAL
     base_url = property(lambda self: vars(self)["base_url"], doc="The server as it was given.")
     _stats = _transport = _jobs = _breaker = None  # type: Any
@@ -3057,9 +3097,9 @@ class OpenAIMini(_Closing):
         max_retry_delay: float = 60.0, use_request_queue: bool | RequestQueue = True,
         max_concurrent_requests: int = 10, queue_size: int = 100,
         requests_per_minute: int | None = None, circuit_breaker: Any = None,
-        fallback: Any = None, default_headers: Mapping[str, str] | None = None, cache: Any = None,
+        fallback: Any = None, default_headers: Mapping[str, str] | None = None,
         default_query: Mapping[str, Any] | None = None, verify: Any = None, session: Any = None,
-        validate: bool | None = None, debug: bool = False, on_event: Any = None,
+        cache: Any = None, validate: bool | None = None, debug: bool = False, on_event: Any = None,
     ) -> None:  # fmt: skip
         self._configure({name: value for name, value in locals().items() if name != "self"})
 
@@ -3108,9 +3148,9 @@ class OpenAIMini(_Closing):
         url = re.fullmatch(_SERVER_URL, "http://echo" if self._is_echo else base_url)
         # A session may mount other schemes.
         if not url or self.session is None and not re.match("(?i)https?:", url[0]):
-            what = "base_url=%.200s is not an http:// or https:// URL, or has a password in it"
-            shown = repr(base_url) if "@" not in base_url else ""
-            raise ValidationError(what % shown, advice="Pass a key as api_key=.")
+            if "@" in base_url:  # perhaps a password, which is not shown
+                raise ValidationError("base_url= has a user or password: pass a key as api_key=")
+            raise ValidationError("base_url=%.200r is no http:// or https:// URL" % base_url)
         self._origin = url[1].lower() if url[1][:5].lower() in ("http:", "https") else url[1]
         self._base = self._origin + url[2].rstrip("/")
         self._default_host = self._origin == DEFAULT_HOST
@@ -3187,7 +3227,8 @@ class OpenAIMini(_Closing):
                 if wait_s is None:
                     raise
                 call.owner._stats.add(calls={"retries": 1})
-                call.emit("retry", wait_s=wait_s, error=type(error).__name__)
+                name, status = type(error).__name__, error.status_code
+                call.emit("retry", wait_s=wait_s, error=name, status=status)
                 self._sleep(wait_s)
                 if self._breaker and self._breaker.retry_after:
                     raise  # this error says more than CircuitOpenError
@@ -3374,7 +3415,7 @@ class OpenAIMini(_Closing):
         `max_rounds` requests.
         """
         messages, began_at = _messages(messages), time.monotonic()
-        described = [_described_tool(tool) for tool in tools]
+        described = [_described_tool(tool) for tool in tools or ()]
         functions = {schema["function"]["name"]: function for schema, function in described}
         if len(functions) < len(described):
             raise ValidationError("two tools have one name: %s" % ", ".join(functions))
@@ -3414,8 +3455,10 @@ class OpenAIMini(_Closing):
             what = "request() takes json=, or data= (a dict, bytes or str) and files=, and not %s"
             raise ValidationError(what % (sorted(options) or "both, nor others"))
         if is_form:
-            json = {**(data or {}), **{name: _File(file) for name, file in (files or {}).items()}}
-        call.json, call.query, call.is_form, call.needs_choice = json, params or {}, is_form, False
+            uploads = {name: _File(file) for name, file in dict(files or {}).items()}
+            json = {**(data or {}), **uploads}
+        call.query, call.needs_choice = dict(params or {}), False
+        call.json, call.is_form = json, is_form
         call.content = data.encode() if isinstance(data, str) else data
         return self._run(call)
 
@@ -3448,13 +3491,10 @@ class OpenAIMini(_Closing):
             return lambda path, *, body=None, options=None, cast_to=None, stream_cls=None, **more: (
                 self.request(name, path, json=body, **{**(options or {}), **more})
             )
-        if name in _TOP_LEVEL:
-            # Kept, so that patches stay.
-            return vars(self).setdefault(name, getattr(_Resource(self, ()), name))
-        raise _unknown_name("OpenAIMini", name, (*_TOP_LEVEL, *dir(type(self))))
+        raise _unknown_name("OpenAIMini", name, dir(self))
 
     def __dir__(self) -> list[str]:
-        return [*super().__dir__(), *_TOP_LEVEL, *_OFFICIAL_VERBS]
+        return [*super().__dir__(), *_OFFICIAL_VERBS]
 
 
 OpenAI = OpenAIMini  # mypy takes no chained assignment for a type
@@ -3475,9 +3515,9 @@ def AzureOpenAI(
     key = azure_ad_token_provider or api_key or _environ("AZURE_OPENAI_API_KEY")
     token = azure_ad_token or _environ("AZURE_OPENAI_AD_TOKEN")
     if not (version and endpoint and (key or token)):  # OPENAI_API_KEY is not for Azure
-        what = "azure_endpoint=, api_version= and api_key= (AZURE_OPENAI_API_KEY)"
-        raise ValidationError("Azure needs " + what)
-    base_url = endpoint.rstrip("/") + "/openai"
+        what = "Azure needs azure_endpoint= (or AZURE_OPENAI_ENDPOINT), api_version="
+        raise ValidationError(what + " (OPENAI_API_VERSION) and api_key= (AZURE_OPENAI_API_KEY)")
+    base_url = re.sub(r"(/openai(/.*)?)?/*([?#].*)?$", "", endpoint.strip()) + "/openai"
     if azure_deployment:
         base_url += "/deployments/" + _path_id("azure_deployment", azure_deployment)
     options = {"base_url": base_url, "api_version": version, **options}
@@ -3489,14 +3529,16 @@ def AzureOpenAI(
 
 def _prepare(client: OpenAIMini, call: _Call) -> None:
     """Fill in the request of a call for the server of this client."""
-    body = call.json
+    body, extra_body = call.json, call.options.get("extra_body") or {}
+    if body is None and extra_body and call.content is None:
+        body = {}
     if isinstance(body, dict):
         body = {name: value for name, value in body.items() if value is not NOT_GIVEN}
         if call.model_for:
             default = call.model_for == "chat" and client.model or DEFAULT_MODELS[call.model_for]
             body["model"] = body.get("model") or default
             _adapt_for_openai(client, call, body)
-        body.update(call.options.get("extra_body") or {})
+        body.update(extra_body)
         call.model, choices = body.get("model"), body.get("n")
         call.choices = choices if isinstance(choices, int) else 1
     call.origin, call.verify, call.target = client._origin, client.verify, _target(client, call)
@@ -3554,9 +3596,11 @@ def _checked_key(name: str, key: Any) -> Any:
     """Return a key that a header can hold. The error for any other does not show it."""
     if key is None or callable(key):
         return key
-    if not isinstance(key, str) or not re.fullmatch("[ -~]*", key.strip()):
-        raise ValidationError("%s is not a str, or has a line break or the like in it" % name)
-    return key.strip()
+    bad = re.search("[^ -~]", key.strip()) if isinstance(key, str) else None
+    if bad or not isinstance(key, str):
+        where = "has U+%04X at place %d" % (ord(bad[0]), bad.start()) if bad else "is no str"
+        raise ValidationError("%s (or its variable) %s: no header can hold that" % (name, where))
+    return re.sub("(?i)^bearer +", "", key.strip())
 
 
 def _is_secret(header: str) -> bool:
@@ -3604,7 +3648,8 @@ def _path_id(name: str, value: Any) -> str:
 def _json_bytes(value: Any, path: str = "") -> bytes:
     """Return JSON. The error for what JSON cannot hold names its place: 'messages[0].content'."""
     try:
-        return json.dumps(value, allow_nan=False, separators=(",", ":")).encode()
+        text = json.dumps(value, allow_nan=False, separators=(",", ":"), default=_model_fields)
+        return text.encode()
     except (TypeError, ValueError, RecursionError) as error:
         reason = _plain(str(error), 80)
     is_list = isinstance(value, (list, tuple))
@@ -3612,6 +3657,13 @@ def _json_bytes(value: Any, path: str = "") -> bytes:
     for key, item in items if len(path) < 200 else ():  # it may contain itself
         _json_bytes(item, path + ("[%s]" if is_list else ".%s") % (key,))
     raise ValidationError("%s cannot be JSON: %s" % (path.lstrip(".") or "this", reason))
+
+
+def _model_fields(value: Any) -> Any:
+    """Return what was set of a pydantic model, e.g. of an official message."""
+    if not hasattr(value, "model_dump"):
+        raise TypeError("it is of type " + type(value).__name__)
+    return value.model_dump(mode="json", exclude_unset=True)
 
 
 def _messages(messages: Any) -> list[Any]:
@@ -3769,7 +3821,8 @@ def _with_parsed(read: Any, opening: str, result: Any) -> Any:
                 value = read(_json_in(text, opening))
         except (APIResponseError, ValueError) as error:  # pydantic's errors are ValueErrors
             what = "is cut at max_tokens" if is_cut else "does not fit the schema"
-            what = "the answer %s (%s)" % (what, _plain(str(error), 200))
+            reason = _plain(str(getattr(error, "_what", error)), 200)
+            what = "the answer %s (%s)" % (what, reason)
             if not has_calls:
                 raise APIResponseError(what, partial=result) from None
         for one in (holder, result):  # attributes, not keys of the JSON
@@ -3784,7 +3837,8 @@ def _json_in(text: str, opening: str) -> str:
         json.loads(text)
     except (ValueError, RecursionError):
         rest = text.rpartition("</think>")[2]
-        start = re.match("(?s)(.*?```)?[^%s]*" % re.escape(opening), rest)
+        # Behind the mark of a fence, else at the first bracket.
+        start = re.match(r"(?s).*?```\w*\s*(?=\%s)|[^\%s]*" % (opening, opening), rest)
         with contextlib.suppress(ValueError, RecursionError):
             decoder = json.JSONDecoder(strict=False)
             return json.dumps(decoder.raw_decode(rest, start.end())[0])  # type: ignore[union-attr]
@@ -4063,7 +4117,8 @@ def _with_numbers(result: Any) -> Any:
 
 def _as_list(value: Any) -> Any:
     """Return a generator, set, column or the like as a list, as the official package does."""
-    is_one = isinstance(value, str) or hasattr(value, "keys") or hasattr(value, "model_dump")
+    is_mapping = hasattr(value, "keys") and not hasattr(value, "tolist")  # a column has both
+    is_one = isinstance(value, (str, type)) or is_mapping or hasattr(value, "model_dump")
     is_many = hasattr(value, "__iter__") and not is_one and not _is_file(value)
     return list(value) if is_many else value
 
@@ -4124,9 +4179,39 @@ class _Chat(_Resource):
         return self._client._post("/chat/completions", "object", body, params, **more)
 
 
-def __getattr__(name: str) -> Any:
-    """Raise an AttributeError that suggests a name."""
-    raise _unknown_name("the module (make a client: openai_mini.OpenAI())", name, __all__)
+class _Part:
+    """A part of the API as an attribute of a client: made at its first use, then kept, so that
+    patches stay."""
+
+    def __init__(self, name: str) -> None:
+        self._name = name
+
+    def __get__(self, client: Any, owner: Any = None) -> Any:
+        if client is None:  # on the class: for help() and specs
+            return _Chat.__call__ if self._name == "chat" else self
+        made = _Chat(client, ("chat",)) if self._name == "chat" else _Resource(client, ())
+        made = made if self._name == "chat" else getattr(made, self._name)
+        return vars(client).setdefault(self._name, made)
+
+
+for _name in _TOP_LEVEL:
+    setattr(OpenAIMini, _name, _Part(_name))
+
+
+class _Module(type(sys)):  # type: ignore[misc]
+    """This module, in which a name that it does not have can be neither read nor set."""
+
+    def __getattr__(self, name: str) -> Any:
+        raise _unknown_name("the module (make a client: openai_mini.OpenAI())", name, __all__)
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        if name[0] != "_" and name not in vars(self):  # openai.api_key = "..."
+            self.__getattr__(name)
+        super().__setattr__(name, value)
+
+
+if __name__ in sys.modules:
+    sys.modules[__name__].__class__ = _Module
 
 
 # ------------------------------------------------------------------------------------------------
@@ -4265,7 +4350,11 @@ def main(argv: list[str] | None = None) -> int:
     for name in ("stdin", "stdout", "stderr"):  # None if it was closed
         setattr(sys, name, getattr(sys, name) or open(os.devnull, "r+"))
     try:
-        return _run_command(_parser().parse_intermixed_args(argv))
+        argv = sys.argv[1:] if argv is None else argv
+        end = (*argv, "--").index("--")  # all that follows are words
+        args = _parser().parse_intermixed_args(argv[:end])
+        args.words += argv[end + 1 :]
+        return _run_command(args)
     except BrokenPipeError:  # the reader has gone: be quiet at exit too
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
