@@ -2170,7 +2170,7 @@ def _new_pool(origin: str, verify: Any, size: int) -> Any:
     after_60_s = [(tcp, socket.TCP_KEEPIDLE, 60)] if hasattr(socket, "TCP_KEEPIDLE") else []
     alive = [(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1), (tcp, socket.TCP_NODELAY, 1)]
     options: Any = {"socket_options": alive + after_60_s, "ssl_context": context}
-    if context is not None and not context.check_hostname:  # urllib3 would check it
+    if not getattr(verify, "check_hostname", True):  # a context of the caller's
         options["assert_hostname"] = False
     manager: Any = urllib3.PoolManager(**options)
     if proxy:

@@ -1085,6 +1085,16 @@ def test_retry_after_is_read_in_all_its_forms(error_of, case):
     assert error_of(Answer(429, json={"error": "x"}, headers=headers)).retry_after == case[1]
 
 
+@cases("words, seconds", [("Please try again in 1.2s.", 1.2), ("Please retry in 20ms!", 0.02),
+                          ("Try again in 6m0s.", None), ("Try again in a while.", None)])
+def test_a_wait_may_stand_in_the_words_alone_and_the_code_is_told(error_of, words, seconds):
+    error = error_of(Answer(429, json={"error": {"message": words, "code": "slow_down"}}))
+    assert error.retry_after == pytest.approx(seconds)
+    assert "(slow_down): " + words[:-1] in str(error)
+    asked = Answer(429, json={"error": words}, headers={"retry-after": "3"})
+    assert error_of(asked).retry_after == 3
+
+
 def test_retry_after_as_a_date_is_the_seconds_until_then_in_gmt(error_of, monkeypatch):
     monkeypatch.setenv("TZ", "XYZ5")
     time.tzset()
@@ -1098,7 +1108,9 @@ def test_retry_after_as_a_date_is_the_seconds_until_then_in_gmt(error_of, monkey
 
 
 @cases("status, body, words", [
-    (401, {"error": {"message": "no"}}, "API key"), (404, {}, "base_url="), (429, {}, "rate limit"),
+    (401, {"error": {"message": "no"}}, "API key"), (404, {}, "/v1/chat/completions."),
+    (405, {}, "/v1/chat/completions."), (429, {}, "rate limit"),
+    (400, "<400> Range of input", "<400> Range of input"),
     (404, {"error": {"code": "model_not_found"}}, "list_models()"),
     (400, {"error": "The model `y` does not exist"}, "list_models()"),
     (429, {"error": {"type": "insufficient_quota"}}, "billing"),
@@ -1217,12 +1229,20 @@ def breaker_half_open(success_threshold=1, **options):
 @cases("error, state", [
     (OSError("x"), "open"), (APIStatusError("x", status_code=499), "closed"), (None, "closed"),
     (ValidationError("x"), "half_open"), (KeyboardInterrupt(), "half_open"),
+    (QueueFullError("x"), "half_open"),
 ], ids=repr)
 def test_what_the_guarded_work_raises_counts_by_the_rule(error, state):
     breaker = breaker_half_open()
     with pytest.raises(type(error)) if error else contextlib.nullcontext():
         breaker.call(raising, error)
     assert breaker.state == state and breaker.allow() is (state != "open")  # the place is free
+
+
+def test_while_a_probe_is_under_way_others_are_told_to_wait():
+    breaker = breaker_half_open(reset_timeout=30)
+    assert breaker.retry_after == 0 and breaker.allow() and breaker.retry_after == 30
+    error = client_error(lambda: breaker.call(len, "x"), CircuitOpenError, "30 s")
+    assert error.retry_after == 30 and not breaker.release() and breaker.retry_after == 0
 
 
 def test_on_change_is_told_each_change_and_may_raise_or_ask_back(caplog):
@@ -1381,6 +1401,18 @@ def test_an_answer_counts_as_what_it_says_of_the_service(server, answer, state):
         with suppress(APIError):
             client.chat("hi")
     assert breaker.state == state
+
+
+def test_an_open_circuit_is_told_at_once_and_no_retry_that_cannot_be(server):
+    events = []
+    with guarded(server, CircuitBreaker(1), max_retries=3, on_event=events.append,
+                 max_concurrent_requests=1) as client:
+        server.script(Answer(500, headers={"retry-after": "9"}))
+        chat_error(client, InternalServerError)
+        assert [e["event"] for e in events] == ["request", "circuit", "response", "error"]
+        assert events[-1]["status"] == 500 and client.stats()["retries"] == 0
+        with client._jobs.slot():
+            chat_error(client, CircuitOpenError)
 
 
 def test_what_goes_wrong_before_anything_is_sent_takes_no_probe(server):
@@ -1640,6 +1672,29 @@ def test_a_job_keeps_no_slot_after_its_answer_and_is_refused_no_other():
         assert first.result(10) == "had another"
 
 
+def test_a_callback_of_a_job_holds_up_no_other_job():
+    queue, begin, go_on, ended = queue_of(1), Event(), Event(), []
+    queue.submit(begin.wait, 10).add_done_callback(lambda _: ended.append(go_on.wait(10)))
+    begin.set()
+    assert queue.submit(len, "abc").result(10) == 3 and not ended
+    go_on.set()
+    assert queue.submit(dict, function=1).result(10) == {"function": 1} and queue_is_empty(queue)
+
+
+def test_a_job_goes_before_a_caller_of_lower_priority_though_its_slot_came_back():
+    queue, order = queue_of(1), []
+
+    def job(n):
+        with queue.slot():
+            order.append(n)
+
+    with queue.slot():
+        jobs = [queue.submit(job, n, priority=HIGH) for n in "ab"]
+        caller = queue_caller(queue, "low", order, LOW)
+        queue_waits(queue, 3)
+    assert all_ended(*jobs, caller) and order == ["a", "b", "low"]
+
+
 def test_where_the_system_has_no_thread_left_a_job_or_map_is_refused(monkeypatch):
     queue = queue_of(1)
     results = queue.map(len, ["a"])
@@ -1700,6 +1755,9 @@ def test_map_raises_in_its_place_what_a_call_or_input_raises_and_goes_on():
         raise LookupError("no more")
 
     results, seen = queue_of(2).map(lambda n: 6 // n, inputs()), []
+    stops = queue_of(1).map(lambda n: n or next(iter(())), [0, 1])
+    client_error(lambda: next(stops), RuntimeError)
+    assert list(stops) == [1]
     while len(seen) < 5:
         try:
             seen.append(next(results))
@@ -1978,6 +2036,13 @@ def test_a_list_goes_on_where_a_page_says_until_one_repeats_or_is_empty(
     assert queries[:1] == [query] * bool(query) and len(queries) == count * bool(query)
 
 
+def test_a_page_that_repeats_ends_the_list_though_an_item_has_changed(server, client):
+    server.default = lambda r: Answer(json={"data": [{"id": "a", "done": server.count}]})
+    assert results_ids(client.batches.list()) == "a" and server.count == 2
+    server.script(*results_pages("ab", "c"))
+    assert client.list_models() == ["a", "b", "c"]
+
+
 def test_a_pickled_list_does_not_pass_its_first_page_off_as_all(server, client):
     server.script(results_pages("ab", "c")[0], *results_pages("x"))
     more, whole = (pickled(client.files.list()) for _ in range(2))
@@ -2085,20 +2150,23 @@ def test_images_are_saved_over_no_other_inline_or_by_url(server, client, tmp_pat
     assert [path.rsplit(".")[-1] for path in paths[:4]] == [*RESULTS_PICTURES, "png"]
     assert [request.target for request in server.requests[1:]] == ["/p?sig=1", "/p"]
     assert not [r for r in server.requests[1:] if "sk-test" in repr(r.headers)]
-    paths += Result(data=result.data[:2]).save(str(tmp_path))
-    assert len(set(paths)) == 9 == len(os.listdir(tmp_path))
+    some = Result(data=[{"error": {"message": "unsafe"}}, *result.data[:2]])
+    more = together(8, lambda i: some.save(str(tmp_path)))
+    assert len({*paths, *itertools.chain(*more)}) == 23 == len(os.listdir(tmp_path))
 
 
 @cases("image, kind", [
     *((image, APIResponseError) for image in [
-       {"b64_json": "A"}, {"b64_json": 7}, {"url": "data:a;base64,!"}, {}]),
+       {"b64_json": "A"}, {"b64_json": 7}, {"url": "data:a;base64,!"}, {}, {"error": "x"}]),
+    ({"url": "%s/page"}, APIConnectionError),
     ({"url": "http://127.0.0.1:1/x"}, APIConnectionError),
     ({"url": "file:///etc/hosts"}, OpenAIError), ({"url": 7}, OpenAIError),
     ({"url": "%s/gone"}, APIConnectionError),
 ], ids=str)
 def test_an_image_that_cannot_be_had_is_an_error_and_no_file(server, client, tmp_path, image, kind):
     image = json.loads(json.dumps(image).replace("%s", server.origin))
-    server.script(Answer(json={"data": [image]}), Answer(404, body="gone"))
+    page = Answer(body="<html>") if "/page" in str(image) else Answer(404, body="gone")
+    server.script(Answer(json={"data": [image]}), page)
     client_error(lambda: client.generate_image("x").save(tmp_path), kind)
     assert os.listdir(tmp_path) == []
 
@@ -2674,6 +2742,16 @@ def test_stream_true_gives_a_stream_of_the_events(server, client, method, args, 
     assert isinstance(stream, Stream)
     assert [(event, getattr(event, "text", "")) for event in stream] == [(e, "") for e in events]
     assert stream.content == "good" * (method == "transcribe_audio")
+
+
+def test_the_parts_of_a_transcription_end_nothing_and_segments_are_text(server, client):
+    for end in ([Answer(sse=[text("one", "stop"), text(" two", "stop")])],
+                [Answer(sse=[{"text": "one"}, {"text": " two"}])]):
+        server.script(*end)
+        assert stream_text(client.transcribe_audio(MP3, stream=True)) == "one two"
+    server.script(sse=[text("one", "stop")], done=False)
+    stream = client.transcribe_audio(MP3, stream=True)
+    client_error(lambda: list(stream), StreamInterruptedError)
 
 
 STREAM_ODD = {  # what comes instead of an answer or a chunk, and the words of it in the error
@@ -3874,6 +3952,45 @@ def test_a_schema_is_sent_as_strict_as_it_is_and_what_does_not_fit_is_told(serve
         client_error(lambda: client.chat("x", schema=wrong), ValidationError, "schema")
 
 
+ANY_OF = {"anyOf": [{"type": "string"}]}
+
+
+@cases("schema, sent", [
+    ({"$ref": "#/$defs/A", "$defs": {"A": {"type": "object", "properties": {}}}},
+     {"type": "object", "properties": {}, "additionalProperties": False, "required": []}),
+    ({"oneOf": ANY_OF["anyOf"], "discriminator": {"propertyName": "kind"}}, ANY_OF),
+    ({"allOf": ANY_OF["anyOf"], "default": {"a": 1}}, ANY_OF),
+    ({"properties": {"default": {"type": "string"}, "oneOf": ANY_OF}}, ...),
+])
+def test_a_class_is_described_as_the_strict_mode_wants_it(server, client, schema, sent):
+    name = "Größe" + "x" * 70
+    cls = type(name, (Person,), {"model_json_schema": lambda: schema})
+    server.default = chat_saying('{"name": "Ada"}')
+    assert client.chat("hi", schema=cls).parsed.name == "Ada"
+    asked = server.last.json["response_format"]["json_schema"]
+    assert asked["name"] == ("Gr__e" + "x" * 70)[:64]
+    asked["schema"].pop("$defs", None)
+    assert asked["schema"] == (schema if sent is ... else sent)
+    # What is open is not strict; a whole response_format is one too.
+    open_one = {"additionalProperties": False, "properties": {"a": {"additionalProperties": {}}}}
+    for given in (open_one, {"type": "json_schema", "json_schema": {"schema": open_one}}):
+        client.chat("hi", schema=given)
+        asked = server.last.json["response_format"]["json_schema"]
+        assert asked["schema"] == open_one and asked["strict"] is False
+
+
+def test_words_beside_a_call_or_of_a_commentary_are_not_parsed(server, client):
+    call = {"id": "c", "type": "function", "function": {"name": "forecast", "arguments": "{}"}}
+    server.script(chat_saying("Let me see.", tool_calls=[call]))
+    answer = client.chat("x", schema=Person)
+    assert answer.parsed is None and answer.tool_calls and answer.content == "Let me see."
+    texts = [("commentary", '{"name": "draft"}'), ("final_answer", '{"name": "Ada"}')]
+    output = [{"phase": phase, "content": [{"type": "output_text", "text": text}]}
+              for phase, text in texts]
+    server.script(json={"output": output})
+    assert client.responses.parse(text_format=Person).output_parsed.name == "Ada"
+
+
 @cases("frame, is_read", [
     ("```JSON {} ```", True), ("\n {} \n", True), ("{} is it", True), ("```json\n{", False),
     ("Here it is:\n\n```json\n{}\n```\nAs you asked.", True),
@@ -3969,6 +4086,13 @@ def only_read(content):
     return types.SimpleNamespace(read=io.BytesIO(content).read)
 
 
+class Sftp(io.BytesIO):
+    """As paramiko's files, whose seek() returns nothing."""
+
+    def seek(self, *where):
+        super().seek(*where)
+
+
 WAV = b"RIFF\x24\0\0\0WAVEfmt " + bytes(28)
 UPLOADS = {  # what is given, and the name, type and bytes that arrive
     "fastapi": (lambda: fastapi_upload(MP3, "a.mp3"), "a.mp3", "audio/mpeg", MP3),
@@ -3976,6 +4100,9 @@ UPLOADS = {  # what is given, and the name, type and bytes that arrive
     "read alone": (lambda: only_read(MP3), "file.mp3", "audio/mpeg", MP3),
     "a name of no file": (lambda: buffer_of(WAV, name="<stdin>"), "file.wav", "audio/wav", WAV),
     "no extension": (lambda: ("blob", WAV), "blob", "audio/wav", WAV),
+    "a recording": (lambda: buffer_of(WAV, name="blob"), "blob.wav", "audio/wav", WAV),
+    "four": (lambda: ("a.webm", WAV, None, {}), "a.webm", "audio/webm", WAV),
+    "sftp": (lambda: Sftp(WAV), "file.wav", "audio/wav", WAV),
 }
 
 
@@ -3987,8 +4114,9 @@ def test_what_can_be_read_goes_out_under_its_name_and_type(server, client, case,
     monkeypatch.setattr(mimetypes, "guess_type", bare.guess_type)
     make, name, kind, content = UPLOADS[case]
     server.default = Answer(json={"id": "f", "text": "t"})
-    client.transcribe_audio(make(), model="m")
-    client.files.create(file=make(), purpose="batch")
+    file = make()  # which may be sent twice
+    client.transcribe_audio(file, model="m")
+    client.files.create(file=file if hasattr(file, "seek") else make(), purpose="batch")
     for part in map(part_of, server.requests):
         assert part[1:] == (name, kind, content)
 
@@ -4123,6 +4251,7 @@ async def async_generator(it: str):
     (forecast, None, "[" * 100_000, "in: [[["), (forecast, None, '{"city": "B', '"city": "B'),
     (forecast, None, '{"town": "Bonn"}', "town"),
     (forecast, None, "", "city"), (full_disk, None, "", "disk is full"),
+    (forecast, "no_such_tool", "{}", "forecast"),
     *((functools.wraps(one)(lambda it, one=one: one(it)), None, {"it": "x"}, "Error: ")
       for one in (async_tool, async_generator)),
 ])
@@ -4145,6 +4274,37 @@ def test_arguments_are_read_in_whatever_form_they_come(server, client, arguments
         return it + "".join(" %s=%r" % pair for pair in more.items())
 
     assert called(client, server, tool, arguments)[1].startswith(told)
+
+
+@dataclasses.dataclass
+class Reading:
+    unit: str = "°C"
+
+
+def model_of(**fields):
+    """What pydantic's models are, as far as this module knows them."""
+    return types.SimpleNamespace(model_dump=lambda mode, exclude_unset=None: fields)
+
+
+@cases("result, told", [
+    ({"city": "東京"}, '{"city": "東京"}'), ([Reading()], '[{"unit": "°C"}]'),
+    (model_of(a=1), '{"a": 1}'), ((n for n in (1, 2)), "[1, 2]"), ({3}, "[3]"),
+    ({(1, 2): 3}, "{(1, 2): 3}"), (b"x", "\"b'x'\""),
+], ids=str)
+def test_what_a_tool_returns_is_told_as_json_or_as_text(server, client, result, told):
+    def tool():
+        ran.append(1)
+        return result
+
+    ran: list = []
+    assert called(client, server, tool, "{}")[1] == told and ran == [1]
+
+
+def test_a_call_that_is_cut_at_the_models_limit_is_not_run(server, client):
+    server.script(chat_calling(("forecast", "{}")))
+    server._answers[0].json["choices"][0]["finish_reason"] = "length"
+    error = client_error(lambda: client.run_tools("go", [full_disk]), APIResponseError, "max_tok")
+    assert error.partial.tool_calls and server.count == 1
 
 
 def test_endless_calls_end_in_a_tool_loop_error(server, client):
@@ -4235,6 +4395,15 @@ NO_HINTS = bytes, typing.Callable, "NoSuchName", Node, List[bytes], typing.Union
 def test_a_tool_that_no_schema_can_say_is_refused_before_anything_is_sent(server, client, tool):
     error = client_error(lambda: client.run_tools("go", [tool]), ValidationError)
     assert "tool" in str(error) and not server.requests
+
+
+def test_a_tool_that_no_name_can_call_is_refused_too(server, client):
+    def with_field(it: int = types.SimpleNamespace(default_factory=None)):  # pydantic's Field()
+        return it
+
+    for tools in ([len], [with_field], [forecast, forecast]):
+        client_error(lambda: client.run_tools("go", tools), ValidationError, "tool")
+    assert not server.requests
 
 
 # request(), and the verbs of the official client
@@ -4472,6 +4641,28 @@ def test_the_names_of_the_module_and_of_its_resources_can_be_explored(client):
     assert errors | {"OpenAIMini", "NOT_GIVEN", "main", "iter_sse", "Stream"} <= set(scope)
     assert not set(scope) & {"json", "sys", "requests", "annotations", "TYPE_CHECKING"}
     assert {"chat", "files", "embedding", "stats"} <= set(dir(client))
+    assert "messages" in inspect.signature(OpenAIMini.chat).parameters
+    for name in ("api_key", "base_url"):
+        client_error(lambda: setattr(openai_mini, name, "x"), AttributeError, "make a client")
+    for kept in (NOT_GIVEN, openai_mini.DEFAULT_MODELS):
+        assert copy.deepcopy(kept) == kept
+    assert pickled(NOT_GIVEN) is NOT_GIVEN and isinstance(NOT_GIVEN, openai_mini.NotGiven)
+
+
+def test_hasattr_tells_the_kinds_of_objects_apart(client, server):
+    from unittest import mock
+
+    usage, response = client.chat("hi").usage, Result(output=[], usage=Result(input_tokens=1))
+    for thing, has, lacks in (
+        (usage, "completion_tokens_details", "input_tokens"), (client.chat("x"), "usage", "error"),
+        (response.usage, "total_tokens", "prompt_tokens"), (response, "error", "choices"),
+        (Result(CHAT), "content", "output_text"), (Result(call_id="c"), "status", "content"),
+    ):
+        assert hasattr(thing, has) and not hasattr(thing, lacks), (thing, lacks)
+    assert mock.MagicMock(spec=OpenAIMini).responses and not hasattr(client.files.list, "_x")
+    with mock.patch.object(OpenAIMini, "responses"):
+        assert OpenAIMini(base_url="echo:").responses.create().id
+    assert client.responses.create(input="x") == {"object": "list", "data": []}
 
 
 @cases("path", ["chat", "beta.vector_stores.list", "files.with_raw_response.list"])
@@ -4515,7 +4706,14 @@ def test_an_iterable_is_a_list_to_the_server_and_a_result_no_file(server, client
     first = client.responses.create(input=make(HI * 2), include=iter(["x"]))
     client.files.list(extra_headers=collections.ChainMap({"x-mine": "1"}), metadata={"a": "b"})
     client.responses.create(input=first.output, previous=first)  # `.read` of them reads None
-    created, listed, again = server.requests
+    column = types.SimpleNamespace(keys=None, tolist=None)
+    column = type("Series", (), {**vars(column), "__iter__": lambda self: iter("ab")})()
+    client.embeddings.create(model="m", input=column)
+    client.responses.create(input=[model_of(role="user", content="x")])
+    client.batches.cancel("b", extra_body={"why": 1})
+    created, listed, again, vectors, models, cancel = server.requests
+    assert vectors.json["input"] == ["a", "b"] and cancel.json == {"why": 1}
+    assert models.json["input"] == [{"role": "user", "content": "x"}]
     assert created.json == {"input": HI * 2, "include": ["x"]}
     assert listed.headers["x-mine"] == "1" and listed.query == {"metadata[a]": "b"}
     assert again.json == {"input": RESPONSE["output"], "previous": RESPONSE}
@@ -4671,7 +4869,8 @@ def test_an_azure_client_asks_where_azure_wants_to_be_asked(
     server, monkeypatch, by_variables, named, path
 ):
     server.default = Answer(json=dict(CHAT, data=[], text=""))
-    options = {"azure_endpoint": server.origin + "/", "api_key": "k", "api_version": "v 1"}
+    tail = "/" if named else "/openai/deployments/x/chat/completions?api-version=1\n"
+    options = {"azure_endpoint": server.origin + tail, "api_key": "k", "api_version": "v 1"}
     variables = "AZURE_OPENAI_ENDPOINT", "AZURE_OPENAI_API_KEY", "OPENAI_API_VERSION"
     for name, variable in zip([*options], variables if by_variables else ()):
         monkeypatch.setenv(variable, options.pop(name))
@@ -5086,11 +5285,23 @@ TOO_MUCH = [
     refusal(400, "Requested 9 tokens, max 8 tokens per request", param=None),
     Answer(413, body="Request Entity Too Large"),
     Answer(422, json={"error": "batch size 4 > maximum allowed batch size 2"}),
+    *(refusal(400, words) for words in (
+        "250 instance(s) is allowed per prediction. Actual: 300", "must be <= 100",
+        "the input token count is 20500 but the model supports up to 20000",
+        "Too many input texts. Max is 512", "input数组最大不得超过64条", "must be 100 or less",
+        "the length of input must be less than or equal to 100", "exceeds limit of 100")),
 ]
 WRONG_INPUT = [
     refusal(422, "'dimensions' must be at most 1536", param="dimensions"),
     refusal(400, "'$.input' is invalid: it cannot be empty", param="input"),
     refusal(400, "This model's maximum context length is 8 tokens", code="context_length_exceeded"),
+    *(refusal(status, words) for status, words in (
+        (400, "Invalid 'input[8]': maximum input length is 8192 tokens."),
+        (400, "Input length 1109 exceeds maximum allowed token size 512"),
+        (400, "The example at index 0 in your batch has too many tokens"),
+        (413, "`inputs` must have less than 512 tokens. Given: 600"),
+        (400, "input is too large to process. increase the physical batch size"),
+        (400, "dimensions 4096 is larger than the maximum 1024"))),
 ]
 
 
@@ -5128,7 +5339,8 @@ def test_an_item_without_an_index_is_where_it_stands(server, client, indexes):
 @cases(
     "data",
     [None, [], embedded(0), [{"index": 0}] * 3, embedded(0, 1, 0), embedded(1, 2, 3),
-     embedded(*"abc"), embedded(None, 0, 1), [{"embedding": []}] * 3],
+     embedded(*"abc"), embedded(None, 0, 1), [{"embedding": []}] * 3,
+     [{"embedding": [1.0, math.inf]}] * 3, [{"embedding": {"7": 1.0}}] * 3],
 )
 def test_what_is_not_a_vector_for_each_input_is_an_error(server, client, data):
     server.script(json={"data": data, "key": "sk-test"}, headers={"x-request-id": "req_9"})
@@ -5170,12 +5382,13 @@ def test_a_cache_not_safe_for_threads_never_gives_another_calls_answer(server, t
 
 
 LOGGING_STEPS = """
-    import logging, sys, openai_mini
+    import logging.config, sys, openai_mini
     make = lambda **more: openai_mini.OpenAIMini("k", base_url=sys.argv[1], max_retries=0, **more)
     steps = {
         "client": lambda: make(debug=True), "quiet": make,
         "basic": lambda: logging.basicConfig(level=logging.INFO, format="PROGRAM %(message)s"),
         "handler": lambda: logging.getLogger("openai_mini").addHandler(logging.StreamHandler()),
+        "dict": lambda: logging.config.dictConfig({"version": 1}),
     }
     made = [steps[step]() for step in sys.argv[2:]]
     [one for one in made if one][0].chat("x")
@@ -5185,7 +5398,7 @@ LOGGING_STEPS = """
 @cases("steps, level, times", [
     ("client client", "", 1), ("basic client", "", 1), ("client basic", "", 1),
     ("quiet", " debug\n", 1), ("quiet basic", "info", 1), ("handler client", "", 1),
-    ("basic quiet", "", 0),
+    ("basic quiet", "", 0), ("client dict", "", 1),
 ])
 def test_each_line_of_the_log_comes_once_however_logging_is_set_up(server, steps, level, times):
     done = run_python(LOGGING_STEPS, server.url, *steps.split(), env={"OPENAI_LOG": level})
@@ -5257,12 +5470,15 @@ def packed(body: bytes, wbits: int) -> bytes:
       for size in ((1 << 20) + more for more in (0, 7, 259, 5000))),
     ("gzip", packed(b"one", 31) + b"\0" * 7 + packed(b"two", 31) + b"\0" * 600, b"onetwo"),
     ("gzip", packed(b"one", 31) + b"\r\nand more", b"one"), ("gzip", b"", b""),
-    ("gzip", b"<none>", b"<none>"),
+    ("gzip", b"<none>", b"<none>"), ("gzip", b"ID3", b"ID3"), ("gzip", b"not gzip", b""),
 ], ids=len)
 def test_a_coded_body_is_read_to_its_end(server, client, coding, sent, body):
     headers = {"content-encoding": coding}
-    server.script(body=sent, content_type="audio/mpeg", headers=headers)
-    assert client.download_file("f") == body
+    server.default = Answer(body=sent, content_type="audio/mpeg", headers=headers)
+    if sent and not body:
+        client_error(lambda: client.download_file("f"), APIResponseError, "4 attempts")
+    else:
+        assert client.download_file("f") == body
 
 
 @cases("answer", [{"raw": b""}, {"json": CHAT, "cut": 5}, {"body": "<p>"}, {"json": CHAT}])
@@ -5422,7 +5638,10 @@ def test_what_no_header_holds_is_refused_without_printing_a_key(server, session,
     ):
         error = client_error(lambda: ask(**options), ValidationError)
         assert "S3cr3t" not in words_of(error)
+        assert "api_key" not in options or "U+%04X" % ord(re.search("[^ -~]", key)[0]) in str(error)
     assert not server.requests
+    ask(api_key="Bearer sk-1")
+    assert client_sent(server) == ["Bearer sk-1"]
 
 
 SECRET_HEADERS = """Authorization api-key x-functions-key X-Access-Key X-Amz-Signature Cookie
@@ -5722,7 +5941,9 @@ def test_no_connection_idle_over_a_minute_is_used(
     assert server.last.connection == server.requests[-2].connection
 
 
-def test_a_target_gets_all_bytes_or_is_refused_before_it_costs(server, client, tmp_path):
+def test_a_target_gets_all_bytes_or_is_refused_before_it_costs(
+    server, client, tmp_path, monkeypatch
+):
     class Raw(io.RawIOBase):
         write = lambda self, piece: done.append(bytes(piece[:7])) or len(piece[:7])  # noqa: E731
 
@@ -5730,7 +5951,36 @@ def test_a_target_gets_all_bytes_or_is_refused_before_it_costs(server, client, t
     assert client.text_to_speech("x", to=Raw()) == 54 and b"".join(done) == b"speech" * 9
     for place in (tmp_path, tmp_path / "no" / "a.mp3"):
         client_error(lambda: client.text_to_speech("x", to=place), OSError)
-    assert server.count == 1
+    with open(tmp_path / "a.txt", "w") as text:
+        client_error(lambda: client.text_to_speech("x", to=text), ValidationError, "binary")
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "chmod", lambda *_: raising(PermissionError(1, "a share")))
+        assert client.text_to_speech("x", to=tmp_path / "a.txt") == 54
+        patch.setattr(os, "access", lambda path, mode: False)
+        client_error(lambda: client.text_to_speech("x", to=tmp_path / "b"), PermissionError)
+    assert server.count == 2
+
+
+def test_who_records_requests_gets_the_body_and_a_hand_made_answer_is_read(
+    server, client, monkeypatch
+):
+    import urllib3.connection
+
+    def recorder(self, method, url, body=None, headers=None, **how):  # as of vcr
+        recorded.append(body)
+        return real(self, method, url, body, headers, **how)
+
+    class Adapter(requests.adapters.BaseAdapter):
+        send, close = lambda self, asked, **how: made, int
+
+    recorded, real = [], urllib3.connection.HTTPConnection.request
+    monkeypatch.setattr(urllib3.connection.HTTPConnection, "request", recorder)
+    assert client.chat("hi").content == "hello" and b'"hi"' in recorded[0]
+    made = requests.Response()
+    made.status_code, made._content = 200, json.dumps(CHAT).encode()
+    with requests.Session() as session:
+        session.mount("http://", Adapter())
+        assert client.with_options(session=session).chat("hi").content == "hello"
 
 
 def test_a_timeout_that_a_signals_handler_raises_is_the_callers(server):
@@ -5889,6 +6139,9 @@ def test_verify_may_be_a_context_and_nothing_unknown(tls_server, session):
         url = tls_server.url.replace("127.0.0.1", "localhost")
         return ending(client_for(None, base_url=url, verify=verify, session=session))
 
+    blind = ssl.create_default_context()
+    blind.check_hostname, blind.verify_mode = False, ssl.CERT_NONE
+    assert ask(blind) == "hello"
     trusting = ssl.create_default_context(cafile=tls_server.cert_path)
     assert ask(trusting) == "hello" and isinstance(ask(ssl.create_default_context()), BROKEN)
     for verify in (["ca.pem"], 3.5, object(), {"a": 1}):
@@ -5923,6 +6176,7 @@ BAD_PROXIES = [
     "http://mallory:hunter#two@AT", "http://mallory:hunter/two@AT", "http://mallory:hunter?two@AT",
     "http://AT\n", " http://AT ", "socks://AT", "socks://mallory:hunter2@AT", "http://mallory:h2@",
     "http://mallory:hunter2@127.0.0.1:99999", "http://mallory:hunter\n2@AT", "mallory:hunter2@AT:x",
+    "HTTP://AT", "http://two\\mallory:hunter2@AT",
 ]
 
 
@@ -6383,6 +6637,8 @@ def test_cli_options_go_where_they_belong_wherever_they_stand(cli, cli_server):
     assert (code, json.loads(out), out.count("\n"), err) == (0, CHAT, 1, "")
     assert cli("Hello", "--no-stream") == (0, "hello\n", "")
     assert not any("stream" in request.json for request in cli_server.requests[2:])
+    assert cli("--", "--base-url=http://127.0.0.1:1", "x") == (0, "hello\n", "")
+    assert cli_server.last.json["messages"][0]["content"] == "--base-url=http://127.0.0.1:1 x"
 
 
 @cases("argv, piped, sent", [
