@@ -1252,7 +1252,7 @@ class Result(dict):  # type: ignore[type-arg]
         is_foreign = any(name in _NOT_BESIDE[key].split() for key in _NOT_BESIDE if key in self)
         # Scripts probe an event, whose type has a dot, for all of its attributes.
         is_foreign = is_foreign or name in _PROBED_NAMES or "." in str(self.get("type"))
-        if value is None and (is_foreign or name[0] == "_"):
+        if value is None and not is_of_chat and (is_foreign or name[0] == "_"):
             raise AttributeError(name)
         return value
 
@@ -1306,8 +1306,10 @@ class Result(dict):  # type: ignore[type-arg]
                 content = _from_base64(encoded)
             name = "image-%d." + _extension(content)
             free = (os.path.join(folder, name % number) for number in itertools.count(1))
+            part = os.path.join(folder, ".%s.part" % os.urandom(8).hex())
+            _write_whole(part, [content])
             paths.append(next(path for path in free if _is_made(path)))
-            _write_whole(paths[-1], [content])
+            os.replace(part, paths[-1])
         return paths
 
 
@@ -1406,7 +1408,8 @@ class Page(Result):
 
     def _mark(self) -> Any:
         """Return what tells a page from others: an item may change between two requests."""
-        ids = [getattr(item, "id", None) or item for item in self.get("data") or ()]
+        items = self.get("data")
+        ids = [getattr(i, "id", None) or i for i in items] if isinstance(items, list) else items
         return ids, self.get("last_id"), self.get("next")
 
     def _cursor(self) -> Any:
@@ -1842,8 +1845,8 @@ class _Accumulator:
         """Whether the answer is whole, however the transfer ends."""
         call = self._exchange.call
         needed: int = max(call.choices, len(self.by_index)) if self._ended else 1
-        # vLLM ends each part of a transcription.
-        return self.done or len(self._ended) >= needed and not call.is_form
+        is_of_parts = "/audio/trans" in call.path  # vLLM ends each part of a transcription
+        return self.done or len(self._ended) >= needed and not is_of_parts
 
     @property
     def choices(self) -> list[Result]:
@@ -1977,6 +1980,7 @@ class _File:
         self.type = kind or _type_of(self.name) or _type_of(default) or "application/octet-stream"
         self.file.seek(0, 2)
         self.size = self.file.tell() - self.start
+        self.file.seek(self.start)
         if self.size <= 0:
             raise ValidationError("the file %r is empty, or stands at its end: seek(0)" % self.name)
 
@@ -2595,14 +2599,14 @@ class _Call:
             os.stat(folder)
             if os.path.isdir(path):
                 raise IsADirectoryError(21, "Is a directory", path)
-            if not os.access(path if _is_empty(path) else folder, os.W_OK):
+            how = {"effective_ids": os.access in os.supports_effective_ids}
+            if not os.access(path if _is_empty(path) else folder, os.W_OK, **how):
                 raise PermissionError(13, "Permission denied", path)
         elif self.to is not None:
-            try:
-                self.to.write(b"")
-            except (TypeError, ValueError, AttributeError):  # text, closed, only to be read
-                what = "to=%.200r: a path or a binary file is needed"
-                raise ValidationError(what % (self.to,)) from None
+            is_text = hasattr(self.to, "encoding") or not hasattr(self.to, "write")
+            is_shut = getattr(self.to, "closed", False) or getattr(self.to, "mode", "") == "rb"
+            if is_text or is_shut:
+                raise ValidationError("to=%.80r: a path or a binary file is needed" % (self.to,))
 
     def begin(self, client: OpenAIMini) -> None:
         """Check the options of the call and fill in those of the client."""
@@ -3346,7 +3350,8 @@ class OpenAIMini(_Closing):
     def edit_image(self, image: Any, prompt: str, *, mask: Any = None, **params: Any) -> Any:
         """Make images from `image` (a file or a list of files), changed where `mask` allows it."""
         images = list(map(_File, image)) if isinstance(image, list) else _File(image)
-        body = {"prompt": prompt, "image": images, "mask": None if mask is None else _File(mask)}
+        mask = mask if mask is None or mask is NOT_GIVEN else _File(mask)
+        body = {"prompt": prompt, "image": images, "mask": mask}
         more = {"model_for": "image", "is_form": True}
         return self._post("/images/edits", "object", body, params, **more)
 
@@ -3428,7 +3433,7 @@ class OpenAIMini(_Closing):
                 return result
             if result.finish_reason == "length":  # what is cut may look whole
                 what = "the call of a tool is cut: raise max_tokens="
-                raise APIResponseError(what, partial=result)
+                raise APIResponseError(what, partial=result, messages=messages)
             messages += [_tool_message(functions, call) for call in result.tool_calls]
             if params.get("tool_choice") not in ("auto", "none", None):
                 params["tool_choice"] = "auto"
@@ -3451,13 +3456,14 @@ class OpenAIMini(_Closing):
         call = _Call(str(method).upper(), path, "stream" if stream else "auto", options)
         is_form = files is not None or isinstance(data, dict)
         is_invalid = not isinstance(data, (dict, bytes, str, type(None)))
+        is_invalid = is_invalid or not all(hasattr(x, "items") for x in (files or {}, params or {}))
         if options or is_invalid or json is not None and (is_form or data is not None):
             what = "request() takes json=, or data= (a dict, bytes or str) and files=, and not %s"
             raise ValidationError(what % (sorted(options) or "both, nor others"))
         if is_form:
-            uploads = {name: _File(file) for name, file in dict(files or {}).items()}
+            uploads = {name: _File(file) for name, file in (files or {}).items()}
             json = {**(data or {}), **uploads}
-        call.query, call.needs_choice = dict(params or {}), False
+        call.query, call.needs_choice = params or {}, False
         call.json, call.is_form = json, is_form
         call.content = data.encode() if isinstance(data, str) else data
         return self._run(call)
@@ -3530,7 +3536,7 @@ def AzureOpenAI(
 def _prepare(client: OpenAIMini, call: _Call) -> None:
     """Fill in the request of a call for the server of this client."""
     body, extra_body = call.json, call.options.get("extra_body") or {}
-    if body is None and extra_body and call.content is None:
+    if body is None and extra_body and call.content is None and call.method != "GET":
         body = {}
     if isinstance(body, dict):
         body = {name: value for name, value in body.items() if value is not NOT_GIVEN}
@@ -3715,8 +3721,9 @@ def _model_ids(answer: Any) -> list[str]:
 
 # What servers say of one text or of a parameter, and of a batch that is too large.
 _ONE_TEXT = (
-    r"(?i)context|input[\[ ]+(\d|id|text\b|length)|at index|single|\bper (doc|text|input)|dimension"
-    r"|physical|must have less than|token size|range of input length"
+    r"(?i)context.(length|window|size)|input[\[; ]+(\d|id|text\b|length)|single (text|input)"
+    r"|at index|\bper (doc|text|input)|dimension|physical|must have less than|token size"
+    r"|range of input length|budget|quota"
 )
 _BATCH = (
     r"(?i)too (many|much|large|big|long)|batch|at (most|once)|per (request|pred)|instances"
@@ -3776,14 +3783,15 @@ def _by_schema(schema: Any) -> tuple[dict[str, Any], Any]:
         described = json.loads(json.dumps(described), object_hook=_strict)
     if not isinstance(described, dict):
         raise ValidationError("schema=%.80r: a dict or a class with a schema is needed" % (schema,))
-    described = described.get("json_schema", described)
-    described = described.get("schema", described)
+    is_open = re.search(rb'"additionalProperties":(?!false)', _json_bytes(described))
     name = getattr(schema, "__name__", None) or described.get("title") or "answer"
-    form: dict[str, Any] = {"name": re.sub("[^a-zA-Z0-9_-]", "_", name)[:64], "schema": described}
-    is_open = re.search('"additionalProperties": (?!false)', json.dumps(described, default=str))
-    form["strict"] = described.get("additionalProperties") is False and not is_open
-    then = functools.partial(_with_parsed, read, "[" if described.get("type") == "array" else "{")
-    return {"type": "json_schema", "json_schema": form}, then
+    form = {
+        "name": re.sub("[^a-zA-Z0-9_-]", "_", name)[:64], "schema": described,
+        "strict": described.get("additionalProperties") is False and not is_open,
+    }  # fmt: skip
+    form = described if "json_schema" in described else {"type": "json_schema", "json_schema": form}
+    first = {"array": "[", "object": "{"}.get(str(described.get("type")), '[{"')
+    return form, functools.partial(_with_parsed, read, first)
 
 
 def _strict(part: dict[str, Any]) -> dict[str, Any]:
@@ -3802,7 +3810,7 @@ def _strict(part: dict[str, Any]) -> dict[str, Any]:
     return part
 
 
-def _with_parsed(read: Any, opening: str, result: Any) -> Any:
+def _with_parsed(read: Any, first: str, result: Any) -> Any:
     """Set `.parsed` of a chat's messages or of the texts of a Responses answer. `result` gets the
     first one. Words beside the call of a tool need not be JSON.
 
@@ -3818,7 +3826,7 @@ def _with_parsed(read: Any, opening: str, result: Any) -> Any:
         text, value = _text_of(holder.get("content", holder.get("text"))) or "", None
         try:
             if text or is_cut:  # no text, and not cut: a refusal
-                value = read(_json_in(text, opening))
+                value = read(text if is_cut else _json_in(text, first))
         except (APIResponseError, ValueError) as error:  # pydantic's errors are ValueErrors
             what = "is cut at max_tokens" if is_cut else "does not fit the schema"
             reason = _plain(str(getattr(error, "_what", error)), 200)
@@ -3830,18 +3838,19 @@ def _with_parsed(read: Any, opening: str, result: Any) -> Any:
     return result
 
 
-def _json_in(text: str, opening: str) -> str:
-    """Return a text that is JSON, or the JSON in it, which begins with `opening`: some models add
-    their thoughts, words or a Markdown fence."""
+def _json_in(text: str, first: str) -> str:
+    """Return a text that is JSON, or the only JSON in it, which begins with one of `first`: some
+    models add their thoughts, words or a Markdown fence."""
     try:
         json.loads(text)
     except (ValueError, RecursionError):
         rest = text.rpartition("</think>")[2]
         # Behind the mark of a fence, else at the first bracket.
-        start = re.match(r"(?s).*?```\w*\s*(?=\%s)|[^\%s]*" % (opening, opening), rest)
+        start: Any = re.match(r"(?s).*?```\w*\s*(?=[%s])|[^%s]*" % ((re.escape(first),) * 2), rest)
         with contextlib.suppress(ValueError, RecursionError):
-            decoder = json.JSONDecoder(strict=False)
-            return json.dumps(decoder.raw_decode(rest, start.end())[0])  # type: ignore[union-attr]
+            value, end = json.JSONDecoder(strict=False).raw_decode(rest, start.end())
+            if not re.search("[%s]" % re.escape(first[:2]), rest[end:]):
+                return json.dumps(value)
     return text
 
 
@@ -3868,7 +3877,7 @@ def _read_parameters(function: Any, defs: dict[str, Any]) -> tuple[dict[str, Any
     hints, parameters = typing.get_type_hints(function), inspect.signature(function).parameters
     named = {name: p for name, p in parameters.items() if "VAR_" not in p.kind.name}
     for name, p in named.items():
-        if p.kind is p.POSITIONAL_ONLY or hasattr(p.default, "default_factory"):
+        if p.kind is p.POSITIONAL_ONLY or type(p.default).__name__ == "FieldInfo":
             raise TypeError("%s= is positional only, or its default is a pydantic Field" % name)
     read = {name: _read_hint(hints.get(name, object), defs) for name in named}
     properties = {name: schema for name, (schema, _) in read.items()}
@@ -3898,9 +3907,9 @@ def _read_hint(hint: Any, defs: dict[str, Any]) -> tuple[dict[str, Any], Any]:
         return {"anyOf": [s for s, _ in read]}, lambda value: _first_that_fits(read, value)
     if kind is typing.Literal or hasattr(kind, "__members__"):  # __members__: an Enum
         members = {getattr(m, "value", m): m for m in args or kind}
-        types = [*dict.fromkeys(_JSON_TYPES[type(value)] for value in members)]
-        kinds = {"type": types if types[1:] else types[0], "enum": [*members]}
-        return kinds, members.__getitem__
+        types = {_JSON_TYPES.get(type(value)) for value in members}
+        kinds = {"type": types.pop()} if len(types) == 1 and None not in types else {}
+        return {**kinds, "enum": [*members]}, members.__getitem__
     if hasattr(kind, "model_json_schema"):
         schema = dict(kind.model_json_schema())
         defs.update(schema.pop("$defs", {}))
@@ -3935,8 +3944,11 @@ def _checked(kind: Any, value: Any) -> Any:
 def _plain_value(value: Any) -> Any:
     if hasattr(value, "model_dump"):
         return value.model_dump(mode="json")
-    plain = vars(value) if hasattr(value, "__dataclass_fields__") else _as_list(value)
-    return str(value) if plain is value else plain
+    if hasattr(value, "__dataclass_fields__"):
+        shown = [name for name, field in value.__dataclass_fields__.items() if field.repr]
+        return {name: getattr(value, name, None) for name in shown}
+    is_many = isinstance(value, (set, frozenset)) or hasattr(value, "gi_frame")  # a generator
+    return value.tolist() if hasattr(value, "tolist") else [*value] if is_many else str(value)
 
 
 def _tool_message(functions: dict[str, Any], call: Any) -> dict[str, Any]:
@@ -3954,7 +3966,7 @@ def _tool_message(functions: dict[str, Any], call: Any) -> dict[str, Any]:
         if not isinstance(answer, str):
             with contextlib.suppress(TypeError, ValueError):  # e.g. keys that are dates: the text
                 answer = json.dumps(answer, default=_plain_value, ensure_ascii=False)
-        content = str(answer)
+        content = answer if isinstance(answer, str) else str(answer)
     except Exception as error:  # for the model
         content = "Error: %s: %s" % (type(error).__name__, _plain(str(error)))
         if isinstance(arguments, str):  # not JSON: servers refuse such a message
@@ -4205,9 +4217,12 @@ class _Module(type(sys)):  # type: ignore[misc]
         raise _unknown_name("the module (make a client: openai_mini.OpenAI())", name, __all__)
 
     def __setattr__(self, name: str, value: Any) -> None:
-        if name[0] != "_" and name not in vars(self):  # openai.api_key = "..."
+        if name[:1] != "_" and name not in vars(self):  # openai.api_key = "..."
             self.__getattr__(name)
         super().__setattr__(name, value)
+
+    def __reduce__(self) -> Any:  # pickling by cloudpickle knows modules by their exact class
+        return __import__, (self.__name__, None, None, ["main"])
 
 
 if __name__ in sys.modules:
