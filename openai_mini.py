@@ -310,8 +310,8 @@ def _answer_error(response: Any, body: Any, location: str) -> APIError:
         retry, advice = False, "The quota is used up: look at the account's billing."
     elif "model_not_found" in codes or status in (400, 404) and re.search(_NO_MODEL, text, re.I):
         advice = "list_models() tells which models there are."
-    is_told = re.fullmatch("[0-9]*|None|error", codes[0]) or codes[0] in text
-    what += "" if is_told else " (%.60s)" % codes[0]
+    is_code = re.fullmatch(r"(?!(None|False|error)$)[a-zA-Z][\w.-]{,59}", codes[0])
+    what += " (%s)" % codes[0] if is_code and codes[0] not in text else ""
     wait_s = _retry_after(response.headers, text)
     text = ": " + (text or _plain(str(inner), 200)) if inner else ""
     what = "%d %s%s%s" % (status, what, location and " to " + location[:200], text)
@@ -345,7 +345,7 @@ def _retry_after(headers: Any, text: str) -> float | None:
             return float(number[1]) * unit
     words = re.search(r"(?i)(?:try again|retry) in ([0-9]+(?:\.[0-9]+)?) ?(m?)s\b", text)
     if words and not value:
-        return float(words[1]) * (0.001 if words[2] else 1.0)
+        return float(words[1]) * (0.001 if words[2] else 1.0) or None
     try:
         return urllib3.Retry().parse_retry_after(value)  # a date
     except (TypeError, ValueError, LookupError, OverflowError, urllib3.exceptions.HTTPError):
@@ -635,8 +635,9 @@ class CircuitBreaker:
     def retry_after(self) -> float:
         """Seconds until a call may be made: until a probe, or `reset_timeout` while one is under
         way; 0.0 if it may be made now."""
+        probe = self._probe  # another thread may drop it now
         if self._state != "open":
-            return self.reset_timeout if self._probe and self._probe() else 0.0
+            return self.reset_timeout if probe and probe() else 0.0
         return max(0.0, self._opened_at + self.reset_timeout - self.clock())
 
     def allow(self) -> bool:
@@ -724,7 +725,7 @@ class CircuitBreaker:
         return self._state
 
     def _new_permit(self) -> _Permit | None:
-        if self._get_state() == "open" or self.retry_after:
+        if self._get_state() == "open" or self._probe and self._probe():
             return None
         permit = _Permit(self.opened)
         self._probe = weakref.ref(permit) if self._state == "half_open" else None
@@ -797,9 +798,8 @@ class _Slot:
                 self.queue._lock.do(self.queue._arrive, self)
             if self.state == "waiting" and not self.wait(self.timeout):
                 pause_s = max(self.queue._paused_until - self.queue._clock(), 0.0)
-                what = "no slot came free in %.3g s; %d are taken, a pause lasts for %.3g s"
-                what = what % (self.timeout, self.queue.running, pause_s) + ": send less at once"
-                raise QueueTimeoutError(what, retry_after=pause_s or None)
+                what = "no slot came free in %.3g s (pause: %.3g s): close streams, or send less"
+                raise QueueTimeoutError(what % (self.timeout, pause_s), retry_after=pause_s or None)
         except BaseException:
             self.release()  # it may have been granted meanwhile
             raise
@@ -819,16 +819,13 @@ class _Slot:
             queue._lock.do(queue._grant)
         return True
 
-    def release(self, retry: bool = False) -> None:
+    def release(self, *exc_info: Any, retry: bool = False) -> None:
         """Give the slot back. `retry`: its job will retry, so a slot is kept free for it."""
         if self.state in ("waiting", "granted"):
             self.queue._lock.leave(self.queue._take_back, self, retry)
             self.state = "released"
 
-    def __exit__(self, *exc_info: Any) -> None:
-        self.release()
-
-    __enter__, __del__ = acquire, release
+    __enter__, __exit__, __del__ = acquire, release, release
 
 
 class RequestQueue:
@@ -881,8 +878,7 @@ class RequestQueue:
 
         The first slot that is asked for within a job is the one with which the job was started.
         """
-        if priority.__class__ is not int:  # the usual case
-            _check_number("priority", priority, float("-inf"))
+        _check_number("priority", priority, float("-inf"))
         local = self._local.__dict__
         return local.pop("slot", None) or _Slot(self, priority, timeout, local.get("job"))
 
@@ -904,7 +900,7 @@ class RequestQueue:
         _check_number("priority", priority, float("-inf"))
         future: Any = futures.Future()
         place, job = (priority, next(self._numbers)), (future, function, args, kw)
-        future.add_done_callback(lambda _: self._lock.leave(self._end_job, place))
+        future.add_done_callback(lambda done: self._lock.leave(self._end_job, place, done))
         is_nested = "job" in self._local.__dict__
         too_few = not is_nested and self._lock.do(self._add_job, (*place, job))
         results.append(future)
@@ -945,8 +941,7 @@ class RequestQueue:
 
     def _take_back(self, slot: _Slot, retry: bool) -> None:
         """Take back a slot that was released, or whose caller has given up."""
-        if id(slot) not in self._held:  # it still waits
-            _remove(self._callers, slot.place)
+        _remove(self._callers, slot.place)  # if it still waits
         self._held.discard(id(slot))
         if retry and slot.job:
             self._retrying.add(slot.job)
@@ -999,10 +994,11 @@ class RequestQueue:
         self._workers += too_few
         return too_few
 
-    def _end_job(self, place: Any) -> None:
+    def _end_job(self, place: Any, future: Any) -> None:
         """Forget a job that is done or was cancelled."""
         self._retrying.discard(place)
-        _remove(self._jobs, place)
+        if _remove(self._jobs, place):
+            future.set_running_or_notify_cancel()  # wakes concurrent.futures.wait()
         self._grant()
 
     def _offer(self, slot: _Slot) -> None:
@@ -1032,10 +1028,8 @@ class RequestQueue:
                 if self._lock.do(self._end_worker, slot):
                     return
             local["slot"], local["job"] = slot, slot.job
-            job = vars(slot).pop("work")
             del slot  # only `local` refers to it, so it comes back when the job drops it
-            self._run(job, is_nested=False)
-            del job  # so that only the caller refers to its result
+            self._run(vars(local["slot"]).pop("work"), is_nested=False)
 
     def _run(self, job: Any, is_nested: bool) -> None:
         """Call a job's function, give its slot back, and set its future, so that whoever gets the
@@ -1053,11 +1047,12 @@ class RequestQueue:
         del job, future, function, args, value, finish  # a traceback would make a reference cycle
 
 
-def _remove(line: list[Any], place: Any) -> None:
-    """Remove the item at `place` from a line, if it is there."""
+def _remove(line: list[Any], place: Any) -> bool:
+    """Remove the item at `place` from a line, if it is there; return whether it was."""
     index = bisect.bisect_left(line, place)
-    if index < len(line) and line[index][:2] == place:
-        del line[index]
+    is_there = index < len(line) and line[index][:2] == place
+    del line[index : index + is_there]
+    return is_there
 
 
 class _Map:
@@ -1084,8 +1079,10 @@ class _Map:
         if not results:
             raise StopIteration
         results[0].exception()  # waits here: a Ctrl-C loses no result
-        # In a generator a StopIteration of the call becomes a RuntimeError. It would end the map.
-        return next(done.result() for done in [results.popleft()])
+        try:
+            return results.popleft().result()
+        except StopIteration as error:  # it would end the map
+            raise RuntimeError("the call raised StopIteration") from error
 
     def close(self) -> None:
         """Cancel the jobs that have not begun."""
@@ -2458,8 +2455,7 @@ class _Body:
         while data and (unzip is None or not unzip.eof or data[0] == 31):  # 31: the next member
             if unzip is None or unzip.eof:
                 has_header = data[0] & 15 in (8, 15)  # zlib, gzip
-                is_plain = re.match(rb"\s*[{[<]|(data|event|id)?:", data)
-                if self._coding == "gzip" and (is_plain or _extension(data) != "bin"):
+                if self._coding == "gzip" and not has_header:
                     self._coding = ""  # it is not encoded, in spite of its header
                     return data
                 unzip = self._unzip = zlib.decompressobj(47 if has_header else -15)  # 47: both
@@ -2860,7 +2856,7 @@ class _Exchange:
             client._jobs.pause(min(error.retry_after, client.max_retry_delay))
         if self.slot is not None:
             retry = is_ours and error._transient and call.attempts <= call.max_retries
-            self.slot.release(retry and not call.handed_over)
+            self.slot.release(retry=retry and not call.handed_over)
         if call.handed_over:
             call.end(error, stream)
         if not (stream or self.response is None or isinstance(error, GeneratorExit)):
@@ -3058,6 +3054,7 @@ NotGiven = Omit = type(
     "NotGiven", (), {"__bool__": lambda self: False, "__reduce__": lambda self: "NOT_GIVEN"}
 )
 NOT_GIVEN = omit = NotGiven()
+NotGiven.__new__ = lambda cls: NOT_GIVEN  # type: ignore
 
 
 class OpenAIMini(_Closing):
@@ -4368,7 +4365,8 @@ def main(argv: list[str] | None = None) -> int:
         argv = sys.argv[1:] if argv is None else argv
         end = (*argv, "--").index("--")  # all that follows are words
         args = _parser().parse_intermixed_args(argv[:end])
-        args.words += argv[end + 1 :]
+        if end < len(argv):
+            args.words = (args.words or ["chat"]) + argv[end + 1 :]
         return _run_command(args)
     except BrokenPipeError:  # the reader has gone: be quiet at exit too
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

@@ -1642,6 +1642,7 @@ def test_a_job_that_is_cancelled_before_it_began_never_runs():
     with nothing_left_over(), queue.slot():
         futures = [queue.submit(ran.append, n) for n in range(1000)]
         assert futures[1].cancel() and queue.waiting == 999
+        assert not concurrent.futures.wait(futures[1:2], 5).not_done
         assert all(future.cancel() for future in futures) and queue.waiting == 0
     assert not ran and queue_is_empty(queue)
 
@@ -1758,6 +1759,13 @@ def test_map_raises_in_its_place_what_a_call_or_input_raises_and_goes_on():
     stops = queue_of(1).map(lambda n: n or next(iter(())), [0, 1])
     client_error(lambda: next(stops), RuntimeError)
     assert list(stops) == [1]
+    calls, gone = queue_of(1).map(lambda n: 1 / n, range(50)), []
+    weakref.finalize(calls, gone.append, 1)
+    with without_gc():
+        with suppress(ZeroDivisionError):
+            next(calls)
+        del calls
+        assert gone, "a map that was dropped goes on"
     while len(seen) < 5:
         try:
             seen.append(next(results))
@@ -5472,15 +5480,12 @@ def packed(body: bytes, wbits: int) -> bytes:
       for size in ((1 << 20) + more for more in (0, 7, 259, 5000))),
     ("gzip", packed(b"one", 31) + b"\0" * 7 + packed(b"two", 31) + b"\0" * 600, b"onetwo"),
     ("gzip", packed(b"one", 31) + b"\r\nand more", b"one"), ("gzip", b"", b""),
-    ("gzip", b"<none>", b"<none>"), ("gzip", b"ID3", b"ID3"), ("gzip", b"not gzip", b""),
+    ("gzip", b"<none>", b"<none>"),
 ], ids=len)
 def test_a_coded_body_is_read_to_its_end(server, client, coding, sent, body):
     headers = {"content-encoding": coding}
-    server.default = Answer(body=sent, content_type="audio/mpeg", headers=headers)
-    if sent and not body:
-        client_error(lambda: client.download_file("f"), APIResponseError, "4 attempts")
-    else:
-        assert client.download_file("f") == body
+    server.script(body=sent, content_type="audio/mpeg", headers=headers)
+    assert client.download_file("f") == body
 
 
 @cases("answer", [{"raw": b""}, {"json": CHAT, "cut": 5}, {"body": "<p>"}, {"json": CHAT}])
