@@ -385,11 +385,7 @@ def _guarded(name: str, function: Any, *args: Any) -> Any:
     try:
         return function(*args)
     except Exception:
-        _logger().exception("%s raised", name)
-
-
-def _logger() -> Any:
-    return logging.getLogger("openai_mini")
+        logging.getLogger("openai_mini").exception("%s raised", name)
 
 
 # ------------------------------------------------------------------------------------------------
@@ -1102,20 +1098,17 @@ class _Map:
 BLOCK_BYTES = 256 << 10  # read or sent at a time: smaller blocks cost CPU
 MAX_BODY_BYTES = 256 << 20  # largest answer in memory: 2048 embeddings as text have 130 MB
 _CHAT_NAMES = ("message", "content", "tool_calls", "finish_reason")
-_COMPUTED = (*_CHAT_NAMES, "output_text", "model_extra")
+_TEXT_TYPES = ("text", "output_text", "message")  # the last is an item of a Responses answer
 _HTTP_NAMES = ("headers", "request_id", "_request_id", "status_code")
-# Scripts and libraries probe for these names, which no official object has.
-_PROBED_NAMES = """reasoning reasoning_content reasoning_details reasoning_text thinking
-    thinking_blocks ndim dtype shape tolist numpy iloc to_pandas model_fields model_fields_set
-    iter_pages next_page_info""".split()
-
-
-# An object with the first name is of a kind that has none of the others: hasattr() tells kinds.
-_NOT_BESIDE = {
+# Scripts probe for names, which are absent from all objects (""), or from those with the key.
+_FOREIGN_NAMES = {
+    "": """reasoning reasoning_content reasoning_details reasoning_text thinking thinking_blocks
+        ndim dtype shape tolist numpy iloc to_pandas model_fields model_fields_set iter_pages
+        next_page_info""",
     "choices": "error output output_text data text type", "output": "choices data",
     "prompt_tokens": "input_tokens", "input_tokens": "prompt_tokens completion_tokens",
     "call_id": "content text", "delta": "message text", "message": "delta text",
-}
+}  # fmt: skip
 
 
 class _Closing:
@@ -1176,8 +1169,7 @@ class Response(_Readable, _Closing):
     """
 
     _content: Any = b""  # the body; None where it is still to be read
-    _is_owner = False  # whether the exchange ends when this is dropped
-    _stream: Any = None
+    _stream: Any = None  # from parse(); it then owns the exchange
 
     def __init__(self, status_code: int, headers: Any, method: str, url: str) -> None:
         self.status_code, self.headers, self.method, self.url = status_code, headers, method, url
@@ -1185,7 +1177,7 @@ class Response(_Readable, _Closing):
     def _reading(self, exchange: Any) -> Response:
         """Return a copy whose body `exchange` reads."""
         answer = Response(self.status_code, self.headers, self.method, self.url)
-        answer._exchange, answer._content, answer._is_owner = exchange, None, True
+        answer._exchange, answer._content = exchange, None
         return answer
 
     request_id = property(lambda self: self.headers.get("x-request-id"))
@@ -1208,7 +1200,6 @@ class Response(_Readable, _Closing):
         exchange = self._exchange
         if exchange.call.read != "stream":
             return self._try(lambda: _parse(exchange, self.read()))
-        self._is_owner = False  # the Stream is
         self._stream = self._stream or self._try(exchange.open_stream)
         return self._stream
 
@@ -1218,7 +1209,7 @@ class Response(_Readable, _Closing):
             self._exchange.end(None)
 
     def __del__(self) -> None:
-        if self._is_owner:
+        if self._exchange is not None and self._stream is None:
             self._exchange.end(GeneratorExit())
 
     def __getstate__(self) -> dict[str, Any]:
@@ -1239,19 +1230,20 @@ class Result(dict):  # type: ignore[type-arg]
     def __getattr__(self, name: str) -> Any:
         if name in _HTTP_NAMES and self._response is not None:
             return getattr(self._response, name.lstrip("_"))
-        is_of_chat = "choices" in self and name in _CHAT_NAMES  # whatever else a server adds
-        if name in self and not is_of_chat:
+        if "choices" in self and name in _CHAT_NAMES:  # whatever else a server adds
+            return _first_choice(self)[name]
+        if name in self:
             return self[name]
-        keys = [key for key in self.keys() if re.sub(r"\W", "_", key) in (name, name.rstrip("_"))]
-        if keys and not is_of_chat:
-            return self[keys[0]]
-        value = _computed(self)[name] if name in _COMPUTED else None
-        is_foreign = any(name in _NOT_BESIDE[key].split() for key in _NOT_BESIDE if key in self)
+        for key in self.keys():
+            if re.sub(r"\W", "_", key) in (name, name.rstrip("_")):
+                return self[key]
+        if name == "output_text" and "output" in self:
+            return _text_of([self["output"]])
+        foreign = [names for key, names in _FOREIGN_NAMES.items() if not key or key in self]
         # Scripts probe an event, whose type has a dot, for all of its attributes.
-        is_foreign = is_foreign or name in _PROBED_NAMES or "." in str(self.get("type"))
-        if value is None and not is_of_chat and (is_foreign or name[0] == "_"):
+        if name[0] == "_" or name in " ".join(foreign).split() or "." in str(self.get("type")):
             raise AttributeError(name)
-        return value
+        return None
 
     def __setattr__(self, name: str, value: Any) -> None:
         is_own = name[0] == "_" or "choices" in self and name in _CHAT_NAMES
@@ -1259,11 +1251,10 @@ class Result(dict):  # type: ignore[type-arg]
 
     __delattr__ = dict.__delitem__
 
-    def to_dict(
-        self, *, exclude_none: bool = False, exclude: Any = (), include: Any = None, **_: Any
-    ) -> Any:
-        """Return plain dicts and lists, without nulls or some of the top-level names."""
-        names = {*(self.keys() if include is None else include)}.difference(exclude or ())
+    def to_dict(self, *, exclude_none: bool = False, **options: Any) -> Any:
+        """Return plain dicts and lists, without nulls if `exclude_none`. `include=`, `exclude=`:
+        some of the top-level names."""
+        names = {*(options.get("include") or self.keys())}.difference(options.get("exclude") or ())
         kept = {name: value for name, value in self.items() if name in names}
         return json.loads(json.dumps(kept), object_hook=_without_none if exclude_none else None)
 
@@ -1275,12 +1266,11 @@ class Result(dict):  # type: ignore[type-arg]
         return self.to_json(indent, **options)
 
     def model_copy(self, *, update: Any = None, deep: bool = False) -> Result:
-        copied = copy.deepcopy(self)
+        copied = type(self)(copy.deepcopy({**self}), **(update or {}))
         vars(copied).update(vars(self), _message=None)
-        for name, value in (update or {}).items():
-            setattr(copied, name, value)
         return copied
 
+    model_extra = property(lambda self: self)
     model_dump = dict = to_dict
     json = model_dump_json
 
@@ -1299,7 +1289,7 @@ class Result(dict):  # type: ignore[type-arg]
                 content = _fetch(text)
             else:  # base64, perhaps of a data: URL, in lines, unpadded, in the alphabet of URLs
                 encoded = "".join(text.rpartition("base64,")[2].split())
-                encoded = encoded.replace("-", "+").replace("_", "/") + "=" * (-len(encoded) % 4)
+                encoded = encoded.translate({45: "+", 95: "/"}) + "=" * (-len(encoded) % 4)
                 content = _from_base64(encoded)
             name = "image-%d." + _extension(content)
             free = (os.path.join(folder, name % number) for number in itertools.count(1))
@@ -1310,30 +1300,27 @@ class Result(dict):  # type: ignore[type-arg]
         return paths
 
 
-def _computed(result: Result) -> dict[str, Any]:
-    """Return the computed attributes."""
-    choice = (_dicts(result.get("choices")) or [{}])[0]
+def _first_choice(result: Result) -> dict[str, Any]:
+    """Return the attributes that a chat answer has of its first choice."""
+    choice = (_dicts(result["choices"]) or [{}])[0]
     if result._message is None and isinstance(choice.get("message"), dict):
         result._message = _fit_message(choice["message"])  # once, as it may get generated ids
     message = result._message or {}
-    items = [i for i in _dicts(result.get("output")) if i.get("type") in ("message", None)]
-    texts = [_text_of(item.get("content")) or "" for item in items]
     return {
         "message": result._message, "finish_reason": choice.get("finish_reason"),
         "content": _text_of(message.get("content")), "tool_calls": message.get("tool_calls"),
-        "output_text": "".join(texts) if "output" in result else None, "model_extra": result,
     }  # fmt: skip
 
 
 def _text_of(content: Any) -> str | None:
     """Return the text of a content: a str, a number, a part or a list of them. Any other object
     becomes JSON, as some servers parse the text that they should pass on."""
-    if isinstance(content, dict) and content.get("type") in ("text", "output_text"):
+    if isinstance(content, dict) and content.get("type") in _TEXT_TYPES:
         content = [content]
     if isinstance(content, list):
         parts = [part if isinstance(part, dict) else {"text": part} for part in content]
-        texts = [p.get("text") for p in parts if p.get("type") in ("text", "output_text", None)]
-        return "".join(_text_of(text) or "" for text in texts)
+        parts = [part for part in parts if part.get("type") in (*_TEXT_TYPES, None)]
+        return "".join(_text_of(p.get("text") or p.get("content")) or "" for p in parts)
     if isinstance(content, (dict, int, float)):
         return json.dumps(content)
     return str(content) if isinstance(content, (str, _Text)) else None
@@ -1604,10 +1591,7 @@ def _continued(piece: Any, items: list[Any]) -> Any:
 def _is_finished(arguments: Any) -> bool:
     """Return whether the arguments of a call are a whole JSON object."""
     text = bytes(arguments or b"").rstrip()
-    try:
-        return text[-1:] == b"}" and isinstance(json.loads(text), dict)
-    except (ValueError, RecursionError):
-        return False
+    return text[-1:] == b"}" and isinstance(_json_or_text(text), dict)
 
 
 # The events that end an answer, and the families of events that need one of them.
@@ -1623,7 +1607,7 @@ def _pieces(exchange: Any, so_far: _Accumulator) -> Iterator[bytes]:
     """Yield the body of a stream as it arrives, and b"" at its end. Events renew the time limit,
     keep-alives do not. It does not run while the caller works on an event."""
     piece, count = b"\n", -1
-    while piece and not so_far.at_end:
+    while piece:
         if count != so_far.count:
             is_last = so_far.is_whole and so_far.is_last
             exchange.limits.begin_wait(is_last and min(LINGER_S, exchange.limits.read))
@@ -1662,8 +1646,8 @@ def _chunks(exchange: Any, so_far: _Accumulator) -> Iterator[Result]:
                 if end == len(data) and chunk.__class__ is Result:
                     yield so_far.add(chunk, kind)
                 elif data[:6] == "[DONE]":
-                    so_far.done = so_far.at_end = True
-                    break
+                    so_far.done = True
+                    return so_far.check_end()
                 elif data and not piece:
                     raise _interrupted()
                 elif data and not (so_far.is_whole and so_far.is_last):  # else: junk, or a ping
@@ -1712,9 +1696,9 @@ class _Accumulator:
     # The last usage that is not all zero; the first chunk; the event that has the whole answer; a
     # chunk with words but without choices, which is an error unless text follows it.
     usage = first = end = suspect = None  # type: Any
-    # `done`: the answer is whole. `at_end`: `[DONE]` has come. `needs_end`: the body's end is not
-    # enough. `is_last`: the last chunk has the end only (some servers send one with each chunk).
-    done = at_end = needs_end = is_last = False
+    # `done`: the answer is whole. `needs_end`: the body's end is not enough. `is_last`: the last
+    # chunk has the end only (some servers send a finish reason with each chunk).
+    done = needs_end = is_last = False
     count = 0
 
     def __init__(self, exchange: Any) -> None:
@@ -1750,9 +1734,7 @@ class _Accumulator:
                 self.suspect = None
             elif chunk.get("choices") is None and self._exchange.call.needs_choice:
                 self.suspect = chunk if _error_text(chunk) else self.suspect
-        except (
-            ArithmeticError, AttributeError, LookupError, TypeError, ValueError, RecursionError
-        ):  # fmt: skip
+        except (ArithmeticError, AttributeError, LookupError, RuntimeError, TypeError, ValueError):
             raise APIResponseError("a chunk has an odd shape: %.200s" % chunk.json()) from None
         if self._ended or "error" in chunk or "base_resp" in chunk:
             _raise_error_in(chunk, self._exchange)
@@ -2231,7 +2213,7 @@ def _send_request(pool: Any, conn: Any, call: Any, limits: _Limits) -> Any:
     return urllib3.HTTPResponse(answer, answer.headers.items(), answer.status, **more)
 
 
-_PROXY_URL = r"((https?|socks[45][ah]?)://)?([^\s/?#\\]*@)?(([\w.-]+|\[[\w:.]+])(:[1-6]?\d{1,4})?)/?"
+_PROXY_URL = r"((https?|socks[45][ah]?)://)?([^\s/?#\\]*@)?(([\w.-]+|\[[\w:.]+])(:[1-6]?\d{,4})?)/?"
 
 
 def _proxy_for(origin: str, proxies: Any = None) -> tuple[str, str]:
@@ -3130,7 +3112,7 @@ class OpenAIMini(_Closing):
         rest = self.fallback if isinstance(self.fallback, (list, tuple)) else [self.fallback]
         self._fallbacks = [client._perform for client in rest if client is not None]
         is_on = self.debug or (_environ("OPENAI_LOG") or "").lower() in ("debug", "info")
-        self._log = _logger() if is_on else None
+        self._log = logging.getLogger("openai_mini") if is_on else None
         if self._log:
             self._log.setLevel("INFO")
         queue, breaker, self._stats = self.use_request_queue, self.circuit_breaker, _Stats()
