@@ -1174,10 +1174,10 @@ class Response(_Readable, _Closing):
     def __init__(self, status_code: int, headers: Any, method: str, url: str) -> None:
         self.status_code, self.headers, self.method, self.url = status_code, headers, method, url
 
-    def _reading(self, exchange: Any) -> Response:
-        """Return a copy whose body `exchange` reads."""
+    def _reading(self, exchange: Any, content: bytes | None = None) -> Response:
+        """Return a copy with the body, or whose body `exchange` reads."""
         answer = Response(self.status_code, self.headers, self.method, self.url)
-        answer._exchange, answer._content = exchange, None
+        answer._exchange, answer._content = exchange, content
         return answer
 
     request_id = property(lambda self: self.headers.get("x-request-id"))
@@ -1679,10 +1679,12 @@ def _json_or_text(text: Any) -> Any:
         return text
 
 
-def _raise_error_in(data: Any, exchange: Any) -> None:
-    holder = _error_in(data, any_kind=True)
-    if holder:
-        raise exchange.error_of(holder)
+def _raise_error_in(data: Any, exchange: Any, any_kind: bool = True, needed: Any = ()) -> None:
+    part = _error_in(data, any_kind, needed)
+    if part is not None:
+        error = exchange.error_of(part)
+        error.partial = data  # it may have been billed
+        raise error
 
 
 def _interrupted(reason: str = "") -> StreamInterruptedError:
@@ -2038,8 +2040,8 @@ def _quoted(name: str) -> str:
 # ------------------------------------------------------------------------------------------------
 # Wire
 #
-# Sends a request, reads a body, and turns each failure into an error of this module. Without
-# `session=` the connections are urllib3's, with proxies and certificates as requests finds them.
+# Sends a request, reads a body, and turns a failure into an error of this module. Connections are
+# those of `session=`, else urllib3's, with proxies and certificates as requests finds them.
 
 MAX_ERROR_BYTES = 16 << 20  # of an error page
 DEAD_S = 1.0  # a pooled connection that ends later was alive: the server worked
@@ -2054,15 +2056,14 @@ class _Limits:
     sock: Any = None  # the socket that is read or written
     idle_since = (0.0, 0.0)
 
-    def __init__(self, connect: Any, read: Any, ends_at: float, host: str) -> None:
-        self.connect, self.read = connect or float("inf"), read or float("inf")
-        self.ends_at, self.host = ends_at, host  # `host`: with its port, for errors
+    def __init__(self, call: Any) -> None:
+        self.connect, self.read = (seconds or float("inf") for seconds in call.timeout)
+        self.ends_at, self.host = call.ends_at, call.origin.split("//")[1]  # with its port
         self.process, self.handled = os.getpid(), sys.exc_info()[1]  # the caller's: never a cause
 
     def begin_wait(self, timeout: float = 0.0) -> None:
         """Start the time limit of silence now: `timeout`, or the read timeout."""
-        self.waits_since = time.monotonic()
-        self.silent_until = self.waits_since + (timeout or self.read)
+        self.silent_until = time.monotonic() + (timeout or self.read)
 
     def left(self) -> float:
         """Return how long the next wait may take; raise socket.timeout if it is over."""
@@ -2072,8 +2073,7 @@ class _Limits:
         return min(left, 1e6)  # no socket accepts more
 
     def set_timeout(self) -> None:
-        """Set the socket's timeout, unless it is nearly right: it is a system call, which lets
-        all other threads run."""
+        """Set the socket's timeout, a system call, unless it is nearly right."""
         left, current = self.left(), self.sock.gettimeout()
         if current is None or abs(current - left) * 1000 > left:
             self.sock.settimeout(left)
@@ -2110,8 +2110,8 @@ class _Connection:
 
 
 class _Pools:
-    """urllib3's connections. The idle ones are in a deque: a call in a signal handler would
-    wait for a lock that the interrupted call holds."""
+    """urllib3's connections. The idle ones are in a deque, which needs no lock: a call in a signal
+    handler could wait for it for ever."""
 
     def __init__(self, size: int) -> None:
         self.size = size
@@ -2213,11 +2213,11 @@ def _send_request(pool: Any, conn: Any, call: Any, limits: _Limits) -> Any:
     return urllib3.HTTPResponse(answer, answer.headers.items(), answer.status, **more)
 
 
-_PROXY_URL = r"((https?|socks[45][ah]?)://)?([^\s/?#\\]*@)?(([\w.-]+|\[[\w:.]+])(:[1-6]?\d{,4})?)/?"
+_PROXY_URL = r"((https?|socks[45]\w?)://)?([^\s/?#\\]*@)?(([\w.-]+|\[[\w:.]+])(:[1-6]?\d{1,4})?)/?"
 
 
 def _proxy_for(origin: str, proxies: Any = None) -> tuple[str, str]:
-    """Return the URL and the host:port of the proxy that requests chooses, or empty strings."""
+    """Return the URL and the host:port of the proxy that requests chooses, or two ""."""
     if proxies is None:
         is_set = any(_environ(n) for n in os.environ if re.fullmatch("(?i)(https?|all)_proxy", n))
         if not is_set and sys.platform not in ("win32", "darwin"):  # these have settings
@@ -2234,8 +2234,7 @@ def _proxy_for(origin: str, proxies: Any = None) -> tuple[str, str]:
 
 
 def _environ(name: str) -> str | None:
-    """Return a variable without white space or, as of docker's --env-file, quotes around it. An
-    empty one is None."""
+    """Return a variable without white space or quotes (of docker's --env-file); None if empty."""
     value = (os.environ.get(name) or "").strip()
     return re.sub(r"""^(["'])(.*)\1$""", r"\2", value).strip() or None
 
@@ -2247,21 +2246,17 @@ def _ssl_context(verify: Any) -> Any:
     if verify is False or hasattr(verify, "wrap_socket"):
         return verify or urllib3.util.ssl_.create_urllib3_context(cert_reqs=0)
     context = urllib3.util.ssl_.create_urllib3_context()
-    name, paths = "verify=", [verify]
     if verify in (None, True):
-        variables = "REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE", "SSL_CERT_FILE", "SSL_CERT_DIR"
-        name = next(filter(_environ, variables), "certifi")
-        paths = [_environ(name) or certifi.where()]
-        if name[:3] == "SSL":  # OpenSSL's own: it takes both, and a list of folders
-            folders = (_environ("SSL_CERT_DIR") or "").split(os.pathsep)
-            found = [*filter(os.path.exists, [_environ("SSL_CERT_FILE") or "", *folders])]
-            paths = found or paths
+        verify = _environ("REQUESTS_CA_BUNDLE") or _environ("CURL_CA_BUNDLE")
+    # OpenSSL's own variables: it takes both, and a list of folders.
+    folders = (_environ("SSL_CERT_DIR") or "").split(os.pathsep)
+    given = [verify] if verify else [*filter(None, [_environ("SSL_CERT_FILE"), *folders])]
     try:
-        for path in paths:
+        for path in [*filter(os.path.exists, given)] or given or [certifi.where()]:
             context.load_verify_locations(**{"capath" if os.path.isdir(path) else "cafile": path})
     except (OSError, ValueError) as error:  # ssl.SSLError is an OSError
-        what = "no certificates can be read from %r, named by %s (%s)"
-        raise ValidationError(what % (path, name, type(error).__name__)) from None
+        what = "no certificates can be read from %r (%s): see verify=, *_CA_BUNDLE, SSL_CERT_*"
+        raise ValidationError(what % (path, type(error).__name__)) from None
     return context
 
 
@@ -2274,7 +2269,7 @@ class _CallersSession:
     def send(self, call: Any, limits: _Limits) -> Any:
         session, url = self.session, call.origin + call.target
         has_key = any(name.lower() in ("authorization", "api-key") for name in call.sent_headers)
-        # An `auth=` that adds nothing keeps netrc's and the session's auth from replacing the key.
+        # An `auth=` that adds nothing: netrc's and the session's must not replace the key.
         auth = (lambda sent: sent) if has_key else None
         request = requests.Request(call.method, url, call.sent_headers, None, call.body, auth=auth)
         prepared = session.prepare_request(request)
@@ -2308,12 +2303,9 @@ class _CallersSession:
                 adapter.__setstate__(adapter.__getstate__())
 
 
-_BEGUN_HEAD = rb"[ \t]{0,99}[\da-fA-F]{0,99}[ \t\r]{0,99}(;[^\n]{0,65536})?"  # of a chunk
-
-
 class _Body:
     """The body of an answer as it arrives, decoded. All transfer chunks at hand are decoded at
-    once: a stream has one for each event, and its last event comes with its end."""
+    once: streams have one for each event, and their end comes with the last one."""
 
     unread = b""  # what read() returns next
     received = 0
@@ -2328,7 +2320,7 @@ class _Body:
         self._socket: Any = getattr(getattr(reader, "raw", None), "_sock", None)
         if self._socket is not None:
             limits.sock, reader.raw.readinto = self._socket, limits.receive
-        # Looked up now, as close() may be a finalizer. eventlet's class has none.
+        # Now, as close() may be a finalizer. eventlet's class has none.
         self._shutdown: Any = getattr(socket.socket, "shutdown", None)
         length = getattr(self._fp, "length", None)  # 0 for HEAD and 204, even if chunked
         if length is None and self._socket is not None:
@@ -2336,13 +2328,15 @@ class _Body:
         self._length, self.ended = length, length == 0
         # A mock's body is never chunked.
         self._is_chunked = self._socket is not None and raw.chunked
-        self._left: Any = 0 if self._is_chunked else length  # of the chunk or body; None: unknown
+        self._is_sized = self._is_chunked or length is not None
+        # Of the chunk or the body:
+        self._left: int = 0 if self._is_chunked else sys.maxsize if length is None else length
         header = (raw.headers.get("content-encoding") or "").lower()
         # All other words are ignored, e.g. utf-8.
         self._coding = " ".join(re.findall(r"gzip|deflate|\bbr\b|zstd|compress", header))
 
     def read(self) -> bytes:
-        """Return the next bytes as soon as there are any, b'' at the end."""
+        """Return the next bytes once there are any, b'' at the end."""
         if self.unread:
             data, self.unread = self.unread, b""
             return data
@@ -2357,13 +2351,11 @@ class _Body:
 
     def peek(self) -> bytes:
         """Return the first six bytes or more, which read() will return again."""
-        start, piece = b"", b"\n"
-        try:
-            while piece and len(start) < 6:
+        start, piece = b"", b"?"
+        with contextlib.suppress(APIResponseError):  # the next read raises it again
+            while piece and len(start.strip()) < 6:
                 piece = self.read()
-                start = (start + piece).lstrip(b"\xef\xbb\xbf \r\n\t")
-        except APIResponseError:
-            pass  # the next read raises it again
+                start += piece
         self.unread = start
         return start
 
@@ -2394,20 +2386,18 @@ class _Body:
             self.received += len(data)
             # With a session=, the head may be truncated.
             is_lost = self._socket and not (self.received or self._limits.alive)
-            if not data and (self._left is not None or is_lost):
+            if not data and (self._is_sized or is_lost):
                 raise ValueError("cut short")
             if self._is_chunked:
                 data = self._undo_chunks(data)
-            elif self._left is None:  # the connection's end ends the body
-                self.ended = not data
-            else:
+            else:  # without a length, the connection's end ends the body
+                self.ended = not data or self._left <= len(data)
                 data, self._left = data[: self._left], self._left - len(data)
-                self.ended = self._left <= 0
             if self._coding:
                 data = self._inflate(data)
             if data:
                 return data
-        if self._coding and not getattr(self._unzip, "eof", self._left is not None):
+        if self._coding and not getattr(self._unzip, "eof", self._is_sized):
             raise ValueError("cut short")
         return b""
 
@@ -2427,7 +2417,7 @@ class _Body:
         self._left, self._rest = max(pos - len(data), 0), data[pos:]
         if not size:  # the last chunk, followed by trailers and an empty line
             self.ended, self._limits.reusable = True, b"\n\r\n" in data[start - 1 :]
-        elif self._rest and not re.fullmatch(_BEGUN_HEAD, self._rest):
+        elif b"\n" in self._rest or len(self._rest) > 65536:  # no head of a chunk
             self._left = -1  # return what has come; the next read fails
         return b"".join(out)
 
@@ -2455,7 +2445,7 @@ class _Body:
         self._raw = None  # it would keep the pool alive
 
     def close(self) -> None:
-        """Close the connection, which wakes a reader in another thread. Safe in a finalizer."""
+        """Close the connection, also in a finalizer. A reader in another thread wakes up."""
         self.ended, self._limits.reusable = True, False
         for end in (lambda: self._shutdown(self._socket, 2), self._raw.close):
             try:
@@ -2465,19 +2455,16 @@ class _Body:
 
 
 _PLAIN_MODULES = ("builtins", "socket", "ssl", "http.client")  # their errors contain no URL
-_HOPELESS = (  # words of failures that another attempt does not mend
-    "(?i)cert|failed: 40[1-7]|SOCKS5Auth|LineTooLong|HTTPException |x509|WRONG_VERSION|PROTOCOL_VER"
-    "|HANDSHAKE_FAIL|UNRECOGNIZED_NAME"
-)
+# Words of failures that another attempt does not mend.
+_HOPELESS = "(?i)cert|failed: 40[1-7]|SOCKS5A|LineTooLong|HTTPException |_VERSION|HANDSHAKE|D_NAME"
 
 
 def _wire_error(error: Any, limits: _Limits) -> OpenAIError:
     """Return our error for an error of a library or the system."""
     if isinstance(error, ValidationError):
         return error
-    until = min(limits.silent_until, limits.ends_at)
-    is_early = until - time.monotonic() > min(0.01 * (until - limits.waits_since), 60.0)
-    if is_early and limits.sock and isinstance(error, TimeoutError) and error.errno is None:
+    is_of_socket = re.search("^timed out$|operation timed out", str(error))
+    if isinstance(error, TimeoutError) and error.errno is None and not is_of_socket:
         raise error  # from the caller's signal handler
     names, os_error, root, is_argument = "", None, error, isinstance(error, ValueError)
     while error not in (None, limits.handled):
@@ -2503,10 +2490,9 @@ def _wire_error(error: Any, limits: _Limits) -> OpenAIError:
         timeout = limits.connect if is_connecting else limits.read
         what = "no answer from %s in %.3g s" % (limits.host, timeout)
         advice = "Raise timeout=, or check base_url= and a proxy on the way."
-    problem = (APITimeoutError if is_over or is_late else APIConnectionError)(
-        what + (limits.proxy and ", through the proxy " + limits.proxy), advice=advice,
-        _transient=not is_hopeless, _may_be_done=is_late and not is_connecting,
-    )  # fmt: skip
+    details = {"_transient": not is_hopeless, "_may_be_done": is_late and not is_connecting}
+    cls = APITimeoutError if is_over or is_late else APIConnectionError
+    problem = cls(what, advice=advice, **details)
     problem.__cause__ = os_error
     return problem
 
@@ -2517,23 +2503,21 @@ def _fetch(url: Any) -> bytes:
         with requests.get(url, stream=True, timeout=(10, 600), auth=lambda sent: sent) as answer:
             answer.raise_for_status()
             content = b"".join(_at_most(MAX_BODY_BYTES, answer.iter_content(BLOCK_BYTES)))
-            if re.match(rb"(?i)\s*(<!doctype|<html|\{|$)", content):
+            if _begins(content):
                 raise ValueError("a page, an error or nothing in place of an image")
             return content
     except (OSError, ValueError) as error:  # its text contains the URL, which may be signed
         status = getattr(getattr(error, "response", None), "status_code", "")
         host = "".join(str(url).split("/")[2:3]).rpartition("@")[2]
-        why = host, type(error).__name__, status
-        what = "GET an image from %s: it could not be fetched (%s %s)" % why
+        what = "GET an image from %s failed (%s %s)" % (host, type(error).__name__, status)
     raise APIConnectionError(what, advice="Ask for b64_json.", _transient=not status)
 
 
 # ------------------------------------------------------------------------------------------------
 # Calls
 #
-# A _Call is what a method of the client asks for, an _Exchange one attempt at it. The path of a
-# call: method -> _Call -> OpenAIMini._run -> _perform -> _Exchange -> transport -> _Body ->
-# _read_answer -> then -> caller. This room knows no endpoints.
+# A _Call is what a method of the client asks for, an _Exchange one attempt at it. The path:
+# _Call -> OpenAIMini._run -> _perform -> _Exchange -> transport -> _Body -> _read_answer -> then.
 
 _NUMBERS = ("timeout", "deadline", "max_retries", "priority")  # options of a call
 # The minimum of each numeric option.
@@ -2541,24 +2525,22 @@ _LEAST = {
     "timeout": 1e-3, "deadline": 1e-3, "max_retries": 0, "initial_retry_delay": 0.0,
     "max_retry_delay": 0.0, "backoff_factor": 1.0, "priority": float("-inf"),
 }  # fmt: skip
-_STREAM_OUTCOMES = {"succeeded": "completed", "failed": "interrupted"}
 
 
 class _Call:
     """One call: the request, how to read the answer, and the progress so far."""
 
-    # `content`: a body that is no JSON. `model_for`: the kind of model to fill in. `then` turns the
-    # answer into the result.
+    # `content`: a body that is no JSON. `model_for`: a kind of models. `then` makes the result.
     json = form = content = to = progress = model_for = then = None  # type: Any
-    # `raw`: "with_raw_response" or "with_streaming_response". `admin`: the admin key is sent.
+    # `raw`: "with_raw_response" or "with_streaming_response". `admin`: send the admin key.
     # `has_key`: the caller's headers have one. `handed_over`: the caller owns the exchange.
     raw, is_form, admin, has_key, handed_over, choices = "", False, False, False, False, 1
     # Filled in for each client that tries the call.
     timeout = deadline = max_retries = priority = body = verify = model = None  # type: Any
     origin, target, ends_at = "", "", float("inf")
-    bytes_sent = bytes_received = 0  # of all attempts
+    sent = received = 0  # bytes of all attempts
     sent_headers = added_headers = {}  # type: Any  # added: with those of a caller's session
-    # `owner`: the client that was called. A fallback's calls are counted and reported there too.
+    # `owner`: the client that was called; it counts a fallback's calls, too.
     owner = breaker = usage = cache_key = None  # type: Any
 
     def __init__(self, method: str, path: str, read: str, options: Any, **more: Any) -> None:
@@ -2568,18 +2550,17 @@ class _Call:
         self.options = {name: options.pop(name) for name in names & options.keys()}
         self.query, self.headers = {}, {}  # type: dict[str, Any], dict[str, Any]
         self.id, self.started_at = os.urandom(8).hex(), time.monotonic()
-        # A chat needs a choice. The answer to request() needs none.
+        # The answer to request() needs no choice.
         self.needs_choice = path == "/chat/completions" and method == "POST" and read != "auto"
         self.__dict__.update(more)
         if isinstance(self.to, (str, os.PathLike)):  # before anything is billed
             path = os.path.realpath(self.to)
             folder = os.path.join(os.path.dirname(path), "")
             os.stat(folder)
-            if os.path.isdir(path):
-                raise IsADirectoryError(21, "Is a directory", path)
+            target = path if _is_empty(path) else folder
             how = {"effective_ids": os.access in os.supports_effective_ids}
-            if not os.access(path if _is_empty(path) else folder, os.W_OK, **how):
-                raise PermissionError(13, "Permission denied", path)
+            if os.path.isdir(path) or not os.access(target, os.W_OK, **how):
+                raise PermissionError(13, "No file can be written there", path)
         elif self.to is not None:
             is_text = hasattr(self.to, "encoding") or not hasattr(self.to, "write")
             is_shut = getattr(self.to, "closed", False) or getattr(self.to, "mode", "") == "rb"
@@ -2591,36 +2572,34 @@ class _Call:
         self.attempts, self.read_timeouts, self.asked_key_again, self.cache_key = 0, 0, False, None
         self.breaker = client._breaker
         for name in _NUMBERS:
-            option = self.options.get(name)
-            value = getattr(client, name) if option is None or option is NOT_GIVEN else option
+            value = self.options.get(name)
+            value = getattr(client, name) if value in (None, NOT_GIVEN) else value
             setattr(self, name, _checked_option(name, value))
         if client is self.owner and self.deadline is not None:  # a fallback gets the remaining time
             self.ends_at = self.options.get("_began_at", self.started_at) + self.deadline
 
     def end(self, error: Any, stream: Any = None) -> None:
         """Count a finished call and emit its event. A finalizer may call this."""
-        is_failure = isinstance(error, Exception)
-        outcome = "failed" if is_failure else "abandoned" if error else "succeeded"
+        failed = isinstance(error, Exception)
+        outcome = "failed" if failed else "abandoned" if error else "succeeded"
         usage, latency_s = (stream or self).usage, time.monotonic() - self.started_at
         name = type(error).__name__ if error and not isinstance(error, GeneratorExit) else None
-        state = stream and _STREAM_OUTCOMES.get(outcome, outcome)
-        sizes = {"bytes_sent": self.bytes_sent, "bytes_received": self.bytes_received}
-        self.owner._stats.add(
-            calls={outcome: 1, **sizes}, errors={name: 1} if is_failure else {},
-            tokens=_tokens_in(usage),
-            streams={state: 1, "chunks": stream.stats["chunks"]} if stream else {},
-        )  # fmt: skip
+        state = stream and {"succeeded": "completed", "failed": "interrupted"}.get(outcome, outcome)
+        calls = {outcome: 1, "bytes_sent": self.sent, "bytes_received": self.received}
+        errors = {name: 1} if failed else {}
+        streams = {state: 1, "chunks": stream.stats["chunks"]} if stream else {}
+        tokens, stats = _tokens_in(usage), self.owner._stats
+        stats.add(calls=calls, errors=errors, tokens=tokens, streams=streams)
         if outcome == "succeeded":
-            self.owner._stats.latencies.append(latency_s)
+            stats.latencies.append(latency_s)
         if stream or error:
+            status, request_id = (getattr(error, n, None) for n in ("status_code", "request_id"))
+            more = {"usage": usage, "duration_s": latency_s, "request_id": request_id}
             event = "stream_end" if stream else "error"
-            status, answer = getattr(error, "status_code", None), getattr(error, "response", None)
-            record = {"status": status, "request_id": getattr(answer, "request_id", None)}
-            self.emit(event, state=state, usage=usage, error=name, duration_s=latency_s, **record)
+            self.emit(event, state=state, error=name, status=status, **more)
 
     def emit(self, event: str, attempt: Any = None, **fields: Any) -> None:
-        """Call on_event and write the log, without keys or prompts. `attempt`: the exchange
-        that was answered."""
+        """Call on_event and write the log, without keys or prompts. `attempt`: an exchange."""
         listener, log = self.owner.on_event, self.owner._log
         if not listener and not log or sys.is_finalizing():
             return
@@ -2638,8 +2617,8 @@ class _Call:
             _guarded("on_event", listener, record)
         if log and event != "request" and not is_dropped:  # a line an attempt, at its end
             line = " ".join("%s=%s" % (name, _plain(str(v), 200)) for name, v in record.items())
-            log.disabled = False  # logging.config.dictConfig() disables other loggers
-            # Without logging set up by the program, Python shows only warnings.
+            log.disabled = False  # dictConfig() disables other loggers
+            # Without logging set up, Python shows only warnings.
             log.log(20 if log.hasHandlers() else 30, line)
 
     def emit_circuit(self) -> None:
@@ -2651,7 +2630,7 @@ class _Call:
 
     @property
     def secrets(self) -> list[str]:
-        """The secrets in the request, the longest first, as one may contain another."""
+        """The secrets in the request, the longest first: one may contain another."""
         query: Any = url_parse.parse_qsl(self.target.partition("?")[2])
         parts: set[str] = set()
         for name, value in [*self.sent_headers.items(), *self.added_headers.items(), *query]:
@@ -2664,8 +2643,7 @@ class _Call:
 
 def _checked_option(name: str, value: Any) -> Any:
     """Return a numeric option if it is valid, a timeout as a pair."""
-    if hasattr(value, "connect"):  # an httpx.Timeout
-        value = (value.connect, value.read)
+    value = (value.connect, value.read) if hasattr(value, "connect") else value  # of httpx
     is_pair = name == "timeout" and isinstance(value, (tuple, list)) and len(value) == 2
     for number in value if is_pair else (value,):
         if number is not None or name not in ("timeout", "deadline"):  # these may be None
@@ -2675,8 +2653,7 @@ def _checked_option(name: str, value: Any) -> Any:
 
 def _tokens_in(usage: Any) -> dict[str, int]:
     """Return the tokens in the usage of a chat or a Responses answer."""
-    pairs = usage.items() if isinstance(usage, dict) else ()
-    counts = {name: count for name, count in pairs if isinstance(count, int)}
+    counts = {n: c for u in _dicts([usage]) for n, c in u.items() if isinstance(c, int)}
     prompt = counts.get("prompt_tokens") or counts.get("input_tokens") or 0
     completion = counts.get("completion_tokens") or counts.get("output_tokens") or 0
     total = counts.get("total_tokens") or prompt + completion
@@ -2728,12 +2705,11 @@ class _Exchange:
     """One attempt at a call: its slot, its permit, its answer. end() ends all of them."""
 
     slot = permit = body = response = None  # type: Any
+    types = property(lambda self: str(self.response.headers.get("content-type") or "").lower())
 
     def __init__(self, client: OpenAIMini, call: _Call) -> None:
-        self.client, self.call = client, call
+        self.client, self.call, self.limits = client, call, _Limits(call)
         self._ended = _thread.allocate_lock()  # acquired by the first end()
-        (connect, read), host = call.timeout, call.origin.split("//")[1]
-        self.limits = _Limits(connect, read, call.ends_at, host)
 
     def run(self) -> Any:
         """Make the attempt and return its result. A Stream keeps slot and connection."""
@@ -2752,19 +2728,18 @@ class _Exchange:
         return result
 
     def _start(self, is_nested: bool) -> None:
-        """Take a slot, ask the breaker, send the request and read the head of the answer. A nested
-        call takes no slot, as it could wait for its own thread."""
-        client, call = self.client, self.call
-        if call.breaker is not None and call.breaker.retry_after:
-            raise call.breaker._open_error()  # at once, and not after a wait for a slot
+        """Take a slot, ask the breaker, send, and read the head of the answer. A nested call takes
+        no slot, as it could wait for its own thread."""
+        client, call, breaker = self.client, self.call, self.call.breaker
+        if breaker and breaker.retry_after:
+            raise breaker._open_error()  # at once, and not after a wait for a slot
         if client.use_request_queue and not is_nested:
             timeout = min(self.limits.read, call.ends_at - time.monotonic())
             self.slot = client._jobs.slot(call.priority, timeout)
             self.slot.acquire()
-        if call.breaker is not None:
-            self.permit = call.breaker._admit()
-            if self.permit is None:
-                raise call.breaker._open_error()
+        self.permit = breaker and breaker._admit()
+        if breaker and not self.permit:
+            raise breaker._open_error()
         client._authorize(call)
         call.emit("request")
         self.began_at = time.monotonic()
@@ -2797,7 +2772,7 @@ class _Exchange:
         self.body = _Body(raw, self.limits)
         url = call.origin + call.target.split("?")[0]
         self.response = Response(raw.status, raw.headers, call.method, url)
-        call.bytes_sent += len(call.body or b"")
+        call.sent += len(call.body or b"")
         call.owner._stats.headers = raw.headers
         return str(raw.headers.get("location") or "") if 300 <= raw.status < 400 else ""
 
@@ -2817,19 +2792,19 @@ class _Exchange:
 
     def locate(self, error: OpenAIError) -> None:
         call, proxy = self.call, self.limits.proxy  # the proxy may have answered
-        if proxy and "proxy" not in error._what:
+        if proxy not in error._what:
             error._what += ", through the proxy " + proxy
-        where = "%s %s" % (call.method, call.path)
+        where = call.method + " " + call.path
         error._locate(where, call.attempts, call.secrets, self.response)
 
     def end(self, error: Any, stream: Any = None) -> None:
-        """Give back slot, connection and permit, once. Safe in a finalizer, which passes a
-        GeneratorExit. In a forked child all of this is the parent's."""
+        """Give back slot, connection and permit, once. A finalizer passes a GeneratorExit. In a
+        forked child all of this is the parent's."""
         if self.limits.process != os.getpid() or not self._ended.acquire(False):
             return
         client, call = self.client, self.call
         if self.body is not None:
-            call.bytes_received += self.body.received
+            call.received += self.body.received
             (self.body.close if error else self.body.release)()
         is_ours = isinstance(error, OpenAIError)  # others say nothing about the service
         if self.permit is not None:
@@ -2859,28 +2834,35 @@ def _read_answer(exchange: _Exchange) -> Any:
     if kind == "bytes" and call.to is not None:
         return _download(exchange)
     content = body.read_all()
-    is_stream = kind != "bytes" and re.match(rb"\s*(data|event|id|retry)?:", content)
-    if is_stream and (call.needs_choice or kind != "text" and b"data: {" in content[:500]):
+    is_stream = _begins(content) == "events" and re.search(rb"data: ?\{", content[:9999])
+    if is_stream and kind not in ("bytes", "text"):
         content = _assemble(exchange, content)
     result = _parse_as(exchange, kind, content)
-    if isinstance(result, Result):
-        call.usage = result.get("usage")
-        if call.cache_key:
-            entry = call.cache_key.encode() + content
-            _guarded("cache=", exchange.client.cache.__setitem__, call.cache_key, entry)
-    if call.raw:
-        result = exchange.response._reading(exchange)
-        result._content = content
-    return result
+    call.usage = result.get("usage") if isinstance(result, Result) else None
+    if call.cache_key:
+        entry = call.cache_key.encode() + content
+        _guarded("cache=", exchange.client.cache.__setitem__, call.cache_key, entry)
+    return exchange.response._reading(exchange, content) if call.raw else result
+
+
+_BEGINNINGS = rb"""(?xs)(?:\xef\xbb\xbf)?\s*(?:
+    (?P<json> \{\s*["}] | \[\s*[\[{\]] ) | (?P<page> <(?i:!doctype|html)\W ) | (?P<nothing> \Z ) |
+    (?P<events> (?:data|event|id|retry|error): | :[ \r\n] ))"""
+
+
+def _begins(content: bytes) -> str:
+    """Return what a body begins as: json, page (HTML), events, nothing; "" for media or text."""
+    found = re.match(_BEGINNINGS, content)
+    return str(found.lastgroup) if found else ""
 
 
 def _kind_of(exchange: _Exchange) -> str:
     """Return how to read the answer: as the call says, or by the Content-Type."""
     if exchange.call.read != "auto":
         return exchange.call.read
-    types = str(exchange.response.headers.get("content-type") or "").lower()
+    types: str = exchange.types
     is_json = re.search(r"[/+]json(?![\w-])", types)
-    if "text/event-stream" in types and not (is_json and exchange.body.peek()[:1] == b"{"):
+    if "text/event-stream" in types and not (is_json and _begins(exchange.body.peek()) == "json"):
         return "stream"
     return "json" if is_json else "text" if types.startswith("text/") else "bytes"
 
@@ -2904,7 +2886,10 @@ def _parse_as(exchange: _Exchange, kind: str, content: bytes) -> Any:
         content = json.dumps({"text": content.decode("utf-8", "replace")}).encode()
     only_object = kind != "json" or call.needs_choice
     data = _parse_json(content if content or only_object else b"{}", only_object)
-    _check(exchange, data)
+    names = ("message", "delta") if call.read == "stream" else ("message",)
+    _raise_error_in(data, exchange, call.needs_choice, names if call.needs_choice else ())
+    if not isinstance(data, (Result, list)) and call.read != "auto":
+        raise APIResponseError("the answer is not a JSON object but %r" % (data,))
     if not isinstance(data, Result):
         return data
     # Every list iterates over its items, even if no page can follow.
@@ -2918,28 +2903,12 @@ def _parse_as(exchange: _Exchange, kind: str, content: bytes) -> Any:
 
 
 def _is_media(exchange: _Exchange, content: bytes) -> bool:
-    """Return whether this is speech or text, and no JSON object or web page instead."""
-    types = str(exchange.response.headers.get("content-type")).lower()
-    is_text, is_speech = types[:5] == "text/", exchange.call.read == "bytes"
-    is_unknown = _extension(content) in ("bin", "jsonl")
-    if is_speech and (is_text and is_unknown or re.match(rb"(data|event):|$", content)):
-        return False
-    start = re.match(rb'(?i)\s*(\{\s*["}]|<(!doctype|html)\W)', content)
-    is_json = "json" in types or not (is_speech or is_text)
-    return not (start and (start[2] or is_json or isinstance(_json_or_text(content), Result)))
-
-
-def _check(exchange: _Exchange, data: Any) -> None:
-    """Raise an error if the answer contains one, or is no answer."""
-    call = exchange.call
-    names = ("message", "delta") if call.read == "stream" else ("message",)
-    part = _error_in(data, call.needs_choice, names if call.needs_choice else ())
-    if part is not None:
-        error = exchange.error_of(part)
-        error.partial = data  # it may have been billed
-        raise error
-    if not isinstance(data, (Result, list)) and call.read != "auto":
-        raise APIResponseError("the answer is not a JSON object but %r" % (data,))
+    """Return whether this is speech or text, and not an error or a web page."""
+    begins = _begins(content)
+    if exchange.call.read != "bytes":
+        return begins not in ("json", "page")
+    is_text = exchange.types[:5] == "text/" and _extension(content) in ("bin", "jsonl")
+    return not (is_text or begins and content[:1] != b":")  # as PCM may begin
 
 
 def _assemble(exchange: _Exchange, content: bytes) -> bytes:
@@ -2947,29 +2916,17 @@ def _assemble(exchange: _Exchange, content: bytes) -> bytes:
     exchange.body.unread, so_far = content, _Accumulator(exchange)
     chunks = [*_chunks(exchange, so_far)]
     if not any("choices" in chunk for chunk in chunks):  # of Responses or a transcription
-        if not chunks:
-            raise APIResponseError("the answer is empty")
-        last = so_far.end or chunks[-1]
+        last: Any = so_far.end or (chunks or [{"error": "the answer is empty"}])[-1]
         return json.dumps(last.get("response") or last).encode()
-    choices = so_far.choices
-    for choice in choices if exchange.call.path == "/completions" else ():
-        choice["text"] = choice["message"]["content"]
-    rest = {"object": "chat.completion", "choices": choices, "usage": so_far.usage}
+    rest = {"object": "chat.completion", "choices": so_far.choices, "usage": so_far.usage}
     return json.dumps({**chunks[0], **rest}).encode()
 
 
 def _whole_json(exchange: _Exchange) -> Any:
     """Return a JSON answer to a streaming call, or None if the body is an event stream."""
-    start = exchange.body.peek()
-    kind = str(exchange.response.headers.get("content-type") or "text/event-stream").lower()
-    if start[:1] in (b"{", b"["):
-        content = exchange.body.read_all()
-        if not re.search(rb"\ndata:(?! ?\[DONE])", content):
-            return _parse_as(exchange, "object", content)
-        exchange.body.unread = content  # events after a line of JSON, perhaps an error
-    elif "event-stream" not in kind and not re.match(rb"(data|event|id|retry|error)?:", start):
-        words = _excerpt(exchange.body.read()[:2000].decode("utf-8", "replace"))
-        raise APIResponseError("the answer is not an event stream but %s: %s" % (kind, words))
+    begins, types = _begins(exchange.body.peek()), exchange.types or "event-stream"
+    if begins == "json" or begins != "events" and "event-stream" not in types:
+        return _parse_as(exchange, "object", exchange.body.read_all())  # or it raises
     return None
 
 
@@ -2985,19 +2942,16 @@ def _next_page(exchange: _Exchange, cursor: str) -> Any:
 def _download(exchange: _Exchange) -> Any:
     """Write the body to a path, whole or not at all, or to an open file; return its size."""
     call, body, count = exchange.call, exchange.body, 0
-    if call.path == "/audio/speech":  # an error or a page in its place is not written
-        body.unread = start = body.read()
-        if re.match(rb"\s*([{<]|$)", start) or not _is_media(exchange, start):
-            body.unread = body.read_all()
-            _parse_as(exchange, "bytes", body.unread)
+    if call.path == "/audio/speech" and not _is_media(exchange, body.peek()):
+        body.unread = body.read_all()  # an error or a page in its place is not written
+        _parse_as(exchange, "bytes", body.unread)
     if not hasattr(call.to, "write"):
         return _write_whole(call.to, body.pieces())
     for piece in body.pieces():
         call.max_retries, call.ends_at = 0, 0.0  # no retry: it cannot be unwritten
         count += len(piece)
         while piece:  # a raw file may write a part
-            written = call.to.write(piece)
-            piece = piece[written:] if isinstance(written, int) else b""
+            piece = piece[call.to.write(piece) or len(piece) :]
     return count
 
 

@@ -2083,8 +2083,11 @@ def test_a_file_appears_whole_or_all_stays_as_it_was(server, client, once, tmp_p
     for how in ({"cut": 2000}, {"reset": 2000}, {"status": 500}):
         for name in ("x", "new"):
             client_error(lambda: results_download(once, server, str(tmp_path / name), **how))
-    for place in ("no/such/folder/x", ".", "n" * 300):
+    asked = server.count
+    for place in ("no/such/folder/x", "."):
         client_error(lambda: once.download_file("file-1", tmp_path / place), OSError)
+    assert server.count == asked
+    client_error(lambda: once.download_file("file-1", tmp_path / ("n" * 300)), OSError)
     assert (tmp_path / "x").read_bytes() == NEW and os.listdir(tmp_path) == ["x"]
     let, asked = Event(), server.count
     server.script(pieces=[b"a" * 100, b"b" * 100], wait=let, hold_after=1)
@@ -3276,7 +3279,6 @@ MEANINGS = [  # id, chunks, the text, and what else of the message is right
         one({}, "stop", message=MSG)], "Hello there.", {}),
     ("usage, a greater one, zeros", [dict(text("a"), usage={"total_tokens": 9}),
         dict(text(""), **USAGE), dict(END, **ZERO)], "a", {}),
-    ("JSON at first", [b'{"meta": 1}\n\n', text("a"), text("b"), END], "ab", {}),
     ("an empty error:", [text("a"), b"error:\n\n", END], "a", {}),
     ("null as a text", [text("a", "null"), text("b", "null"), END], "ab", {}),  # ai00_server#90
     ("parts of all kinds", [one({"content": {"type": "text", "text": "a"}}), one({"content": [
@@ -3381,8 +3383,6 @@ ANSWERS_AS_MEANT = [  # the answer, what is done, and what comes of it
      lambda c: c.responses.create(model="m", input="x").output_text, "Lima."),
     (Answer(json=completed(ITEM)["response"]), lambda c: stream_text(
         c.responses.create(model="m", input="x", stream=True)), "Lima."),
-    (Answer(sse=[{"choices": [{"text": "a"}]}, {"choices": [dict(END["choices"][0], text="b")]}]),
-     lambda c: c.completions.create(model="m", prompt="x").choices[0].text, "ab"),
     (Answer(sse=[{"type": "transcript.text.done", "text": "hi"}]),
      lambda c: str(c.transcribe_audio(MP3)), "hi"),
     (Answer(json={"text": "hi"}), lambda c: c.audio.transcriptions.create(
@@ -4134,7 +4134,6 @@ def test_what_can_be_read_goes_out_under_its_name_and_type(server, client, case,
 @cases("kind, body, content_type, text", [
     ("srt", "1\n00:00:00,000 --> 00:00:01,000\nGrüße\n", "text/plain", None),
     ("text", "{music} hi", "application/json", None),
-    ("text", '{"a": 1} and then he said', "text/plain", None),
     ("json", '{"text": "hi"}', "text/plain", "hi"),
 ])
 def test_the_text_formats_are_text_too(server, client, kind, body, content_type, text):
