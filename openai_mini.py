@@ -50,10 +50,7 @@ if TYPE_CHECKING:
 
 
 class _Late:
-    """Stands for a module until one of its names is used, then imports it and takes its place.
-
-    So `import openai_mini` loads nothing, and a program pays only for the modules that it uses.
-    """
+    """Stands for a module until one of its names is used: a program pays for what it uses."""
 
     def __init__(self, name: str, alias: str = "") -> None:
         self._name, self._alias = name, alias or name.rpartition(".")[2]
@@ -2916,7 +2913,7 @@ def _assemble(exchange: _Exchange, content: bytes) -> bytes:
     exchange.body.unread, so_far = content, _Accumulator(exchange)
     chunks = [*_chunks(exchange, so_far)]
     if not any("choices" in chunk for chunk in chunks):  # of Responses or a transcription
-        last: Any = so_far.end or (chunks or [{"error": "the answer is empty"}])[-1]
+        last: Any = so_far.end or (chunks or [Result(error="the answer is empty")])[-1]
         return json.dumps(last.get("response") or last).encode()
     rest = {"object": "chat.completion", "choices": so_far.choices, "usage": so_far.usage}
     return json.dumps({**chunks[0], **rest}).encode()
@@ -2958,8 +2955,7 @@ def _download(exchange: _Exchange) -> Any:
 # ------------------------------------------------------------------------------------------------
 # Client
 #
-# A call begins and ends in _run; _perform makes its attempts, _wait_before_retry decides about
-# another one, and _prepare builds the request.
+# A call begins and ends in _run; _perform makes its attempts, and _prepare builds the request.
 
 DEFAULT_HOST = "https://api.openai.com"
 _SOURCES = {  # the environment variables of options
@@ -2967,18 +2963,12 @@ _SOURCES = {  # the environment variables of options
     "base_url": "OPENAI_BASE_URL", "organization": "OPENAI_ORG_ID", "project": "OPENAI_PROJECT_ID",
 }  # fmt: skip
 # Groups: origin (without user and password), path, query, fragment.
-_SERVER_URL = (
-    r"([\w+.-]+://(?:[^/?#@\s:[\]]+|\[[^/?#@\s[\]]+\])(?::[0-9]{0,5})?)"
-    r"(/[^?#]*|)(\?[^#]*|)(#.*|)"
-)
+_SERVER_URL = r"([\w+.-]+://(?:\[[\w:.%]+\]|[^/?#@\s:[\]]+)(?::\d{0,5})?)(/[^?#]*|)(\?[^#]*|)(#.*|)"
 _KEY_HEADERS = ("authorization", "api-key")
-_DEPLOYMENT_PATHS = (  # at Azure; all other paths are below /openai itself
-    r"/((chat/)?completions|embeddings|audio/(speech|trans\w+)|images/(generations|edits))"
-)
-_FALLBACK_ERRORS = (
-    CircuitOpenError, APIConnectionError, RateLimitError, InternalServerError,
-    StreamInterruptedError,
-)  # fmt: skip
+# Paths of a deployment at Azure; all others are below /openai itself.
+_DEPLOYMENT_PATHS = r"/((chat/)?completions|embeddings|(audio|images)/\w+)"
+_FALLBACK_ERRORS = (CircuitOpenError, APIConnectionError, RateLimitError, InternalServerError,
+                    StreamInterruptedError)  # fmt: skip
 _CACHED_PATHS = ("/chat/completions", "/completions", "/embeddings", "/moderations", "/responses")
 # Limits of an embeddings request: inputs, and characters (300,000 tokens have at least as many).
 MAX_EMBEDDING_INPUTS = 2048
@@ -3000,21 +2990,17 @@ class OpenAIMini(_Closing):
     >>> client.chat("Hello").content
     'Hello'
 
-    `api_key`: a str, or a callable asked for one at every attempt; else OPENAI_API_KEY. `base_url`:
-    else OPENAI_BASE_URL, else https://api.openai.com/v1. `model`: of chats that name none.
-
+    `api_key`: a str, or a callable asked at every attempt; else OPENAI_API_KEY. `base_url`: else
+    OPENAI_BASE_URL, else https://api.openai.com/v1. `model`: of chats that name none.
     `timeout`: seconds, one number or (connect, read); the read part limits silence. `deadline`:
     seconds for a whole call. `max_retries`: attempts after the first, each after a random time of
     up to `initial_retry_delay * backoff_factor ** n` seconds, at most `max_retry_delay`.
-
-    `max_concurrent_requests`, `queue_size` (how many may wait), `requests_per_minute`: the queue;
-    `use_request_queue`: False for none, or a RequestQueue. `circuit_breaker`: False for none, or a
-    CircuitBreaker. `fallback`: a client or several, asked where this one's server cannot answer.
-
-    `verify`: False, a bundle's path or an SSLContext. `session`: a requests.Session. `cache`: a
-    mapping that keeps answers to repeated calls. `validate`: whether chat's parameters are checked;
-    None: for api.openai.com alone. `debug`: a line an attempt on stderr. `on_event`: called with a
-    dict at each step.
+    `queue_size`: how many may wait. `use_request_queue`: False for none, or a RequestQueue.
+    `circuit_breaker`: False for none, or a CircuitBreaker. `fallback`: a client or several, asked
+    where this one's server cannot answer. `verify`: False, a bundle's path or an SSLContext.
+    `session`: a requests.Session. `cache`: a mapping that keeps answers to repeated calls.
+    `validate`: whether chat's parameters are checked; None: for api.openai.com alone. `debug`: a
+    line an attempt on stderr. `on_event`: called with a dict at each step.
 
     Every method that calls takes `timeout=`, `deadline=`, `max_retries=`, `priority=`,
     `extra_headers=`, `extra_query=` and `extra_body=`, and raises OpenAIErrors.
@@ -3052,8 +3038,7 @@ class OpenAIMini(_Closing):
             vars(self)[name] = value
         is_context = hasattr(self.verify, "wrap_socket") and self.session is None
         if not (is_context or isinstance(self.verify, (bool, str, os.PathLike, type(None)))):
-            what = "verify= is %r: give a bool, a path or, without session=, an SSLContext"
-            raise ValidationError(what % (self.verify,))
+            raise ValidationError("verify= is no bool, path or, without session=, SSLContext")
         self._set_server()
         if not self.api_key and self._default_host:
             what = "no API key: pass api_key=, set OPENAI_API_KEY, or name a server by base_url="
@@ -3074,9 +3059,9 @@ class OpenAIMini(_Closing):
         self._queue_options = (queue, *sizes)
         self._jobs = queue if isinstance(queue, RequestQueue) else RequestQueue(*sizes)
         self._breaker = CircuitBreaker() if breaker in (None, True) else breaker or None
-        own = _Echo() if self._is_echo else _Pools(self._jobs.max_concurrent)
-        is_own = self._is_echo or self.session is None
-        self._transport = own if is_own else _CallersSession(self.session)
+        pools = _Pools(self._jobs.max_concurrent)
+        wire = pools if self.session is None else _CallersSession(self.session)
+        self._transport = _Echo() if self._is_echo else wire
         _renew_after_fork(self._transport)
 
     def _set_server(self) -> None:
@@ -3085,9 +3070,8 @@ class OpenAIMini(_Closing):
         url = re.fullmatch(_SERVER_URL, "http://echo" if self._is_echo else base_url)
         # A session may mount other schemes.
         if not url or self.session is None and not re.match("(?i)https?:", url[0]):
-            if "@" in base_url:  # perhaps a password, which is not shown
-                raise ValidationError("base_url= has a user or password: pass a key as api_key=")
-            raise ValidationError("base_url=%.200r is no http:// or https:// URL" % base_url)
+            shown = "[hidden]@" if "@" in base_url else "%.200r" % base_url  # perhaps a password
+            raise ValidationError("base_url=%s is no http:// URL without user or password" % shown)
         self._origin = url[1].lower() if url[1][:5].lower() in ("http:", "https") else url[1]
         self._base = self._origin + url[2].rstrip("/")
         self._default_host = self._origin == DEFAULT_HOST
@@ -3096,8 +3080,8 @@ class OpenAIMini(_Closing):
         self._query = {**dict(pairs), **(self.default_query or {}), **version}
 
     def with_options(self, **options: Any) -> OpenAIMini:
-        """A copy with other constructor arguments. It shares session, queue, breaker, statistics;
-        a new base_url gets a breaker of its own."""
+        """Return a copy with other constructor arguments. It shares session, queue, breaker and
+        statistics; a new base_url gets its own breaker."""
         client = type(self).__new__(type(self))
         OpenAIMini.__init__(client, **{**self.__getstate__(), **options})
         client._stats = self._stats
@@ -3164,8 +3148,8 @@ class OpenAIMini(_Closing):
                 if wait_s is None:
                     raise
                 call.owner._stats.add(calls={"retries": 1})
-                name, status = type(error).__name__, error.status_code
-                call.emit("retry", wait_s=wait_s, error=name, status=status)
+                failure = {"error": type(error).__name__, "status": error.status_code}
+                call.emit("retry", wait_s=wait_s, **failure)
                 self._sleep(wait_s)
                 if self._breaker and self._breaker.retry_after:
                     raise  # this error says more than CircuitOpenError
@@ -3185,8 +3169,7 @@ class OpenAIMini(_Closing):
         wait_s = error.retry_after
         if wait_s is None:  # full jitter, so that callers do not come back all at once
             backoff = self.initial_retry_delay * self.backoff_factor ** min(call.attempts - 1, 64)
-            most_s = min(backoff, self.max_retry_delay)
-            wait_s = random.uniform(0, most_s)  # noqa: S311  # nosec B311
+            wait_s = random.uniform(0, min(backoff, self.max_retry_delay))  # noqa: S311  # nosec
         too_long = wait_s > self.max_retry_delay or time.monotonic() + wait_s >= call.ends_at
         is_shut = self._breaker and self._breaker.retry_after > wait_s
         return None if too_long or is_shut else wait_s
@@ -3223,28 +3206,24 @@ class OpenAIMini(_Closing):
 
     # The methods of the table in the README.
 
-    def _post(self, path: str, read: str, body: Any, params: dict[str, Any], **more: Any) -> Any:
-        is_sse = params.get("stream_format") == "sse" and more.get("to") is None
-        read = "stream" if is_sse or params.get("stream") and read != "bytes" else read
+    def _post(self, path: str, body: Any, params: Any, read: str = "object", **more: Any) -> Any:
         call = _Call("POST", path, read, params, **more)
         call.json = {**body, **params}
+        call.model_for = next((kind for kind in DEFAULT_MODELS if kind in path), None)
+        is_sse = params.get("stream_format") == "sse" and call.to is None
+        if is_sse or call.json.get("stream") and read != "bytes":
+            call.read = "stream"
         return self._run(call)
 
     def stream_chat(self, messages: Any, *, model: str | None = None, **params: Any) -> Stream:
-        """Return the answer to a conversation as a Stream of chunks, each with `.content`, a str.
-
-        `messages` as for chat(). Waits for the first chunk. A stream that is cut before its end
-        raises StreamInterruptedError.
-        """
+        """Return the answer to a conversation (as for chat()) as a Stream of chunks, each with
+        `.content`, a str. One that is cut before its end raises StreamInterruptedError."""
         body = {"messages": _messages(messages), "model": model, "stream": True}
-        return self._post("/chat/completions", "stream", body, params, model_for="chat")
+        return self._post("/chat/completions", body, params)
 
     def embedding(self, input: Any, *, model: str | None = None, **params: Any) -> list[Any]:
-        """Return a vector (list of float) for each input, in order.
-
-        `input`: a str, or a list of any length. It is sent in parts as large as the server takes.
-        An error in a later part has the vectors so far as `.partial`.
-        """
+        """Return a vector (list of float) for each input, in order. `input`: a str, or a list of
+        any length, sent in parts. An error in a later part has the vectors so far as `.partial`."""
         if isinstance(input, (bytes, dict)) or not hasattr(input, "__iter__"):
             raise ValidationError("input=%.80r: a str, or a list of them, is needed" % (input,))
         inputs = [input] if isinstance(input, str) else list(input)
@@ -3253,15 +3232,15 @@ class OpenAIMini(_Closing):
             raise ValidationError("input[%d] is None: a text is needed" % number)
         _json_bytes({"input": inputs})  # all is checked before anything is billed
         vectors: list[list[float]] = []
-        max_inputs, began_at, part = MAX_EMBEDDING_INPUTS, time.monotonic(), inputs
-        more = {"model_for": "embedding", "then": lambda answer: _vectors(answer, len(part))}
+        max_inputs, began_at = MAX_EMBEDDING_INPUTS, time.monotonic()
         while len(vectors) < len(inputs):
             part = inputs[len(vectors) : len(vectors) + max_inputs]
             sizes = itertools.accumulate(len(str(text)) for text in part)
             part = part[: max(sum(size <= MAX_EMBEDDING_CHARS for size in sizes), 1)]
             body, options = {"input": part, "model": model}, {**params, "_began_at": began_at}
+            then = functools.partial(_vectors, len(part))
             try:
-                vectors += self._post("/embeddings", "object", body, options, **more)
+                vectors += self._post("/embeddings", body, options, then=then)
             except OpenAIError as error:
                 error.partial = vectors
                 if len(part) == 1 or not _is_too_much_at_once(error):
@@ -3271,22 +3250,19 @@ class OpenAIMini(_Closing):
 
     def moderation(self, input: Any, **params: Any) -> Result:
         """Tell whether `input` (a str or a list) is harmful: `.results[0].flagged`."""
-        body, more = {"input": input}, {"model_for": "moderation"}
-        return self._post("/moderations", "object", body, params, **more)
+        return self._post("/moderations", {"input": input}, params)
 
     def generate_image(self, prompt: str, **params: Any) -> Any:
-        """Make images: `.data[0].b64_json` or `.url`; `.save(folder)` writes them. With
-        `stream=True`, return a Stream of partial images and the whole one."""
-        body = {"prompt": prompt}
-        return self._post("/images/generations", "object", body, params, model_for="image")
+        """Make images: `.data[0].b64_json` or `.url`; `.save(folder)` writes them. `stream=True`
+        returns a Stream."""
+        return self._post("/images/generations", {"prompt": prompt}, params)
 
     def edit_image(self, image: Any, prompt: str, *, mask: Any = None, **params: Any) -> Any:
         """Make images from `image` (a file or a list of files), changed where `mask` allows it."""
         images = list(map(_File, image)) if isinstance(image, list) else _File(image)
         mask = mask if mask is None or mask is NOT_GIVEN else _File(mask)
         body = {"prompt": prompt, "image": images, "mask": mask}
-        more = {"model_for": "image", "is_form": True}
-        return self._post("/images/edits", "object", body, params, **more)
+        return self._post("/images/edits", body, params, is_form=True)
 
     def text_to_speech(
         self, text: str, voice: str = "alloy", *, model: str | None = None, to: Any = None,
@@ -3295,20 +3271,18 @@ class OpenAIMini(_Closing):
         """Return speech as bytes (MP3 unless `response_format=` is given). `to`, `progress`: as for
         download_file()."""
         body = {"input": text, "voice": voice, "model": model}
-        more = {"model_for": "speech", "to": to, "progress": progress}
-        return self._post("/audio/speech", "bytes", body, params, **more)
+        return self._post("/audio/speech", body, params, "bytes", to=to, progress=progress)
 
     def transcribe_audio(self, file: Any, **params: Any) -> Any:
-        """Return the text of an audio file: `.text`, also `str()`; with `stream=True` a Stream.
+        """Return the text of an audio file: `.text`, also `str()`; `stream=True` returns a Stream.
         `file`: a path, bytes, a binary file or (name, any of these)."""
-        body, more = {"file": _File(file)}, {"model_for": "transcription", "is_form": True}
-        return self._post("/audio/transcriptions", "transcript", body, params, **more)
+        body = {"file": _File(file)}
+        return self._post("/audio/transcriptions", body, params, "transcript", is_form=True)
 
     def translate_audio(self, file: Any, **params: Any) -> Any:
-        """Return the text in English. The model is whisper-1 unless given, as others only
-        transcribe."""
+        """Return the text in English. The default model is whisper-1: others only transcribe."""
         body = {"file": _File(file), "model": "whisper-1"}
-        return self._post("/audio/translations", "transcript", body, params, is_form=True)
+        return self._post("/audio/translations", body, params, "transcript", is_form=True)
 
     def upload_file(
         self, file: Any, *, purpose: str = "fine-tune", file_name: str | None = None,
@@ -3317,14 +3291,13 @@ class OpenAIMini(_Closing):
         """Upload a file (as for transcribe_audio()) while it is read; return its `.id`.
         `progress(sent, total)` is called."""
         body = {"purpose": purpose, "file": _File(file, file_name)}
-        return self._post("/files", "object", body, params, is_form=True, progress=progress)
+        return self._post("/files", body, params, is_form=True, progress=progress)
 
     def download_file(
         self, file_id: str, to: Any = None, *, progress: Any = None, **params: Any
     ) -> Any:
-        """Return a file's bytes. With `to`, a path or a binary file, write them as they arrive and
-        return their number; a path appears only when whole. `progress(received, total)` is called.
-        """
+        """Return a file's bytes. With `to`, a path or a binary file, write them and return their
+        number; a path appears only when whole. `progress(received, total)` is called."""
         path, more = "/files/%s/content" % _path_id("file_id", file_id), {"query": params, "to": to}
         return self._run(_Call("GET", path, "bytes", params, progress=progress, **more))
 
@@ -3348,9 +3321,8 @@ class OpenAIMini(_Closing):
         """Chat, call the tools that the model asks for, tell it what they returned, and so on.
 
         `tools`: functions (described by signature, hints, docstring) or (schema, function) pairs.
-        The model is told what fails. A `tool_choice` that forces a call holds for the first round
-        only. The Result has the conversation as `.messages`. Raises ToolLoopError after
-        `max_rounds` requests.
+        The model is told what fails. A `tool_choice` that forces a call holds for the first round.
+        The Result has `.messages`. Raises ToolLoopError after `max_rounds` requests.
         """
         messages, began_at = _messages(messages), time.monotonic()
         described = [_described_tool(tool) for tool in tools or ()]
@@ -3370,34 +3342,28 @@ class OpenAIMini(_Closing):
             messages += [_tool_message(functions, call) for call in result.tool_calls]
             if params.get("tool_choice") not in ("auto", "none", None):
                 params["tool_choice"] = "auto"
-        what = "the model still calls tools after %d requests: raise max_rounds=" % max_rounds
-        raise ToolLoopError(what, messages=messages)
+        raise ToolLoopError("the model still calls tools: raise max_rounds=", messages=messages)
 
     def request(
         self, method: str, path: str, *, json: Any = None, data: Any = None, files: Any = None,
         params: Any = None, stream: bool = False, **options: Any,
     ) -> Any:  # fmt: skip
         """Send any request below base_url. Return a Result, Stream, bytes or text, by Content-Type.
-
-        `data`: the fields of a form, or bytes or a str. `files`: a dict of files. Raises
-        ValidationError for a URL that is not below base_url.
-        """
+        `data`: the fields of a form, or bytes or a str. `files`: a dict of files."""
         if re.match(r"([\w+.-]+:)?//", path):
             if not path.startswith(self._base + "/"):
                 raise ValidationError("%r is not below base_url=%r" % (path, self._base))
             path = path[len(self._base) :]
         call = _Call(str(method).upper(), path, "stream" if stream else "auto", options)
-        is_form = files is not None or isinstance(data, dict)
+        call.is_form = files is not None or isinstance(data, dict)
         is_invalid = not isinstance(data, (dict, bytes, str, type(None)))
         is_invalid = is_invalid or not all(hasattr(x, "items") for x in (files or {}, params or {}))
-        if options or is_invalid or json is not None and (is_form or data is not None):
-            what = "request() takes json=, or data= (a dict, bytes or str) and files=, and not %s"
-            raise ValidationError(what % (sorted(options) or "both, nor others"))
-        if is_form:
-            uploads = {name: _File(file) for name, file in (files or {}).items()}
-            json = {**(data or {}), **uploads}
-        call.query, call.needs_choice = params or {}, False
-        call.json, call.is_form = json, is_form
+        if options or is_invalid or json is not None and (call.is_form or data is not None):
+            wrong = ", ".join(options) or "these values"
+            raise ValidationError("request() takes json=, or data= and files=, and not " + wrong)
+        if call.is_form:
+            json = {**(data or {}), **{n: _File(file) for n, file in (files or {}).items()}}
+        call.json, call.query, call.needs_choice = json, params or {}, False
         call.content = data.encode() if isinstance(data, str) else data
         return self._run(call)
 
@@ -3426,20 +3392,15 @@ class OpenAIMini(_Closing):
         return {**self._stats.snapshot(), "queue": counts, "circuit": circuit}
 
     def __getattr__(self, name: str) -> Any:
-        if name in _OFFICIAL_VERBS:
+        if name in ("get", "post", "put", "patch", "delete"):  # as in the official package
             return lambda path, *, body=None, options=None, cast_to=None, stream_cls=None, **more: (
                 self.request(name, path, json=body, **{**(options or {}), **more})
             )
         raise _unknown_name("OpenAIMini", name, dir(self))
 
-    def __dir__(self) -> list[str]:
-        return [*super().__dir__(), *_OFFICIAL_VERBS]
-
 
 OpenAI = OpenAIMini  # mypy takes no chained assignment for a type
 Client = OpenAIMini
-
-_OFFICIAL_VERBS = ("get", "post", "put", "patch", "delete")
 
 
 def AzureOpenAI(
@@ -3447,15 +3408,14 @@ def AzureOpenAI(
     azure_ad_token: str | None = None, azure_ad_token_provider: Any = None,
     api_version: str | None = None, **options: Any,
 ) -> OpenAIMini:  # fmt: skip
-    """Return a client of an Azure deployment. AZURE_OPENAI_ENDPOINT, AZURE_OPENAI_API_KEY,
+    """Return a client for Azure. AZURE_OPENAI_ENDPOINT, AZURE_OPENAI_API_KEY,
     AZURE_OPENAI_AD_TOKEN and OPENAI_API_VERSION are the defaults."""
     version = api_version or _environ("OPENAI_API_VERSION")
     endpoint = azure_endpoint or _environ("AZURE_OPENAI_ENDPOINT") or options.get("base_url")
     key = azure_ad_token_provider or api_key or _environ("AZURE_OPENAI_API_KEY")
     token = azure_ad_token or _environ("AZURE_OPENAI_AD_TOKEN")
     if not (version and endpoint and (key or token)):  # OPENAI_API_KEY is not for Azure
-        what = "Azure needs azure_endpoint= (or AZURE_OPENAI_ENDPOINT), api_version="
-        raise ValidationError(what + " (OPENAI_API_VERSION) and api_key= (AZURE_OPENAI_API_KEY)")
+        raise ValidationError("Azure needs azure_endpoint=, api_version=, AZURE_OPENAI_API_KEY")
     base_url = re.sub(r"(/openai(/.*)?)?/*([?#].*)?$", "", endpoint.strip()) + "/openai"
     if azure_deployment:
         base_url += "/deployments/" + _path_id("azure_deployment", azure_deployment)
@@ -3614,8 +3574,7 @@ def _messages(messages: Any) -> list[Any]:
         role = message.get("role") if isinstance(message, dict) else None
         is_call = role == "assistant" and len(message) > 1
         if role not in _ROLES or message.get("content") is None and not is_call:
-            what = "messages[%d] must be a dict with content and a role: %s"
-            raise ValidationError(what % (number, ", ".join(_ROLES)))
+            raise ValidationError("messages[%d] needs content and a role: %s" % (number, _ROLES))
     return listed
 
 
@@ -3637,8 +3596,8 @@ def _check_chat(body: dict[str, Any]) -> None:
     if len(stops) > 4 or not all(s and isinstance(s, str) for s in stops):
         raise ValidationError("stop= is %r: at most 4 texts, none of them empty" % (stop,))
     if not isinstance(logprobs, bool) or "top_logprobs" in params and not logprobs:
-        what = "logprobs= is %r, top_logprobs= is %r: a bool is needed, True for top_logprobs="
-        raise ValidationError(what % (logprobs, params.get("top_logprobs")))
+        shown = logprobs, params.get("top_logprobs")
+        raise ValidationError("logprobs= is %r, top_logprobs= %r: needs logprobs=True" % shown)
 
 
 # What an answer is turned into.
@@ -3665,27 +3624,22 @@ _BATCH = (
 
 
 def _is_too_much_at_once(error: OpenAIError) -> bool:
-    """Return whether a server refused an embeddings request because it is too large."""
     about_input = error.status_code in (400, 413, 422) and error.param in (None, "", "input")
     words = "%s %s" % (error.code, _error_text(error.body))
     is_batch = error.status_code == 413 or re.search(_BATCH, words)
     return about_input and bool(is_batch) and not re.search(_ONE_TEXT, words)
 
 
-def _vectors(answer: Any, count: int) -> list[list[float]]:
+def _vectors(count: int, answer: Any) -> list[list[float]]:
     """Return the `count` vectors of an embeddings answer, in the order of their inputs."""
-    try:
+    with contextlib.suppress(AttributeError, LookupError, TypeError, ValueError):
         items = answer["data"]
-        indexes = [item.get("index") for item in items]
-        by_index = {n if i is None else i: items[n] for n, i in enumerate(indexes)}
+        by_index = {n if i.get("index") is None else i["index"]: i for n, i in enumerate(items)}
         vectors = [_vector(by_index[index]["embedding"]) for index in range(count)]
         is_valid = all(v and sum(v) * 0 == 0 for v in vectors)  # not empty, no NaN
         if len(by_index) == len(items) == count and is_valid and len({*map(len, vectors)}) == 1:
             return vectors
-    except (AttributeError, LookupError, TypeError, ValueError):
-        pass
-    what = "the answer has no %d vectors, one for each input, with indexes in order: %.100r"
-    raise APIResponseError(what % (count, answer))
+    raise APIResponseError("the answer has no %d vectors in order: %.100r" % (count, answer))
 
 
 def _vector(embedding: Any) -> list[Any]:
@@ -3701,13 +3655,12 @@ def _vector(embedding: Any) -> list[Any]:
 # ------------------------------------------------------------------------------------------------
 # Tools and schemas
 #
-# JSON schemas of Python classes for answers, and of functions that a model may call. What a schema
-# cannot express is refused before anything is sent.
+# JSON schemas for answers, and of functions that a model may call. What a schema cannot express is
+# refused before anything is sent.
 
 
 def _by_schema(schema: Any) -> tuple[dict[str, Any], Any]:
-    """Return the response_format for `schema` (a JSON schema, a whole response_format, or a class
-    that has a schema), and a function that sets `.parsed` of the answer."""
+    """Return the response_format for a JSON schema or a class, and what sets `.parsed`."""
     described, read = schema, _parse_json
     if hasattr(schema, "model_json_schema"):
         described, read = dict(schema.model_json_schema()), schema.model_validate_json
@@ -3728,14 +3681,12 @@ def _by_schema(schema: Any) -> tuple[dict[str, Any], Any]:
 
 
 def _strict(part: dict[str, Any]) -> dict[str, Any]:
-    """Adapt an object in a schema to the API's strict mode: all properties required, no others, no
+    """Adapt a part of a schema to the API's strict mode: all properties required, no others, no
     defaults, no choice but `anyOf`, nothing beside a $ref."""
     if all(isinstance(value, dict) for value in part.values()):
         return part  # properties or definitions, by name
-    for name in {"default", "discriminator"} & part.keys():
-        del part[name]
-    for name in {"oneOf", "allOf"} & part.keys():
-        part["anyOf"] = part.pop(name)
+    names = {"oneOf": "anyOf", "allOf": "anyOf", "default": "", "discriminator": ""}
+    part = {names.get(k, k): value for k, value in part.items() if names.get(k, k)}
     if "$ref" in part and len(part) > 1:
         part = {"anyOf": [{"$ref": part.pop("$ref")}], **part}
     if part.get("type") == "object" and "properties" in part:
@@ -3744,11 +3695,9 @@ def _strict(part: dict[str, Any]) -> dict[str, Any]:
 
 
 def _with_parsed(read: Any, first: str, result: Any) -> Any:
-    """Set `.parsed` of a chat's messages or of the texts of a Responses answer. `result` gets the
-    first one. Words beside the call of a tool need not be JSON.
-
-    If `read` refuses the text, raise APIResponseError with the whole answer as `.partial`.
-    """
+    """Set `.parsed` of a chat's messages or of the texts of a Responses answer; `result` gets the
+    first one. Raise APIResponseError, with the answer as `.partial`, if `read` refuses the text;
+    words beside the call of a tool need not be JSON."""
     items = [i for i in _dicts(result.get("output")) if i.get("phase") in (None, "final_answer")]
     holders = _dicts([choice.get("message") for choice in _dicts(result.get("choices"))])
     has_calls = any(i.get("type") == "function_call" for i in items) or result.tool_calls
@@ -3761,10 +3710,9 @@ def _with_parsed(read: Any, first: str, result: Any) -> Any:
             if text or is_cut:  # no text, and not cut: a refusal
                 value = read(text if is_cut else _json_in(text, first))
         except (APIResponseError, ValueError) as error:  # pydantic's errors are ValueErrors
-            what = "is cut at max_tokens" if is_cut else "does not fit the schema"
-            reason = _plain(str(getattr(error, "_what", error)), 200)
-            what = "the answer %s (%s)" % (what, reason)
             if not has_calls:
+                why = "it is cut at max_tokens" if is_cut else _plain(str(error), 200)
+                what = "the answer does not fit the schema (%s)" % why
                 raise APIResponseError(what, partial=result) from None
         for one in (holder, result):  # attributes, not keys of the JSON
             vars(one).update(parsed=value, output_parsed=value)
@@ -3788,8 +3736,7 @@ def _json_in(text: str, first: str) -> str:
 
 
 def _described_tool(tool: Any) -> tuple[dict[str, Any], Any]:
-    """Return (tool object for the API, function to call with the arguments) for a function or a
-    (schema, function) pair."""
+    """Return (tool object for the API, function to call) for a function or a (schema, function)."""
     try:
         schema, function = tool if isinstance(tool, tuple) else (None, tool)
         if inspect.iscoroutinefunction(function):
@@ -3800,13 +3747,12 @@ def _described_tool(tool: Any) -> tuple[dict[str, Any], Any]:
             schema = {"type": "function", "function": {**described, "parameters": schema}}
         return schema, function
     except Exception as error:  # it cannot be a tool
-        what = "the tool %r cannot be described (%r): pass (tool object, function)"
-        raise ValidationError(what % (tool, error)) from None
+        raise ValidationError("the tool %r cannot be described: %r" % (tool, error)) from None
 
 
 def _read_parameters(function: Any, defs: dict[str, Any]) -> tuple[dict[str, Any], Any]:
-    """Return the JSON schema of the parameters of a function or dataclass, and a function that
-    calls it with JSON values. Definitions that the schema refers to are added to `defs`."""
+    """Return the JSON schema of a function's or dataclass's parameters, and a function that calls
+    it with JSON values. Definitions that the schema refers to are added to `defs`."""
     hints, parameters = typing.get_type_hints(function), inspect.signature(function).parameters
     named = {name: p for name, p in parameters.items() if "VAR_" not in p.kind.name}
     for name, p in named.items():
@@ -3830,8 +3776,8 @@ _JSON_TYPES = {str: "string", int: "integer", float: "number", bool: "boolean", 
 
 
 def _read_hint(hint: Any, defs: dict[str, Any]) -> tuple[dict[str, Any], Any]:
-    """Return the JSON schema of a type hint, and a function that converts a JSON value to that
-    type. Raise LookupError if JSON has no such type."""
+    """Return the JSON schema of a type hint, and a function that converts a JSON value to it.
+    Raise LookupError if JSON has no such type."""
     kind, args = typing.get_origin(hint) or hint, typing.get_args(hint)
     if kind in (typing.Any, object):
         return {}, lambda value: value
@@ -3885,7 +3831,7 @@ def _plain_value(value: Any) -> Any:
 
 
 def _tool_message(functions: dict[str, Any], call: Any) -> dict[str, Any]:
-    """Call a tool as the model asks; return the message for it, which also reports errors."""
+    """Call a tool as the model asks. Return the message for it, which also reports errors."""
     arguments: Any = None
     try:
         name, arguments = call["function"]["name"], call["function"].get("arguments")
@@ -3912,9 +3858,9 @@ def _tool_message(functions: dict[str, Any], call: Any) -> dict[str, Any]:
 # Resources
 #
 # The official package's shape by rule: the attribute path is the URL path, the verb the method. A
-# segment in the plural has an id, named after its singular; one in the singular has none. Ids come
-# by keyword, the last one also by position. What is left is the query of a GET or DELETE and the
-# body of a POST; a file in it makes it a form. The tables hold the exceptions of openai 3.57.0.
+# segment in the plural has an id, named after its singular. Ids come by keyword, the last one also
+# by position. The rest is the query, or a POST's body; a file makes it a form. The tables hold the
+# exceptions of openai 3.57.0.
 
 
 def _table(text: str) -> dict[str, str]:
@@ -3926,14 +3872,12 @@ _TOP_LEVEL = """admin audio batches beta chat completions containers content_pro
     conversations decisions embeddings evals files fine_tuning images live models moderations
     realtime responses safety skills uploads vector_stores videos webhooks with_raw_response
     with_streaming_response""".split()
-# Attribute paths that are not the URL path (a pattern, and its replacement): names that only sort
-# the attributes, groups that the API keeps elsewhere, reports with their own verb.
+# Attribute paths that are not the URL path: a pattern, and its replacement.
 _MOVED = _table(r"""^(beta|admin)/= ^agents/vaults=vaults ^webhooks/event_types=webhook_event_types
     ^webhooks/=webhook_endpoints/ ^organization/(projects/.*roles/)=\1
     ^(organization/usage/\w+)$=\1/list ^organization/usage/costs=organization/costs""")
 # By verb, or segment.verb: the method and what follows the segment, {} for its id; by default
-# POST/{}/verb. In order: the general verbs, verbs of one object, verbs of a whole segment, and
-# verbs whose path is not their name.
+# POST/{}/verb.
 _VERBS = _table("""create=POST list=GET retrieve=GET/{} update=POST/{} delete=DELETE/{} accept
     archive cancel complete fork hangup pause refer remix resume run search test validate
     reject=POST/{}/reject rotate_secret=POST/{}/rotate_secret activate=POST/activate
@@ -4036,8 +3980,7 @@ def _resolve(path: tuple[str, ...], args: tuple[Any, ...], params: dict[str, Any
 
 
 def _result_of(path: tuple[str, ...], params: dict[str, Any]) -> Any:
-    """Return a function that converts the answer, or None: to an instance of the schema's class, or
-    to vectors of numbers."""
+    """Return what the answer is turned into, e.g. an instance of a schema's class, or None."""
     if path[0] == "embeddings" and params.get("encoding_format") in (None, "float"):
         return _with_numbers
     schema = params.get("response_format") or params.get("text_format")
@@ -4077,11 +4020,8 @@ def _unknown_name(where: str, name: str, names: Iterable[str]) -> AttributeError
 
 
 class _Resource:
-    """A part of the API in the official package's shape, such as `client.files`.
-
-    An attribute is a part of it, or a verb: create, list, retrieve, update, delete, content, ... It
-    is kept, so that patches stay.
-    """
+    """A part of the API in the official package's shape, such as `client.files`. An attribute is
+    a part of it, or a verb such as `create`. It is kept, so that patches stay."""
 
     def __init__(self, client: Any, path: tuple[str, ...], raw: str = "") -> None:
         self._client, self._path, self._raw = client, path, raw
@@ -4092,8 +4032,8 @@ class _Resource:
             raise AttributeError(name)
         raw = name if name in ("with_raw_response", "with_streaming_response") else ""
         path = self._path if raw else (*self._path, name)
-        part = _Resource(self._client, path, raw or self._raw)
-        return vars(self).setdefault(name, part)
+        kind = _Chat if path == ("chat",) else _Resource
+        return vars(self).setdefault(name, kind(self._client, path, raw or self._raw))
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
         params = {name: _as_list(value) for name, value in kwargs.items() if value is not NOT_GIVEN}
@@ -4109,24 +4049,18 @@ class _Chat(_Resource):
         self, messages: Any, *, model: str | None = None, schema: Any = None, **params: Any
     ) -> Result:
         """Return the answer to a conversation: `.content`, `.tool_calls`, `.finish_reason`,
-        `.usage`.
-
-        `messages`: a list of messages, or a str, which is one user message. `schema`: a JSON
-        schema, or a class with `model_json_schema` and `model_validate_json`; the answer then has
-        `.parsed`. All other arguments are sent as they are. Raises OpenAIError.
-        """
+        `.usage`. `messages`: a list of messages, or a str, which is one user message. `schema`: a
+        JSON schema, or a class with `model_json_schema` and `model_validate_json`; the answer then
+        has `.parsed`. All other arguments are sent as they are."""
         if params.get("stream"):
             raise ValidationError("chat() gives whole answers: for stream=True use stream_chat()")
-        body: dict[str, Any] = {"messages": _messages(messages), "model": model}
-        more: dict[str, Any] = {"model_for": "chat"}
-        if schema is not None:
-            body["response_format"], more["then"] = _by_schema(schema)
-        return self._client._post("/chat/completions", "object", body, params, **more)
+        form, then = (NOT_GIVEN, None) if schema is None else _by_schema(schema)
+        body = {"messages": _messages(messages), "model": model, "response_format": form}
+        return self._client._post("/chat/completions", body, params, then=then)
 
 
 class _Part:
-    """A part of the API as an attribute of a client: made at its first use, then kept, so that
-    patches stay."""
+    """A part of the API as an attribute of a client, made at its first use."""
 
     def __init__(self, name: str) -> None:
         self._name = name
@@ -4134,9 +4068,7 @@ class _Part:
     def __get__(self, client: Any, owner: Any = None) -> Any:
         if client is None:  # on the class: for help() and specs
             return _Chat.__call__ if self._name == "chat" else self
-        made = _Chat(client, ("chat",)) if self._name == "chat" else _Resource(client, ())
-        made = made if self._name == "chat" else getattr(made, self._name)
-        return vars(client).setdefault(self._name, made)
+        return vars(client).setdefault(self._name, getattr(_Resource(client, ()), self._name))
 
 
 for _name in _TOP_LEVEL:
@@ -4168,13 +4100,17 @@ if __name__ in sys.modules:
 # base_url="echo:" answers in the process, through the same parsers as any answer.
 
 
+_ECHO_VALUES = {"integer": 0, "number": 0.0, "boolean": False, "array": [], "object": {}}
+
+
 def _echo_chat(body: dict[str, Any]) -> Any:
-    """Return the last user message, whole or as event-stream bytes, or an answer by the schema."""
+    """Return the last user message, whole or as event-stream bytes, or the fields of a schema."""
     users = [m.get("content") for m in _dicts(body.get("messages")) if m.get("role") == "user"]
     text, holder = _text_of(["", *users][-1]) or "", "delta" if body.get("stream") else "message"
-    schema = (body.get("response_format") or {}).get("json_schema", {}).get("schema")
-    if schema:
-        text = json.dumps(_echo_by_schema(schema))
+    form = (body.get("response_format") or {}).get("json_schema")
+    if form:
+        fields = form["schema"].get("properties", {}).items()
+        text = json.dumps({n: _ECHO_VALUES.get(field.get("type"), text) for n, field in fields})
     pieces = re.split("(?= )", text) if holder == "delta" else [text]
     choices = [{"index": 0, holder: {"role": "assistant", "content": piece}} for piece in pieces]
     choices[-1]["finish_reason"] = "stop"
@@ -4184,19 +4120,11 @@ def _echo_chat(body: dict[str, Any]) -> Any:
     return answers[0] if holder == "message" else "".join(lines).encode()
 
 
-def _echo_by_schema(schema: dict[str, Any]) -> Any:
-    """Return the smallest value for a plain JSON schema without references or limits."""
-    if "properties" in schema:
-        return {name: _echo_by_schema(value) for name, value in schema["properties"].items()}
-    defaults = {"integer": 0, "number": 0.0, "boolean": False, "array": []}
-    return schema.get("enum", [defaults.get(schema.get("type", ""), "echo")])[0]
-
-
 def _echo_embeddings(body: dict[str, Any]) -> Any:
     """Return unit vectors, the same for the same text: 32 signs from a checksum."""
     inputs: Any = body.get("input")
-    is_many = isinstance(inputs, list) and not any(isinstance(item, int) for item in inputs)
-    hashes = [zlib.crc32(json.dumps(item).encode()) for item in (inputs if is_many else [inputs])]
+    texts = inputs if isinstance(inputs, list) else [inputs]
+    hashes = [zlib.crc32(json.dumps(text).encode()) for text in texts]
     vectors = [[(2 * (bits >> n & 1) - 1) / 32**0.5 for n in range(32)] for bits in hashes]
     data = [{"index": index, "embedding": vector} for index, vector in enumerate(vectors)]
     return {"object": "list", "data": data}
@@ -4285,11 +4213,9 @@ def main(argv: list[str] | None = None) -> int:
       openai-mini "Why is the sky blue?"
       cat notes | openai-mini -s "Summarise in three lines" > summary
       openai-mini -m gpt-5.4-mini -p temperature=0.2 -a photo.jpg "What is this?"
-      openai-mini embed "a text"
       openai-mini image "a lighthouse" -p size=1024x1024 -o pictures
       openai-mini speak "Good morning" -o morning.mp3
       openai-mini transcribe talk.mp3
-      openai-mini upload train.jsonl -p purpose=fine-tune
       openai-mini download file-abc -o answers.jsonl
       openai-mini request GET /files -p limit=5 | jq .data
       openai-mini --base-url http://localhost:11434/v1 -m llama3 "Hello"
@@ -4318,40 +4244,42 @@ def main(argv: list[str] | None = None) -> int:
 
 def _run_command(args: Any) -> int:
     command = args.words.pop(0) if args.words and args.words[0] in _COMMANDS else "chat"
-    method, _, target = _COMMANDS[command]
     client = OpenAIMini(base_url=args.base_url, debug=args.verbose)
     words, options = _arguments(command, args)
-    is_stream = command == "chat" and not (args.no_stream or args.json or args.schema)
-    result = getattr(client, "stream_chat" if is_stream else method)(*words, **options)
+    if command == "chat":
+        return _print_chat(client, words[0], options, args)
+    method, _, target = _COMMANDS[command]
+    result = getattr(client, method)(*words, **options)
     sys.stderr.write("\x1b[K" if "progress" in options else "")  # erase the progress line
     part: Any = result
     if "to" in options:  # the result is a count; b"" flushes stdout
         part = options["to"] if isinstance(options["to"], str) else b""
-    elif target == "save" and not args.json:
-        part = result.save(args.output or ".")
-    elif target and not (args.json or is_stream):
-        part = getattr(result, target) or ""  # None after a refusal
-    if is_stream:
-        _print_stream(result)
-    else:
-        is_many = isinstance(part, Stream) or isinstance(part, list) and not args.json
-        _print(part if is_many else [part])
-    if command == "chat" and not args.json:
-        _check_whole(result)
+    elif target and not args.json:
+        part = result.save(args.output or ".") if target == "save" else getattr(result, target)
+    is_many = isinstance(part, Stream) or isinstance(part, list) and not args.json
+    _print(part if is_many else [part])
     return int(command == "health" and not result["ok"])
 
 
-def _print_stream(stream: Any) -> None:
-    try:
-        _print((chunk.content for chunk in stream), end="")
-    finally:
-        _print([""], end="" if stream.content.endswith("\n") else "\n")
-
-
-def _check_whole(answer: Any) -> None:
-    if not answer.content or answer.finish_reason in ("length", "content_filter"):
+def _print_chat(client: OpenAIMini, text: str, options: dict[str, Any], args: Any) -> int:
+    images = [{"type": "image_url", "image_url": {"url": url}} for url in args.attach or ()]
+    content = [{"type": "text", "text": text}, *images] if images else text
+    system = [{"role": "system", "content": args.system}] if args.system else []
+    messages = [*system, {"role": "user", "content": content}]
+    if args.no_stream or args.json or args.schema:
+        answer: Any = client.chat(messages, schema=args.schema, **options)
+        _print([answer if args.json else answer.content or ""])  # None after a refusal
+    else:
+        answer = client.stream_chat(messages, **options)
+        try:
+            _print((chunk.content for chunk in answer), end="")
+        finally:
+            _print([""], end="" if answer.content.endswith("\n") else "\n")
+    is_cut = not answer.content or answer.finish_reason in ("length", "content_filter")
+    if is_cut and not args.json:
         why = answer.message.get("refusal") or "finish_reason is %s" % answer.finish_reason
         raise APIResponseError("the answer is not whole: %s" % why)
+    return 0
 
 
 def _arguments(command: str, args: Any) -> tuple[list[Any], dict[str, Any]]:
@@ -4367,12 +4295,9 @@ def _arguments(command: str, args: Any) -> tuple[list[Any], dict[str, Any]]:
         words = [sys.stdin.buffer.read()]
     if len(words) != len(takes.split()) or not all(words):
         raise ValidationError("%s takes %s; see --help" % (command, takes or "no words"))
-    if command == "chat":
-        words = [_conversation(words[0], args)]
-        options = {**options, "schema": args.schema} if args.schema else options
-    elif target == "save" and not os.path.isdir(args.output or "."):  # before it is billed
+    if target == "save" and not os.path.isdir(args.output or "."):  # before it is billed
         raise ValidationError("-o: there is no folder %r" % args.output)
-    elif args.system or args.attach or args.schema:
+    if command != "chat" and (args.system or args.attach or args.schema):
         raise ValidationError("-s, -a and --schema are for chat, not for " + command)
     if "." in target:
         options["to"] = args.output or (target if sys.stdout.isatty() else "-")
@@ -4380,13 +4305,6 @@ def _arguments(command: str, args: Any) -> tuple[list[Any], dict[str, Any]]:
     if ("." in target or command == "upload") and sys.stderr.isatty():
         options["progress"] = _show_progress
     return words, options
-
-
-def _conversation(text: str, args: Any) -> list[Any]:
-    images = [{"type": "image_url", "image_url": {"url": url}} for url in args.attach or ()]
-    content = [{"type": "text", "text": text}, *images] if images else text
-    system = [{"role": "system", "content": args.system}] if args.system else []
-    return [*system, {"role": "user", "content": content}]
 
 
 def _image_url(value: str) -> str:
@@ -4400,18 +4318,12 @@ def _image_url(value: str) -> str:
 def _key_value(pair: str) -> tuple[str, Any]:
     """Return a parameter. A value that is not JSON is a text."""
     name, value = pair.split("=", 1)
-    try:
-        return name, json.loads(value)
-    except ValueError:
-        return name, value
+    return name, _json_or_text(value)
 
 
 def _json_object(value: str) -> dict[str, Any]:
     """Return a JSON object, given as text or as a file name. `-` is standard input."""
     return {**json.loads(value if value[:1] == "{" else _read(value))}  # TypeError if no object
-
-
-_key_value.__name__, _json_object.__name__ = "KEY=VALUE", "JSON object"  # for argparse's messages
 
 
 def _read(name: str) -> str:
@@ -4434,34 +4346,30 @@ def _text(words: list[str]) -> str:
 
 
 def _stdin_is_silent() -> bool:
-    """Return whether standard input is a pipe in which nothing comes, not even its end. Some
-    programs leave one open. Where the system cannot tell, input is read to its end."""
-    try:
-        if select.select([sys.stdin.buffer], [], [], 2)[0]:
-            return False
-    except OSError:  # Windows, or not a system file
-        return False
-    print("openai-mini: no input in 2 s, so none is read; - waits for it", file=sys.stderr)
-    return True
+    """Return whether standard input is a pipe that some program left open, without a word. Where
+    the system cannot tell, input is read to its end."""
+    with contextlib.suppress(OSError):  # Windows, or not a system file
+        if not select.select([sys.stdin.buffer], [], [], 2)[0]:
+            print("openai-mini: no input in 2 s, so none is read; - waits for it", file=sys.stderr)
+            return True
+    return False
 
 
 def _print(items: Iterable[Any], end: str = "\n") -> None:
-    """Write text and bytes as they are, all else as JSON. On a terminal, remove control characters
-    and those that change the direction of text."""
-    encoding = sys.stdout.encoding or "utf-8"
+    """Write text and bytes as they are, all else as JSON. A terminal gets no control characters,
+    nor those that change the direction of text."""
+    out, encoding = sys.stdout, sys.stdout.encoding or "utf-8"  # None of a StringIO
     for item in items:
-        if not isinstance(item, (str, bytes)):
-            item = json.dumps(item, ensure_ascii="utf" not in encoding.lower())
-        data = item if isinstance(item, bytes) else (item + end).encode(encoding, "replace")
-        if sys.stdout.isatty():
-            text = data.decode(encoding, "replace")
-            text = re.sub("[\0-\x08\x0b-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069]", "?", text)
-            data = text.encode(encoding, "replace")
-        if hasattr(sys.stdout, "buffer"):
-            sys.stdout.buffer.write(data)
-        else:  # a program's own, such as a StringIO
-            sys.stdout.write(data.decode(encoding, "replace"))
-        sys.stdout.flush()
+        if isinstance(item, bytes) and not out.isatty():
+            out.buffer.write(item)
+        else:
+            item = item.decode("utf-8", "replace") if isinstance(item, bytes) else item
+            if not isinstance(item, str):
+                item = json.dumps(item, ensure_ascii="utf" not in encoding.lower())
+            if out.isatty():
+                item = re.sub("[\0-\x08\x0b-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069]", "?", item)
+            out.write((item + end).encode(encoding, "replace").decode(encoding))
+        out.flush()
 
 
 def _show_progress(done: int, total: int | None) -> None:
