@@ -1606,7 +1606,7 @@ def _pieces(exchange: Any, so_far: _Accumulator) -> Iterator[bytes]:
     piece, count = b"\n", -1
     while piece:
         if count != so_far.count:
-            is_last = so_far.is_whole and so_far.is_last
+            is_last = so_far.is_last and so_far.is_whole
             exchange.limits.begin_wait(is_last and min(LINGER_S, exchange.limits.read))
             count = so_far.count
         try:
@@ -1647,7 +1647,7 @@ def _chunks(exchange: Any, so_far: _Accumulator) -> Iterator[Result]:
                     return so_far.check_end()
                 elif data and not piece:
                     raise _interrupted()
-                elif data and not (so_far.is_whole and so_far.is_last):  # else: junk, or a ping
+                elif data and not (so_far.is_last and so_far.is_whole):  # else: junk, or a ping
                     yield so_far.add(_parse_json(data[start:], only_object=True), kind)
         so_far.check_end()
     except OpenAIError as error:
