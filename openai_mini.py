@@ -3660,7 +3660,7 @@ def _vector(embedding: Any) -> list[Any]:
 
 
 def _by_schema(schema: Any) -> tuple[dict[str, Any], Any]:
-    """Return the response_format for a JSON schema or a class, and what sets `.parsed`."""
+    """Return the response_format for a JSON schema, a class or itself, and what sets `.parsed`."""
     described, read = schema, _parse_json
     if hasattr(schema, "model_json_schema"):
         described, read = dict(schema.model_json_schema()), schema.model_validate_json
@@ -4090,7 +4090,7 @@ class _Module(type(sys)):  # type: ignore[misc]
         return __import__, (self.__name__, None, None, ["main"])
 
 
-if __name__ in sys.modules:
+if vars(sys.modules.get(__name__, sys)) is globals():  # not where exec() runs this file
     sys.modules[__name__].__class__ = _Module
 
 

@@ -4653,6 +4653,8 @@ def test_the_names_of_the_module_and_of_its_resources_can_be_explored(client):
     assert "messages" in inspect.signature(OpenAIMini.chat).parameters
     for name in ("api_key", "base_url"):
         client_error(lambda: setattr(openai_mini, name, "x"), AttributeError, "make a client")
+    exec(MODULE.read_text("utf-8"), {"__name__": "builtins"})
+    assert type(sys.modules["builtins"]) is types.ModuleType is not type(openai_mini)
     for kept in (NOT_GIVEN, openai_mini.DEFAULT_MODELS):
         assert copy.deepcopy(kept) == kept
     assert pickled(NOT_GIVEN) is NOT_GIVEN and isinstance(NOT_GIVEN, openai_mini.NotGiven)
