@@ -307,8 +307,6 @@ def _answer_error(response: Any, body: Any, location: str) -> APIError:
         retry, advice = False, "The quota is used up: look at the account's billing."
     elif "model_not_found" in codes or status in (400, 404) and re.search(_NO_MODEL, text, re.I):
         advice = "list_models() tells which models there are."
-    is_code = re.fullmatch(r"(?!(None|False|error)$)[a-zA-Z][\w.-]{,59}", codes[0])
-    what += " (%s)" % codes[0] if is_code and codes[0] not in text else ""
     wait_s = _retry_after(response.headers, text)
     text = ": " + (text or _plain(str(inner), 200)) if inner else ""
     what = "%d %s%s%s" % (status, what, location and " to " + location[:200], text)
@@ -1290,10 +1288,8 @@ class Result(dict):  # type: ignore[type-arg]
                 content = _from_base64(encoded)
             name = "image-%d." + _extension(content)
             free = (os.path.join(folder, name % number) for number in itertools.count(1))
-            part = os.path.join(folder, ".%s.part" % os.urandom(8).hex())
-            _write_whole(part, [content])
             paths.append(next(path for path in free if _is_made(path)))
-            os.replace(part, paths[-1])
+            _write_whole(paths[-1], [content])
         return paths
 
 
@@ -1692,9 +1688,9 @@ def _interrupted(reason: str = "") -> StreamInterruptedError:
 class _Accumulator:
     """The answer of a stream so far: its choices and its usage."""
 
-    # The last usage that is not all zero; the first chunk; the event that has the whole answer; a
-    # chunk with words but without choices, which is an error unless text follows it.
-    usage = first = end = suspect = None  # type: Any
+    # The last usage that is not all zero; the first chunk; a chunk with words but without choices,
+    # which is an error unless text follows it.
+    usage = first = suspect = None  # type: Any
     # `done`: the answer is whole. `needs_end`: the body's end is not enough. `is_last`: the last
     # chunk has the end only (some servers send a finish reason with each chunk).
     done = needs_end = is_last = False
@@ -1805,7 +1801,6 @@ class _Accumulator:
         item = chunk.get("item") or {"content": [part] if part else chunk.get("text")}
         text = Result(answer if "output" in answer else {"output": [item]}).output_text
         if kind in _LAST_EVENTS:
-            self.end = chunk
             return self._add_choice({"message": {"content": text}})
         depth = 1 if "item" in chunk else 2
         seen = sum(n for k, n in self._lengths.items() if k[:depth] == key[:depth])
@@ -2069,15 +2064,9 @@ class _Limits:
             raise socket.timeout("timed out")
         return min(left, 1e6)  # no socket accepts more
 
-    def set_timeout(self) -> None:
-        """Set the socket's timeout, a system call, unless it is nearly right."""
-        left, current = self.left(), self.sock.gettimeout()
-        if current is None or abs(current - left) * 1000 > left:
-            self.sock.settimeout(left)
-
     def receive(self, buffer: Any) -> Any:
         """Read once from the socket, for its buffered reader."""
-        self.set_timeout()
+        self.sock.settimeout(self.left())
         count = self.sock.recv_into(buffer)
         self.alive, self.at_end = self.alive or count > 0, not count
         return count
@@ -2087,14 +2076,13 @@ class _Connection:
     """Mixed into urllib3's connection: each wait respects the limits."""
 
     limits: Any = None  # of the attempt that used it last
-    small_body = b""  # sent together with the head, which saves a packet
 
     def send(self: Any, data: Any) -> None:
-        limits, data = self.limits, (data + self.small_body if self.small_body else data)
-        limits.sock, self.small_body, data = self.sock, b"", memoryview(data)
+        limits, data = self.limits, memoryview(data)
+        limits.sock = self.sock
         for start in range(0, len(data), BLOCK_BYTES):  # each block renews the time
             limits.begin_wait(limits.connect if limits.connecting else 0.0)
-            limits.set_timeout()
+            self.sock.settimeout(limits.left())
             self.sock.sendall(data[start : start + BLOCK_BYTES])
 
     def response_class(self, *args: Any, **kwargs: Any) -> Any:
@@ -2188,14 +2176,11 @@ def _send_request(pool: Any, conn: Any, call: Any, limits: _Limits) -> Any:
         pool._prepare_proxy(conn) if pool.is_tunnel else conn.connect()
         limits.connecting = False
         limits.begin_wait()
-    conn.timeout, body = limits.left(), call.body
-    is_ours = type(conn).request.__module__ == "urllib3.connection"  # else a recorder's, e.g. vcr's
-    if is_ours and isinstance(body, bytes) and len(body) <= BLOCK_BYTES:
-        conn.small_body, body = body, None
+    conn.timeout = limits.left()
     target = pool.prefix + url_parse.quote(call.target, "!$%&'()*+,/:;=?@~")
     headers = {**call.sent_headers, **({} if pool.is_tunnel else pool.proxy_headers)}
     try:
-        conn.request(call.method, target, body, headers)
+        conn.request(call.method, target, call.body, headers)
     except socket.timeout:
         raise
     except OSError:  # a server that refuses a body before its end may have answered
@@ -2550,19 +2535,8 @@ class _Call:
         # The answer to request() needs no choice.
         self.needs_choice = path == "/chat/completions" and method == "POST" and read != "auto"
         self.__dict__.update(more)
-        if isinstance(self.to, (str, os.PathLike)):  # before anything is billed
-            path = os.path.realpath(self.to)
-            folder = os.path.join(os.path.dirname(path), "")
-            os.stat(folder)
-            target = path if _is_empty(path) else folder
-            how = {"effective_ids": os.access in os.supports_effective_ids}
-            if os.path.isdir(path) or not os.access(target, os.W_OK, **how):
-                raise PermissionError(13, "No file can be written there", path)
-        elif self.to is not None:
-            is_text = hasattr(self.to, "encoding") or not hasattr(self.to, "write")
-            is_shut = getattr(self.to, "closed", False) or getattr(self.to, "mode", "") == "rb"
-            if is_text or is_shut:
-                raise ValidationError("to=%.80r: a path or a binary file is needed" % (self.to,))
+        if self.to is not None:
+            _check_target(self.to)
 
     def begin(self, client: OpenAIMini) -> None:
         """Check the options of the call and fill in those of the client."""
@@ -2636,6 +2610,18 @@ class _Call:
                 values = (value, value.split(" ")[-1], *re.findall("=([^;]*)", value))
                 parts.update(part for part in values if len(part) >= min_len)
         return sorted(parts, key=len, reverse=True)
+
+
+def _check_target(to: Any) -> None:
+    """Check a path or file of `to=`, before anything is billed."""
+    if isinstance(to, (str, os.PathLike)):
+        path = os.path.realpath(to)
+        folder = os.path.join(os.path.dirname(path), "")
+        os.stat(folder)
+        if os.path.isdir(path) or not os.access(path if _is_empty(path) else folder, os.W_OK):
+            raise PermissionError(13, "No file can be written there", path)
+    elif hasattr(to, "encoding") or not hasattr(to, "write"):
+        raise ValidationError("to=%.80r: a path or a binary file is needed" % (to,))
 
 
 def _checked_option(name: str, value: Any) -> Any:
@@ -2831,9 +2817,6 @@ def _read_answer(exchange: _Exchange) -> Any:
     if kind == "bytes" and call.to is not None:
         return _download(exchange)
     content = body.read_all()
-    is_stream = _begins(content) == "events" and re.search(rb"data: ?\{", content[:9999])
-    if is_stream and kind not in ("bytes", "text"):
-        content = _assemble(exchange, content)
     result = _parse_as(exchange, kind, content)
     call.usage = result.get("usage") if isinstance(result, Result) else None
     if call.cache_key:
@@ -2903,20 +2886,9 @@ def _is_media(exchange: _Exchange, content: bytes) -> bool:
     """Return whether this is speech or text, and not an error or a web page."""
     begins = _begins(content)
     if exchange.call.read != "bytes":
-        return begins not in ("json", "page")
+        return begins not in ("json", "page", "events")
     is_text = exchange.types[:5] == "text/" and _extension(content) in ("bin", "jsonl")
     return not (is_text or begins and content[:1] != b":")  # as PCM may begin
-
-
-def _assemble(exchange: _Exchange, content: bytes) -> bytes:
-    """Return the whole answer if a server streams without being asked to."""
-    exchange.body.unread, so_far = content, _Accumulator(exchange)
-    chunks = [*_chunks(exchange, so_far)]
-    if not any("choices" in chunk for chunk in chunks):  # of Responses or a transcription
-        last: Any = so_far.end or (chunks or [Result(error="the answer is empty")])[-1]
-        return json.dumps(last.get("response") or last).encode()
-    rest = {"object": "chat.completion", "choices": so_far.choices, "usage": so_far.usage}
-    return json.dumps({**chunks[0], **rest}).encode()
 
 
 def _whole_json(exchange: _Exchange) -> Any:
@@ -3228,8 +3200,6 @@ class OpenAIMini(_Closing):
             raise ValidationError("input=%.80r: a str, or a list of them, is needed" % (input,))
         inputs = [input] if isinstance(input, str) else list(input)
         inputs = [inputs] if inputs and isinstance(inputs[0], int) else inputs  # one text as tokens
-        for number in (number for number, text in enumerate(inputs) if text is None):
-            raise ValidationError("input[%d] is None: a text is needed" % number)
         _json_bytes({"input": inputs})  # all is checked before anything is billed
         vectors: list[list[float]] = []
         max_inputs, began_at = MAX_EMBEDDING_INPUTS, time.monotonic()
@@ -3429,8 +3399,6 @@ def AzureOpenAI(
 def _prepare(client: OpenAIMini, call: _Call) -> None:
     """Fill in the request of a call for the server of this client."""
     body, extra_body = call.json, call.options.get("extra_body") or {}
-    if body is None and extra_body and call.content is None and call.method != "GET":
-        body = {}
     if isinstance(body, dict):
         body = {name: value for name, value in body.items() if value is not NOT_GIVEN}
         if call.model_for:
@@ -3547,8 +3515,7 @@ def _path_id(name: str, value: Any) -> str:
 def _json_bytes(value: Any, path: str = "") -> bytes:
     """Return JSON. The error for what JSON cannot hold names its place: 'messages[0].content'."""
     try:
-        text = json.dumps(value, allow_nan=False, separators=(",", ":"), default=_model_fields)
-        return text.encode()
+        return json.dumps(value, allow_nan=False, separators=(",", ":")).encode()
     except (TypeError, ValueError, RecursionError) as error:
         reason = _plain(str(error), 80)
     is_list = isinstance(value, (list, tuple))
@@ -3556,13 +3523,6 @@ def _json_bytes(value: Any, path: str = "") -> bytes:
     for key, item in items if len(path) < 200 else ():  # it may contain itself
         _json_bytes(item, path + ("[%s]" if is_list else ".%s") % (key,))
     raise ValidationError("%s cannot be JSON: %s" % (path.lstrip(".") or "this", reason))
-
-
-def _model_fields(value: Any) -> Any:
-    """Return what was set of a pydantic model, e.g. of an official message."""
-    if not hasattr(value, "model_dump"):
-        raise TypeError("it is of type " + type(value).__name__)
-    return value.model_dump(mode="json", exclude_unset=True)
 
 
 def _messages(messages: Any) -> list[Any]:
@@ -3676,8 +3636,7 @@ def _by_schema(schema: Any) -> tuple[dict[str, Any], Any]:
         "strict": described.get("additionalProperties") is False and not is_open,
     }  # fmt: skip
     form = described if "json_schema" in described else {"type": "json_schema", "json_schema": form}
-    first = {"array": "[", "object": "{"}.get(str(described.get("type")), '[{"')
-    return form, functools.partial(_with_parsed, read, first)
+    return form, functools.partial(_with_parsed, read)
 
 
 def _strict(part: dict[str, Any]) -> dict[str, Any]:
@@ -3694,7 +3653,7 @@ def _strict(part: dict[str, Any]) -> dict[str, Any]:
     return part
 
 
-def _with_parsed(read: Any, first: str, result: Any) -> Any:
+def _with_parsed(read: Any, result: Any) -> Any:
     """Set `.parsed` of a chat's messages or of the texts of a Responses answer; `result` gets the
     first one. Raise APIResponseError, with the answer as `.partial`, if `read` refuses the text;
     words beside the call of a tool need not be JSON."""
@@ -3708,7 +3667,7 @@ def _with_parsed(read: Any, first: str, result: Any) -> Any:
         text, value = _text_of(holder.get("content", holder.get("text"))) or "", None
         try:
             if text or is_cut:  # no text, and not cut: a refusal
-                value = read(text if is_cut else _json_in(text, first))
+                value = read(text if is_cut else _json_in(text))
         except (APIResponseError, ValueError) as error:  # pydantic's errors are ValueErrors
             if not has_calls:
                 why = "it is cut at max_tokens" if is_cut else _plain(str(error), 200)
@@ -3719,19 +3678,14 @@ def _with_parsed(read: Any, first: str, result: Any) -> Any:
     return result
 
 
-def _json_in(text: str, first: str) -> str:
-    """Return a text that is JSON, or the only JSON in it, which begins with one of `first`: some
-    models add their thoughts, words or a Markdown fence."""
+def _json_in(text: str) -> str:
+    """Return a text that is JSON, or what stands behind a model's thoughts, or in a fence there."""
     try:
         json.loads(text)
     except (ValueError, RecursionError):
         rest = text.rpartition("</think>")[2]
-        # Behind the mark of a fence, else at the first bracket.
-        start: Any = re.match(r"(?s).*?```\w*\s*(?=[%s])|[^%s]*" % ((re.escape(first),) * 2), rest)
-        with contextlib.suppress(ValueError, RecursionError):
-            value, end = json.JSONDecoder(strict=False).raw_decode(rest, start.end())
-            if not re.search("[%s]" % re.escape(first[:2]), rest[end:]):
-                return json.dumps(value)
+        fenced = re.search(r"(?s)```\w*\s*([\[{].*[\]}])\s*```", rest)
+        return fenced[1] if fenced else rest
     return text
 
 
