@@ -86,7 +86,7 @@ else:
     _Late("urllib.parse", "url_parse")
 
 
-# ------------------------------------------------------------------------------------------------
+# ----------------------------------------------------------------------
 # Errors
 #
 # A message says what happened, to which method and path, after how many attempts, and what to do
@@ -115,8 +115,7 @@ class OpenAIError(Exception):
     is_transient_error = property(lambda self: self._transient)
 
     def _locate(self, where: str, attempts: int, secrets: Any, response: Any) -> None:
-        """Say where it happened and after how many attempts. Remove keys that a server echoed, and
-        the context, which may hold one."""
+        """Say where it happened and after how many attempts. Remove keys that a server echoed."""
         self.response, partial = self.response or response, self.partial
         for holder in filter(None, (self, self.response)):
             vars(holder).update(_without(secrets, vars(holder)))
@@ -126,7 +125,7 @@ class OpenAIError(Exception):
             times = ", after %d attempt%s" % (attempts, "" if attempts == 1 else "s")
             parts = (where, self._what.rstrip(". "), times if isinstance(self, APIError) else "")
             self.args = (_plain("%s: %s%s. " % parts + self._advice, 2000),)
-        self.__context__ = None
+        self.__context__ = None  # may contain a key
 
 
 class APIError(OpenAIError):
@@ -232,8 +231,8 @@ _STATUSES: dict[int, tuple[type[APIError], str, str]] = {  # class, what happene
     429: (RateLimitError, "rate limit reached", "Try again later, or lower requests_per_minute=."),
     500: (InternalServerError, "the server failed", "Try again later."),
 }
-# An error under status 200 has its code for a status, else that of the first pattern found in its
-# code and type or, without them, its text. Any other counts as 500 and is not retried.
+# The status of an error under status 200: that of the first pattern found in its code and type or,
+# without them, its text. Any other counts as 500 and is not retried.
 _ERROR_WORDS = {
     401: "authentication_error|invalid_api_key", 403: "permission_(error|denied)", 404: "not_found",
     429: "rate.?limit|too many req|insufficient_quota|^(requests|tokens)$",
@@ -241,8 +240,7 @@ _ERROR_WORDS = {
     500: "server|internal|unavailable|over capacity",
 }  # fmt: skip
 _NO_MODEL = "model.*(exist|found|name)|(unknown|invalid) model"
-_WORDS = """loc message Message msg error_msg errorMessage detail title errors error base_resp
-    status_msg metadata raw""".split()
+_WORDS = "loc message msg error_msg detail errors error base_resp status_msg metadata raw".split()
 
 
 def _plain(text: str, limit: int = 500) -> str:
@@ -252,7 +250,7 @@ def _plain(text: str, limit: int = 500) -> str:
 
 
 def _excerpt(text: str) -> str:
-    """Return the start of a text. Of an HTML page, return the title or the text."""
+    """Return the start of a text, or the title of an HTML page."""
     if re.match(r"\s*<[!?a-zA-Z]", text):
         title = re.search(r"(?i)<title[^<>]*>([^<]{1,500})", text[:100_000])
         text = "an HTML page: " + (title[1] if title else re.sub("<[^>]*>?", " ", text[:9999]))
@@ -260,7 +258,7 @@ def _excerpt(text: str) -> str:
 
 
 def _error_text(value: Any) -> str:
-    """Return the words of an error, in any of the shapes that servers use, or ""."""
+    """Return the words of an error of any shape, or ""."""
     if isinstance(value, dict):
         value = [value[name] for name in _WORDS if value.get(name)]
     if isinstance(value, list):
@@ -269,11 +267,8 @@ def _error_text(value: Any) -> str:
 
 
 def _error_in(data: Any, any_kind: bool, needed: tuple[str, ...] = ()) -> Any:
-    """Return the part of an answer that is an error, or None.
-
-    `any_kind`: an `error` counts in any object, though a failed batch has one too. `needed`: a
-    choice must have an object under one of these names.
-    """
+    """Return the part of an answer that is an error, or None. `any_kind`: an `error` counts in any
+    object; a failed batch has one too. `needed`: names, one of which a choice must have."""
     if not isinstance(data, dict):
         return None
     choices = _dicts(data.get("choices"))
@@ -291,7 +286,7 @@ def _error_in(data: Any, any_kind: bool, needed: tuple[str, ...] = ()) -> Any:
 
 def _answer_error(response: Any, body: Any, location: str) -> APIError:
     """Return the error for an answer. `body`: all of it, or the part that is an error."""
-    outer = [*_dicts([body]), *_dicts(body), {}][0]  # Google's stands in a list
+    outer = [*_dicts([body]), *_dicts(body), {}][0]  # Google sends a list
     candidates = [outer.get(name) for name in ("error", "errors", "detail")]
     inner = next((c for c in candidates if c and isinstance(c, (str, dict, list))), body)
     holder, text = inner if isinstance(inner, dict) else outer, _error_text(body)
@@ -344,11 +339,11 @@ def _retry_after(headers: Any, text: str) -> float | None:
     try:
         return urllib3.Retry().parse_retry_after(value)  # a date
     except (TypeError, ValueError, LookupError, OverflowError, urllib3.exceptions.HTTPError):
-        return None  # an unreadable header is ignored
+        return None
 
 
 def _without(secrets: Iterable[str], value: Any, depth: int = 0) -> Any:
-    """Return `value` without the secrets in it or parts that are nested too deep."""
+    """Return `value` without the secrets, or parts that are nested too deep."""
     if isinstance(value, str):
         for secret in secrets:
             value = value.replace(secret, "[key]").replace(secret.replace("/", "\\/"), "[key]")
@@ -368,7 +363,7 @@ def _dicts(value: Any) -> list[Any]:
 
 
 def _check_number(name: str, value: Any, least: float, most: float = float("inf")) -> None:
-    """Check that `value` is a number from `least` to `most`, whole if `least` is an int."""
+    """Check the range of `value`, which must be whole if `least` is an int."""
     kind = int if isinstance(least, int) else (int, float)
     if isinstance(value, bool) or not isinstance(value, kind) or not least <= value <= most:
         needed = "a whole number" if kind is int else "a number", least, most
@@ -376,14 +371,14 @@ def _check_number(name: str, value: Any, least: float, most: float = float("inf"
 
 
 def _guarded(name: str, function: Any, *args: Any) -> Any:
-    """Return `function(*args)`. What it raises is logged and must not fail the call."""
+    """Return `function(*args)`, or log what it raises."""
     try:
         return function(*args)
     except Exception:
         logging.getLogger("openai_mini").exception("%s raised", name)
 
 
-# ------------------------------------------------------------------------------------------------
+# ----------------------------------------------------------------------
 # Lock
 #
 # One kind of lock for the breaker, the queue and the statistics, and one hook for forked children.
@@ -446,7 +441,7 @@ def _renew_all() -> None:
         obj._renew()
 
 
-# ------------------------------------------------------------------------------------------------
+# ----------------------------------------------------------------------
 # Server-sent events
 #
 # Bytes in, events out, without knowledge of HTTP. The rules are the standard's:
@@ -545,7 +540,7 @@ class _EventParser:
         return event if data else None
 
 
-# ------------------------------------------------------------------------------------------------
+# ----------------------------------------------------------------------
 # Circuit breaker
 #
 # closed     enough failures in the window   -> open
@@ -754,7 +749,7 @@ def _outcome(error: BaseException | None) -> bool | None:
     return isinstance(error, APIStatusError) and (error.status_code or 0) < 500
 
 
-# ------------------------------------------------------------------------------------------------
+# ----------------------------------------------------------------------
 # Request queue
 #
 # A slot is the right to have one attempt under way. Callers and jobs stand in two lines, each by
@@ -1084,26 +1079,21 @@ class _Map:
     __del__ = close
 
 
-# ------------------------------------------------------------------------------------------------
+# ----------------------------------------------------------------------
 # Results
 #
 # What a call returns. A Result is the server's JSON, of whatever shape. This room does not know how
 # an answer is fetched.
 
 BLOCK_BYTES = 256 << 10  # read or sent at a time: smaller blocks cost CPU
-MAX_BODY_BYTES = 256 << 20  # largest answer in memory: 2048 embeddings as text have 130 MB
+MAX_BODY_BYTES = 256 << 20  # in memory: 2048 embeddings as text have 130 MB
 _CHAT_NAMES = ("message", "content", "tool_calls", "finish_reason")
 _TEXT_TYPES = ("text", "output_text", "message")  # the last is an item of a Responses answer
 _HTTP_NAMES = ("headers", "request_id", "_request_id", "status_code")
-# Scripts probe for names, which are absent from all objects (""), or from those with the key.
-_FOREIGN_NAMES = {
-    "": """reasoning reasoning_content reasoning_details reasoning_text thinking thinking_blocks
-        ndim dtype shape tolist numpy iloc to_pandas model_fields model_fields_set iter_pages
-        next_page_info""",
-    "choices": "error output output_text data text type", "output": "choices data",
-    "prompt_tokens": "input_tokens", "input_tokens": "prompt_tokens completion_tokens",
-    "call_id": "content text", "delta": "message text", "message": "delta text",
-}  # fmt: skip
+# Names that scripts and libraries probe for and that no official object has.
+_FOREIGN_NAMES = """reasoning reasoning_content reasoning_details reasoning_text thinking
+    thinking_blocks ndim dtype shape tolist numpy iloc to_pandas model_fields model_fields_set
+    iter_pages next_page_info""".split()
 
 
 class _Closing:
@@ -1119,7 +1109,7 @@ class _Closing:
 class _Readable:
     """Ways to read a body, on top of read() and iter_bytes()."""
 
-    _exchange: Any = None  # from which the body is read
+    _exchange: Any = None
 
     content = property(lambda self: self.read(), doc="The body as bytes.")
     text = property(lambda self: self.read().decode("utf-8", "replace"), doc="The body as a str.")
@@ -1139,14 +1129,12 @@ class _Readable:
 
     def iter_lines(self: Any) -> Iterator[str]:
         """Yield the lines of the body, without their ends."""
-        line = bytearray()
-        for part in itertools.chain.from_iterable(map(io.BytesIO, self.iter_bytes())):
-            line += part  # a line, or as much of it as has come
-            if part.endswith(b"\n"):
-                yield line.decode("utf-8", "replace").rstrip("\r\n")
-                line.clear()
-        if line:
-            yield line.decode("utf-8", "replace")
+        rest = b""
+        for piece in self.iter_bytes():
+            *lines, rest = (rest + piece).split(b"\n")
+            yield from (line.decode("utf-8", "replace").rstrip("\r") for line in lines)
+        if rest:
+            yield rest.decode("utf-8", "replace")
 
     def write_to_file(self: Any, file: Any, chunk_size: int | None = None) -> None:
         """Write the body to the path `file`, whole or not at all."""
@@ -1163,14 +1151,14 @@ class Response(_Readable, _Closing):
     `.close()` ends the request.
     """
 
-    _content: Any = b""  # the body; None where it is still to be read
-    _stream: Any = None  # from parse(); it then owns the exchange
+    _content: Any = b""  # None: still to be read
+    _stream: Any = None  # of parse(); it then owns the exchange
 
     def __init__(self, status_code: int, headers: Any, method: str, url: str) -> None:
         self.status_code, self.headers, self.method, self.url = status_code, headers, method, url
 
     def _reading(self, exchange: Any, content: bytes | None = None) -> Response:
-        """Return a copy with the body, or whose body `exchange` reads."""
+        """Return a copy that has the body, or reads it from `exchange`."""
         answer = Response(self.status_code, self.headers, self.method, self.url)
         answer._exchange, answer._content = exchange, content
         return answer
@@ -1225,7 +1213,7 @@ class Result(dict):  # type: ignore[type-arg]
     def __getattr__(self, name: str) -> Any:
         if name in _HTTP_NAMES and self._response is not None:
             return getattr(self._response, name.lstrip("_"))
-        if "choices" in self and name in _CHAT_NAMES:  # whatever else a server adds
+        if "choices" in self and name in _CHAT_NAMES:
             return _first_choice(self)[name]
         if name in self:
             return self[name]
@@ -1234,9 +1222,8 @@ class Result(dict):  # type: ignore[type-arg]
                 return self[key]
         if name == "output_text" and "output" in self:
             return _text_of([self["output"]])
-        foreign = [names for key, names in _FOREIGN_NAMES.items() if not key or key in self]
         # Scripts probe an event, whose type has a dot, for all of its attributes.
-        if name[0] == "_" or name in " ".join(foreign).split() or "." in str(self.get("type")):
+        if name[0] == "_" or name in _FOREIGN_NAMES or "." in str(self.get("type")):
             raise AttributeError(name)
         return None
 
@@ -1265,16 +1252,12 @@ class Result(dict):  # type: ignore[type-arg]
         vars(copied).update(vars(self), _message=None)
         return copied
 
-    model_extra = property(lambda self: self)
     model_dump = dict = to_dict
     json = model_dump_json
 
     def save(self, folder: Any) -> list[str]:
-        """Write the images of an answer to new files in `folder`; return their paths.
-
-        An image behind a URL is fetched, without the key. Raises OSError, or APIError if an image
-        is broken or cannot be fetched.
-        """
+        """Write the images of an answer to new files in `folder`; return their paths. One behind
+        a URL is fetched, without the key. Raises OSError, or APIError if an image is broken."""
         items, paths = _dicts(self.get("data") or self.get("images")) or [self], []
         images = [text for one in items for text in [one.get("b64_json") or one.get("url")] if text]
         if not images:
@@ -1282,22 +1265,22 @@ class Result(dict):  # type: ignore[type-arg]
         for text in map(str, images):
             if text[:4].lower() == "http":
                 content = _fetch(text)
-            else:  # base64, perhaps of a data: URL, in lines, unpadded, in the alphabet of URLs
-                encoded = "".join(text.rpartition("base64,")[2].split())
-                encoded = encoded.translate({45: "+", 95: "/"}) + "=" * (-len(encoded) % 4)
-                content = _from_base64(encoded)
+            else:  # base64, perhaps of a data: URL
+                content = _from_base64(text.rpartition("base64,")[2])
             name = "image-%d." + _extension(content)
             free = (os.path.join(folder, name % number) for number in itertools.count(1))
+            part = os.path.join(folder, ".%s.part" % os.urandom(8).hex())
+            _write_whole(part, [content])
             paths.append(next(path for path in free if _is_made(path)))
-            _write_whole(paths[-1], [content])
+            os.replace(part, paths[-1])
         return paths
 
 
 def _first_choice(result: Result) -> dict[str, Any]:
-    """Return the attributes that a chat answer has of its first choice."""
+    """Return what the attributes _CHAT_NAMES are."""
     choice = (_dicts(result["choices"]) or [{}])[0]
     if result._message is None and isinstance(choice.get("message"), dict):
-        result._message = _fit_message(choice["message"])  # once, as it may get generated ids
+        result._message = _fit_message(choice["message"])  # once: it may generate ids
     message = result._message or {}
     return {
         "message": result._message, "finish_reason": choice.get("finish_reason"),
@@ -1306,10 +1289,8 @@ def _first_choice(result: Result) -> dict[str, Any]:
 
 
 def _text_of(content: Any) -> str | None:
-    """Return the text of a content: a str, a number, a part or a list of them. Any other object
-    becomes JSON, as some servers parse the text that they should pass on."""
-    if isinstance(content, dict) and content.get("type") in _TEXT_TYPES:
-        content = [content]
+    """Return the text of a content: a str, a number, or a list of parts. An object becomes JSON, as
+    some servers parse the text that they should pass on."""
     if isinstance(content, list):
         parts = [part if isinstance(part, dict) else {"text": part} for part in content]
         parts = [part for part in parts if part.get("type") in (*_TEXT_TYPES, None)]
@@ -1320,28 +1301,24 @@ def _text_of(content: Any) -> str | None:
 
 
 def _fit_message(message: Any, id_prefix: str = "") -> Any:
-    """Return a message that can be sent back: an assistant's, with a content, no empty list of
-    calls, and calls with a unique id (a generated one begins with `id_prefix`), type, name, and
-    arguments as text."""
+    """Return a message that can be sent back. A generated id of a call begins with `id_prefix`."""
     if message.get("role") == "assistant" and "tool_calls" not in message:
         return message
     prefix, ids = id_prefix or "call_%s_" % os.urandom(8).hex(), set()  # type: str, set[str]
     fit = Result({"role": None, "content": None, **message})
     fit.role = "assistant"
-    sent = fit.pop("tool_calls", None)
-    calls = [Result(call) for call in _dicts([sent] if isinstance(sent, dict) else sent)]
+    calls = [Result(call) for call in _dicts(fit.pop("tool_calls", None))]
     for number, call in enumerate(calls):
-        call.pop("index", None)  # belongs to the stream, not to the message
+        call.pop("index", None)  # of the stream
         call_id = str(call.get("id") or "")
         call_id = prefix + str(number) if call_id in {"", *ids} else call_id
         call.update(id=call_id, type=call.get("type") or "function")
-        ids.add(call["id"])
+        ids.add(call_id)
         function = call.get("function")
         if isinstance(function, dict):
             arguments = function.get("arguments") or {}
             text = arguments if isinstance(arguments, str) else json.dumps(arguments)
-            name = str(function.get("name") or "").strip()
-            call.function = Result(function, name=name, arguments=text)
+            call.function = Result(function, name=function.get("name") or "", arguments=text)
     if calls:
         fit.tool_calls = calls
     vars(fit).update(getattr(message, "__dict__", {}))
@@ -1390,7 +1367,7 @@ class Page(Result):
         return ids, self.get("last_id"), self.get("next")
 
     def _cursor(self) -> Any:
-        """Return the cursor of the next page. Without `has_more`, the last page is empty."""
+        """Return the cursor of the next page, or None. Without `has_more`, the last is empty."""
         has_more = self.get("has_more")
         if not (self._fetch and (self.get("data") if has_more is None else has_more)):
             return None
@@ -1429,13 +1406,11 @@ def _is_made(path: str) -> bool:
 
 
 def _write_whole(path: Any, pieces: Iterable[bytes]) -> int:
-    """Write a file that appears only when it is whole; return its size. An existing file keeps its
-    mode. An empty one (an open NamedTemporaryFile, a device) is written in place, and emptied again
-    after an error."""
+    """Write a file that appears only when it is whole; return its size. An empty one (an open
+    NamedTemporaryFile, a device) is written in place, and emptied again after an error."""
     target = os.path.realpath(path)  # a link stays a link
     part = os.path.join(os.path.dirname(target), ".%s.part" % os.urandom(8).hex())
-    # Also a folder, where open() fails.
-    in_place = os.path.isdir(path) or _is_empty(path)
+    in_place = _is_empty(path)
     try:
         with open(path if in_place else part, "wb") as file:
             size = sum(map(file.write, pieces))
@@ -1469,10 +1444,9 @@ def _from_base64(text: Any) -> bytes:
 
 _FIRST_BYTES = {  # patterns, and the extension of a file's name
     rb"\x89PNG": "png", rb"\xff\xd8\xff": "jpg", rb"GIF8": "gif", rb"RIFF....WEBP": "webp",
-    rb"RIFF": "wav", rb"....ftypM4A": "m4a", rb"....ftypavif": "avif", rb"....ftyphei[cx]": "heic",
-    rb"....ftyp": "mp4", rb"fLaC": "flac", rb"OggS": "ogg", rb"\xff[\xf0\xf1\xf8\xf9]": "aac",
-    rb"ID3|\xff[\xe2-\xfb]": "mp3", rb"\x1aE\xdf\xa3": "webm", rb"%PDF": "pdf",
-    rb"PK\x03\x04": "zip", rb"(\xef\xbb\xbf)?\{": "jsonl",
+    rb"RIFF": "wav", rb"....ftypM4A": "m4a", rb"....ftyp": "mp4", rb"fLaC": "flac",
+    rb"OggS": "ogg", rb"\xff[\xf0\xf1\xf8\xf9]": "aac", rb"ID3|\xff[\xe2-\xfb]": "mp3",
+    rb"\x1aE\xdf\xa3": "webm", rb"%PDF": "pdf", rb"(\xef\xbb\xbf)?\{": "jsonl",
 }  # fmt: skip
 
 
@@ -1482,7 +1456,7 @@ def _extension(content: bytes) -> str:
 
 
 def _parse_json(content: bytes | str, only_object: bool = False) -> Any:
-    """Return JSON as Results. Raise APIResponseError with an excerpt if it is no JSON."""
+    """Return JSON as Results, or raise APIResponseError."""
     reason = " object"
     if isinstance(content, bytes) and re.search(rb"data: ?\[DONE]\s*$", content[-32:]):
         content = content[: content.rfind(b"data:")]  # some servers always send that
@@ -1492,20 +1466,20 @@ def _parse_json(content: bytes | str, only_object: bool = False) -> Any:
             return value
     except (ValueError, RecursionError) as error:
         reason = " (%s)" % _plain(str(error), 80)
-    # Raised outside of `except`: that error holds the whole text, perhaps with a key.
+    # Outside of `except`: that error holds the whole text, perhaps with a key.
     start = content[:500] if isinstance(content, str) else content[:500].decode("utf-8", "replace")
     what = _excerpt(start)[:100] or "empty"
     advice = "Check base_url=, which often ends in /v1."
     raise APIResponseError("the answer is not JSON%s but %s" % (reason, what), advice=advice)
 
 
-# ------------------------------------------------------------------------------------------------
+# ----------------------------------------------------------------------
 # Streams
 #
-# How a streamed message is assembled: deltas add up, a whole `message` replaces, names and
-# constants are set once, and a function name after finished arguments begins another tool call.
-# Texts of other events count as choice 0. A generator reads the chunks, an accumulator adds them
-# up; neither refers to the Stream, so that dropping it ends the request.
+# Deltas add up, a whole `message` replaces, names and constants are set once, and a function name
+# after finished arguments begins another tool call. Texts of other events count as choice 0. A
+# generator reads the chunks, an accumulator adds them up; neither refers to the Stream, so that
+# dropping it ends the request.
 
 LINGER_S = 5.0  # how long a stream that is whole may take to send its usage and its end
 _CONSTANTS = frozenset("role id type name format model object call_id status".split())
@@ -1521,7 +1495,7 @@ class _Text(bytearray):
 
 
 def _merged(so_far: Any, piece: Any, key: str = "", depth: int = 0) -> Any:
-    """Return what is under `key`, extended by another piece: dicts, lists and texts in place."""
+    """Return `so_far`, extended by a piece: dicts, lists and texts in place."""
     if depth > 99:
         raise ValueError("nested too deep")
     if piece is None or key in _CONSTANTS:
@@ -1555,12 +1529,10 @@ def _parts(content: Any) -> list[Any]:
 
 
 def _continued(piece: Any, items: list[Any]) -> Any:
-    """Return the item that a piece continues, or None if it begins a new one.
-
-    Their type, index and id agree as far as both have one. Arguments alone continue the last call
-    if none fits; a text continues the last item only; an encrypted piece is always new. A function
-    is called anew if the name differs, or if the arguments so far are finished.
-    """
+    """Return the item that a piece continues, or None if it begins a new one. Type, index and id
+    agree as far as both have one; arguments alone continue the last call if none fits; a text
+    continues the last item only. A function is called anew if the name differs, or if the
+    arguments so far are finished."""
     if not isinstance(piece, dict) or "encrypted" in str(piece.get("type")):
         return None
     call, index = piece.get("function") or {}, piece.get("index")
@@ -1598,7 +1570,7 @@ _RARE_IN_A_CHOICE = frozenset(("message", "usage", "error"))
 
 def _pieces(exchange: Any, so_far: _Accumulator) -> Iterator[bytes]:
     """Yield the body of a stream as it arrives, and b"" at its end. Events renew the time limit,
-    keep-alives do not. It does not run while the caller works on an event."""
+    keep-alives do not."""
     piece, count = b"\n", -1
     while piece:
         if count != so_far.count:
@@ -1616,9 +1588,8 @@ def _pieces(exchange: Any, so_far: _Accumulator) -> Iterator[bytes]:
 
 
 def _chunks(exchange: Any, so_far: _Accumulator) -> Iterator[Result]:
-    """Yield the chunks of a body, after `so_far` has taken them in. An error gets the message so
-    far as `.partial`. At the end of the body, an event without its blank line counts if it is whole
-    JSON."""
+    """Yield the chunks of a body, after `so_far` has taken them in. At the end of the body, an
+    event without its blank line counts if it is whole JSON."""
     parser = _EventParser(4 * MAX_EVENT_BYTES)
     decoder: Any = json.JSONDecoder(object_hook=Result, strict=False)
     scan = decoder.scan_once
@@ -1653,7 +1624,7 @@ def _chunks(exchange: Any, so_far: _Accumulator) -> Iterator[Result]:
 
 
 def _data_of(block: str, parser: _EventParser, exchange: Any) -> tuple[str, str]:
-    """Return the data and the type of an event. Raise an error that it contains."""
+    """Return the data and the type of an event, or raise the error in it."""
     event = parser.event_of(block)
     while parser.unknown:  # lines outside `data:`, such as `error: {...}` or bare JSON
         line = parser.unknown.popleft()
@@ -1739,8 +1710,8 @@ class _Accumulator:
         return chunk
 
     def _add_choice(self, choice: dict[str, Any], get: Any = dict.get) -> str:
-        """Take in a choice of a chunk; return its text if it is choice 0. `get` is dict's own: that
-        of a Result is slower, because of its __getattr__."""
+        """Take in a choice; return its text if it is choice 0. `get`: that of a Result is slower,
+        because of its __getattr__."""
         index = get(choice, "index") or 0
         entry = self.by_index.get(index)
         if entry is None:
@@ -1766,8 +1737,7 @@ class _Accumulator:
         return "" if entry["index"] else text
 
     def _add_rest(self, message: dict[str, Any], choice: Any) -> str:
-        """Take in what is rare in a choice: an error, the usage, or a whole message, which replaces
-        the message so far. Return the new text."""
+        """Take in what is rare in a choice; return its text that is new."""
         _raise_error_in(choice, self._exchange)
         self._add_usage(choice)
         whole = _merged(None, choice.get("message") or {})
@@ -1783,7 +1753,7 @@ class _Accumulator:
                 self.usage = usage
 
     def _add_event(self, chunk: Result, kind: str, get: Any = dict.get) -> str:
-        """Take in an event that is no chunk of a chat; return its new text."""
+        """Take in an event that is no chunk of a chat; return its text that is new."""
         if "error" in (get(chunk, "type"), get(chunk, "object")):
             raise self._exchange.error_of(chunk)
         kind = get(chunk, "type") or kind
@@ -1823,7 +1793,6 @@ class _Accumulator:
 
     @property
     def choices(self) -> list[Result]:
-        """The choices so far, each with `.index`, `.message`, `.finish_reason`."""
         text = json.dumps([choice for _, choice in sorted(self.by_index.items())], default=str)
         choices = json.loads(text, object_hook=Result)
         for choice in choices:
@@ -1833,7 +1802,6 @@ class _Accumulator:
 
     @property
     def message(self) -> Any:
-        """The message of choice 0 so far, which can be sent back."""
         messages = [choice["message"] for choice in self.choices if not choice["index"]]
         return messages[0] if messages else Result(role="assistant", content=None)
 
@@ -1864,7 +1832,7 @@ class Stream(_Closing):
         self._so_far = _Accumulator(exchange)
         self.response = exchange.response._reading(exchange)
         chunks = _chunks(exchange, self._so_far)
-        # Wait for the first chunk. Until then the call may be tried again.
+        # Until the first chunk the call may be tried again.
         self._chunks: Iterator[Result] = itertools.chain([*itertools.islice(chunks, 1)], chunks)
 
     __iter__ = _Closing.__enter__
@@ -1903,16 +1871,14 @@ class Stream(_Closing):
     __del__ = close
 
 
-# ------------------------------------------------------------------------------------------------
+# ----------------------------------------------------------------------
 # Uploads
 #
-# A form (RFC 7578) is read from disk whenever it is sent, so that memory stays constant; its length
-# is known before. This room does not know who sends it.
+# A form (RFC 7578) of known length, read from disk as it is sent: memory stays constant.
 
 _TYPES = {  # formats of the API that some systems' tables lack
-    "m4a": "audio/mp4", "mpga": "audio/mpeg", "oga": "audio/ogg", "opus": "audio/ogg",
-    "ogg": "audio/ogg", "flac": "audio/flac", "wav": "audio/wav", "webp": "image/webp",
-    "webm": "audio/webm",
+    "m4a": "audio/mp4", "opus": "audio/ogg", "ogg": "audio/ogg", "flac": "audio/flac",
+    "wav": "audio/wav", "webp": "image/webp", "webm": "audio/webm",
 }  # fmt: skip
 
 
@@ -1940,11 +1906,19 @@ class _File:
             weakref.finalize(self, file.close)
         elif isinstance(file, (bytes, bytearray, memoryview)):
             file = io.BytesIO(file)
-        self.file = _seekable(file)
+        source = self.file = getattr(file, "file", file)  # FastAPI's own read() is a coroutine
+        try:
+            memoryview(source.read(0))
+        except (AttributeError, TypeError, ValueError):  # ValueError: a closed file
+            what = "a path, bytes or a file in 'rb' is needed: %.200r"
+            raise ValidationError(what % (file,)) from None
+        if not (hasattr(source, "seekable") and source.seekable()):  # copy it to disk
+            self.file = tempfile.TemporaryFile()
+            self.file.writelines(iter(lambda: source.read(BLOCK_BYTES), b""))
+            self.file.seek(0)
         self.start = self.file.tell()
         default = "file." + _extension(self.file.read(16))
-        # `filename` is a web framework's, whose `name` may be the form's field. Else `name` may be
-        # "<stdin>" or a descriptor.
+        # Of a web framework's object, `name` may be the form's field. Else it may be "<stdin>".
         own: Any = getattr(file, "filename", None) or getattr(file, "name", None)
         is_name = isinstance(own, (str, bytes, os.PathLike)) and str(own)[:1] != "<"
         own = os.path.basename(os.fsdecode(own)) if is_name else ""
@@ -1970,29 +1944,12 @@ class _File:
         self.file.seek(self.start)  # so that the next call can send it, too
 
 
-def _seekable(file: Any) -> Any:
-    """Return a file that can be rewound and measured: `file`, what it wraps, or a copy on disk."""
-    if hasattr(file, "filename") and hasattr(file, "file"):
-        file = file.file  # FastAPI's and Starlette's own read() is a coroutine function
-    try:
-        memoryview(file.read(0))
-    except (AttributeError, TypeError, ValueError):  # ValueError: a closed file
-        what = "a path, bytes or a file in 'rb' is needed: %.200r"
-        raise ValidationError(what % (file,)) from None
-    if not (hasattr(file, "seekable") and file.seekable()):
-        source, file = file, tempfile.TemporaryFile()
-        file.writelines(iter(lambda: source.read(BLOCK_BYTES), b""))
-        file.seek(0)
-    return file
-
-
 class _FromCaller(Exception):
     """What the caller's own file or progress= raised, which is the `__context__`."""
 
 
 class _Form:
-    """A multipart form of (name, a str or a _File) pairs as an iterable of bytes, which calls
-    `progress(sent, total)`."""
+    """A multipart form of (name, a str or a _File) pairs, as an iterable of bytes."""
 
     def __init__(self, pairs: Iterable[Any], progress: Any = None) -> None:
         boundary, self._progress, parts = os.urandom(16).hex(), progress, []
@@ -2029,7 +1986,7 @@ def _quoted(name: str) -> str:
     return name.replace('"', "%22").replace("\r", "%0D").replace("\n", "%0A")
 
 
-# ------------------------------------------------------------------------------------------------
+# ----------------------------------------------------------------------
 # Wire
 #
 # Sends a request, reads a body, and turns a failure into an error of this module. Connections are
@@ -2045,8 +2002,8 @@ class _Limits:
     connecting = at_end = alive = False  # alive: the connection is new, or has begun to answer
     reusable = True  # whether it can take another call afterwards
     proxy = ""  # host:port of a proxy on the way
-    sock: Any = None  # the socket that is read or written
-    idle_since = (0.0, 0.0)
+    sock: Any = None
+    idle_since = 0.0
 
     def __init__(self, call: Any) -> None:
         self.connect, self.read = (seconds or float("inf") for seconds in call.timeout)
@@ -2054,7 +2011,7 @@ class _Limits:
         self.process, self.handled = os.getpid(), sys.exc_info()[1]  # the caller's: never a cause
 
     def begin_wait(self, timeout: float = 0.0) -> None:
-        """Start the time limit of silence now: `timeout`, or the read timeout."""
+        """Start the limit of silence: `timeout`, or the read timeout."""
         self.silent_until = time.monotonic() + (timeout or self.read)
 
     def left(self) -> float:
@@ -2095,27 +2052,23 @@ class _Connection:
 
 
 class _Pools:
-    """urllib3's connections. The idle ones are in a deque, which needs no lock: a call in a signal
-    handler could wait for it for ever."""
+    """urllib3's connections. No lock, as a call in a signal handler would wait for it for ever."""
 
     def __init__(self, size: int) -> None:
         self.size = size
-        self._renew()
-
-    def _renew(self) -> None:
-        self._lock = _thread.RLock()  # so that each pool is made once
         self._pools: dict[Any, Any] = {}  # by (origin, verify)
 
     def close(self) -> None:
         for pool in [*self._pools.values()]:
             pool.idle.clear()  # an unfinished answer may refer to the pool
-        self._renew()
+        self._pools = {}
+
+    _renew = close
 
     def send(self, call: Any, limits: _Limits) -> Any:
         """Return urllib3's response. A dead pooled connection is replaced, which is no attempt."""
         key = (call.origin, call.verify)
-        with self._lock:
-            pool = self._pools[key] = self._pools.get(key) or _new_pool(*key, self.size)
+        pool = self._pools.get(key) or self._pools.setdefault(key, _new_pool(*key, self.size))
         limits.proxy, dead_until = pool.proxy_name, time.monotonic() + DEAD_S
         while True:
             conn = _idle_or_new(pool)
@@ -2159,8 +2112,8 @@ def _idle_or_new(pool: Any) -> Any:
         conn = pool.idle.pop()
     except IndexError:
         return pool._new_conn()
-    now = time.monotonic(), time.time()  # the former stands still while the machine sleeps
-    is_old = any(at - since > 60 for at, since in zip(now, conn.limits.idle_since))  # for NAT
+    # For NAT. Not monotonic(), which may stand still while the machine sleeps.
+    is_old = abs(time.time() - conn.limits.idle_since) > 60
     is_forked = conn.limits.process != os.getpid()  # a fork that Python did not see
     if is_old or is_forked or urllib3.util.connection.is_connection_dropped(conn):
         conn.close()
@@ -2222,7 +2175,7 @@ def _environ(name: str) -> str | None:
 
 
 def _ssl_context(verify: Any) -> Any:
-    """Return an SSL context; each pool has one."""
+    """Return the SSL context for a pool."""
     if getattr(urllib3.connection, "ssl", None) is None:
         raise ValidationError("https:// needs a Python with the ssl module")
     if verify is False or hasattr(verify, "wrap_socket"):
@@ -2230,9 +2183,8 @@ def _ssl_context(verify: Any) -> Any:
     context = urllib3.util.ssl_.create_urllib3_context()
     if verify in (None, True):
         verify = _environ("REQUESTS_CA_BUNDLE") or _environ("CURL_CA_BUNDLE")
-    # OpenSSL's own variables: it takes both, and a list of folders.
-    folders = (_environ("SSL_CERT_DIR") or "").split(os.pathsep)
-    given = [verify] if verify else [*filter(None, [_environ("SSL_CERT_FILE"), *folders])]
+    openssl = _environ("SSL_CERT_FILE"), _environ("SSL_CERT_DIR")  # OpenSSL takes both
+    given = [*filter(None, [verify] if verify else openssl)]
     try:
         for path in [*filter(os.path.exists, given)] or given or [certifi.where()]:
             context.load_verify_locations(**{"capath" if os.path.isdir(path) else "cafile": path})
@@ -2318,7 +2270,7 @@ class _Body:
         self._coding = " ".join(re.findall(r"gzip|deflate|\bbr\b|zstd|compress", header))
 
     def read(self) -> bytes:
-        """Return the next bytes once there are any, b'' at the end."""
+        """Return the next bytes, b'' at the end."""
         if self.unread:
             data, self.unread = self.unread, b""
             return data
@@ -2342,7 +2294,7 @@ class _Body:
         return start
 
     def pieces(self) -> Iterator[bytes]:
-        """Yield the rest of the body and call `progress`; each piece renews the limit."""
+        """Yield the rest of the body. Each piece renews the limit of silence."""
         self._limits.begin_wait()
         count = 0
         for piece in iter(self.read, b""):
@@ -2384,7 +2336,7 @@ class _Body:
         return b""
 
     def _undo_chunks(self, data: bytes) -> bytes:
-        """Decode chunks (RFC 9112, section 7.1). `_left`: bytes to come of the last one."""
+        """Decode chunks (RFC 9112, section 7.1). `_left`: bytes of the last one to come."""
         data, pos, head, size = self._rest + data, self._left, b"?", 1  # no head starts with ?
         out = [data[: max(pos - 2, 0)]]
         while pos < len(data) and size:
@@ -2409,9 +2361,6 @@ class _Body:
         while data and (unzip is None or not unzip.eof or data[0] == 31):  # 31: the next member
             if unzip is None or unzip.eof:
                 has_header = data[0] & 15 in (8, 15)  # zlib, gzip
-                if self._coding == "gzip" and not has_header:
-                    self._coding = ""  # it is not encoded, in spite of its header
-                    return data
                 unzip = self._unzip = zlib.decompressobj(47 if has_header else -15)  # 47: both
             out += unzip.decompress(data)
             data = unzip.unused_data.lstrip(b"\0")  # padding between members
@@ -2421,7 +2370,7 @@ class _Body:
         """Give the connection back after the whole answer, else close it."""
         if not (self.ended and self._limits.reusable):
             return self.close()
-        self._limits.idle_since = time.monotonic(), time.time()
+        self._limits.idle_since = time.time()
         self._fp.close()
         getattr(self._raw, "release_conn", self._fp.close)()
         self._raw = None  # it would keep the pool alive
@@ -2442,7 +2391,7 @@ _HOPELESS = "(?i)cert|failed: 40[1-7]|SOCKS5A|LineTooLong|HTTPException |_VERSIO
 
 
 def _wire_error(error: Any, limits: _Limits) -> OpenAIError:
-    """Return our error for an error of a library or the system."""
+    """Return our error for one of a library or the system."""
     if isinstance(error, ValidationError):
         return error
     is_of_socket = re.search("^timed out$|operation timed out", str(error))
@@ -2484,10 +2433,7 @@ def _fetch(url: Any) -> bytes:
     try:  # this auth= keeps netrc's password out
         with requests.get(url, stream=True, timeout=(10, 600), auth=lambda sent: sent) as answer:
             answer.raise_for_status()
-            content = b"".join(_at_most(MAX_BODY_BYTES, answer.iter_content(BLOCK_BYTES)))
-            if _begins(content):
-                raise ValueError("a page, an error or nothing in place of an image")
-            return content
+            return b"".join(_at_most(MAX_BODY_BYTES, answer.iter_content(BLOCK_BYTES)))
     except (OSError, ValueError) as error:  # its text contains the URL, which may be signed
         status = getattr(getattr(error, "response", None), "status_code", "")
         host = "".join(str(url).split("/")[2:3]).rpartition("@")[2]
@@ -2495,7 +2441,7 @@ def _fetch(url: Any) -> bytes:
     raise APIConnectionError(what, advice="Ask for b64_json.", _transient=not status)
 
 
-# ------------------------------------------------------------------------------------------------
+# ----------------------------------------------------------------------
 # Calls
 #
 # A _Call is what a method of the client asks for, an _Exchange one attempt at it. The path:
@@ -2924,7 +2870,7 @@ def _download(exchange: _Exchange) -> Any:
     return count
 
 
-# ------------------------------------------------------------------------------------------------
+# ----------------------------------------------------------------------
 # Client
 #
 # A call begins and ends in _run; _perform makes its attempts, and _prepare builds the request.
@@ -3035,6 +2981,7 @@ class OpenAIMini(_Closing):
         wire = pools if self.session is None else _CallersSession(self.session)
         self._transport = _Echo() if self._is_echo else wire
         _renew_after_fork(self._transport)
+        self._root = _Resource(self, ())
 
     def _set_server(self) -> None:
         base_url = vars(self)["base_url"] = str(self.base_url or DEFAULT_HOST + "/v1").strip()
@@ -3399,8 +3346,8 @@ def AzureOpenAI(
 def _prepare(client: OpenAIMini, call: _Call) -> None:
     """Fill in the request of a call for the server of this client."""
     body, extra_body = call.json, call.options.get("extra_body") or {}
-    if isinstance(body, dict):
-        body = {name: value for name, value in body.items() if value is not NOT_GIVEN}
+    if isinstance(body, dict) or extra_body and body is None and call.content is None:
+        body = {name: value for name, value in (body or {}).items() if value is not NOT_GIVEN}
         if call.model_for:
             default = call.model_for == "chat" and client.model or DEFAULT_MODELS[call.model_for]
             body["model"] = body.get("model") or default
@@ -3612,7 +3559,7 @@ def _vector(embedding: Any) -> list[Any]:
     return memoryview(content[::order]).cast("f").tolist()[::order]
 
 
-# ------------------------------------------------------------------------------------------------
+# ----------------------------------------------------------------------
 # Tools and schemas
 #
 # JSON schemas for answers, and of functions that a model may call. What a schema cannot express is
@@ -3623,9 +3570,7 @@ def _by_schema(schema: Any) -> tuple[dict[str, Any], Any]:
     """Return the response_format for a JSON schema, a class or itself, and what sets `.parsed`."""
     described, read = schema, _parse_json
     if hasattr(schema, "model_json_schema"):
-        described, read = dict(schema.model_json_schema()), schema.model_validate_json
-        root = described.pop("$ref", "").rpartition("/")[2]  # of a class that contains itself
-        described.update(described.get("$defs", {}).get(root, {}))
+        described, read = schema.model_json_schema(), schema.model_validate_json
         described = json.loads(json.dumps(described), object_hook=_strict)
     if not isinstance(described, dict):
         raise ValidationError("schema=%.80r: a dict or a class with a schema is needed" % (schema,))
@@ -3662,16 +3607,16 @@ def _with_parsed(read: Any, result: Any) -> Any:
     has_calls = any(i.get("type") == "function_call" for i in items) or result.tool_calls
     parts = [part for item in items for part in _dicts(item.get("content"))]
     holders += [part for part in parts if part.get("type") == "output_text"]
-    is_cut = result.finish_reason == "length"
+    if result.finish_reason == "length":
+        raise APIResponseError("the answer is cut: raise max_tokens=", partial=result)
     for holder in reversed(holders):
-        text, value = _text_of(holder.get("content", holder.get("text"))) or "", None
+        text = _text_of(holder.get("content", holder.get("text")))
         try:
-            if text or is_cut:  # no text, and not cut: a refusal
-                value = read(text if is_cut else _json_in(text))
+            value = read(_json_in(text)) if text else None  # no text: a refusal
         except (APIResponseError, ValueError) as error:  # pydantic's errors are ValueErrors
+            value = None
             if not has_calls:
-                why = "it is cut at max_tokens" if is_cut else _plain(str(error), 200)
-                what = "the answer does not fit the schema (%s)" % why
+                what = "the answer does not fit the schema (%s)" % _plain(str(error), 200)
                 raise APIResponseError(what, partial=result) from None
         for one in (holder, result):  # attributes, not keys of the JSON
             vars(one).update(parsed=value, output_parsed=value)
@@ -3705,8 +3650,8 @@ def _described_tool(tool: Any) -> tuple[dict[str, Any], Any]:
 
 
 def _read_parameters(function: Any, defs: dict[str, Any]) -> tuple[dict[str, Any], Any]:
-    """Return the JSON schema of a function's or dataclass's parameters, and a function that calls
-    it with JSON values. Definitions that the schema refers to are added to `defs`."""
+    """Return the JSON schema of a function's parameters, and a function that calls it with JSON
+    values. `defs` gets the definitions that the schema refers to."""
     hints, parameters = typing.get_type_hints(function), inspect.signature(function).parameters
     named = {name: p for name, p in parameters.items() if "VAR_" not in p.kind.name}
     for name, p in named.items():
@@ -3720,8 +3665,7 @@ def _read_parameters(function: Any, defs: dict[str, Any]) -> tuple[dict[str, Any
     def call(**values: Any) -> Any:
         # Models give null for what they leave out.
         args = {n: v for n, v in values.items() if v is not None or n in required or n not in read}
-        converted = {name: make(args[name]) for name, (_, make) in read.items() if name in args}
-        return function(**{**args, **converted})
+        return function(**{n: read[n][1](v) if n in read else v for n, v in args.items()})
 
     return {**schema, "$defs": defs} if defs else schema, call
 
@@ -3740,8 +3684,7 @@ def _read_hint(hint: Any, defs: dict[str, Any]) -> tuple[dict[str, Any], Any]:
         return {"anyOf": [s for s, _ in read]}, lambda value: _first_that_fits(read, value)
     if kind is typing.Literal or hasattr(kind, "__members__"):  # __members__: an Enum
         members = {getattr(m, "value", m): m for m in args or kind}
-        types = {_JSON_TYPES.get(type(value)) for value in members}
-        kinds = {"type": types.pop()} if len(types) == 1 and None not in types else {}
+        kinds = {"type": "string"} if all(isinstance(value, str) for value in members) else {}
         return {**kinds, "enum": [*members]}, members.__getitem__
     if hasattr(kind, "model_json_schema"):
         schema = dict(kind.model_json_schema())
@@ -3774,18 +3717,8 @@ def _checked(kind: Any, value: Any) -> Any:
     return kind(value) if is_number else value
 
 
-def _plain_value(value: Any) -> Any:
-    if hasattr(value, "model_dump"):
-        return value.model_dump(mode="json")
-    if hasattr(value, "__dataclass_fields__"):
-        shown = [name for name, field in value.__dataclass_fields__.items() if field.repr]
-        return {name: getattr(value, name, None) for name in shown}
-    is_many = isinstance(value, (set, frozenset)) or hasattr(value, "gi_frame")  # a generator
-    return value.tolist() if hasattr(value, "tolist") else [*value] if is_many else str(value)
-
-
 def _tool_message(functions: dict[str, Any], call: Any) -> dict[str, Any]:
-    """Call a tool as the model asks. Return the message for it, which also reports errors."""
+    """Call a tool as the model asks. Return the message with its result or its error."""
     arguments: Any = None
     try:
         name, arguments = call["function"]["name"], call["function"].get("arguments")
@@ -3794,21 +3727,20 @@ def _tool_message(functions: dict[str, Any], call: Any) -> dict[str, Any]:
         if name not in functions:
             raise LookupError("there is no tool %r, but %s" % (name, ", ".join(functions)))
         answer = functions[name](**(arguments or {}))
-        if hasattr(answer, "__await__") or hasattr(answer, "__anext__"):
+        if any(hasattr(answer, name) for name in ("__await__", "__anext__", "__next__")):
             raise TypeError("it returned %r, not a result" % (answer,))
         if not isinstance(answer, str):
             with contextlib.suppress(TypeError, ValueError):  # e.g. keys that are dates: the text
-                answer = json.dumps(answer, default=_plain_value, ensure_ascii=False)
+                answer = json.dumps(answer, default=str, ensure_ascii=False)
         content = answer if isinstance(answer, str) else str(answer)
     except Exception as error:  # for the model
         content = "Error: %s: %s" % (type(error).__name__, _plain(str(error)))
         if isinstance(arguments, str):  # not JSON: servers refuse such a message
-            content += ", in: " + _plain(arguments)
             call["function"]["arguments"] = "{}"
     return {"role": "tool", "tool_call_id": call["id"], "content": content}
 
 
-# ------------------------------------------------------------------------------------------------
+# ----------------------------------------------------------------------
 # Resources
 #
 # The official package's shape by rule: the attribute path is the URL path, the verb the method. A
@@ -3856,11 +3788,7 @@ _BETA = _table("""beta.agents=agents=v1 beta.chatkit=chatkit_beta=v1 beta.realti
 
 
 def _template(path: tuple[str, ...]) -> tuple[str, str]:
-    """Return the method and URL path of an attribute path, with ids in braces.
-
-    >>> _template(("vector_stores", "files", "content"))
-    ('GET', '/vector_stores/{vector_store_id}/files/{file_id}/content')
-    """
+    """("files", "content") -> ("GET", "/files/{file_id}/content")."""
     joined = "/".join(path)
     for pattern, moved in _MOVED.items():
         joined = re.sub(pattern, moved, joined)
@@ -3881,7 +3809,7 @@ def _id_of(segment: str, following: str = "") -> str:
 
 
 def _filled(path: Any, url: str, args: tuple[Any, ...], params: dict[str, Any]) -> str:
-    """Return the URL path with ids popped from `params`. The last one may be in `args`."""
+    """Return the URL path with its ids, which are popped from `params`."""
     ids = re.findall(r"{(\w+)}", url)
     if len(args) > len(ids[-1:]) or params.keys() & {*ids} != {*ids[: len(ids) - len(args)]}:
         raise TypeError("%s(): ids by keyword, the last also by position: %s" % (path[-1], ids))
@@ -3898,8 +3826,6 @@ def _read_as(url: str, verb: str, params: dict[str, Any]) -> str:
         return "stream"
     if params.get("response_format") in _TEXT_FORMATS:
         return "transcript"
-    if verb == "retrieve_content":
-        return "text"
     if url == "/audio/speech" or url.endswith("/content") and "vector_stores" not in url:
         return "bytes"
     return "page" if verb.startswith("list") and url != "/models" else "json"
@@ -3917,6 +3843,7 @@ def _resolve(path: tuple[str, ...], args: tuple[Any, ...], params: dict[str, Any
     beta = ",".join(betas) or _BETA.get(path[0]) or _BETA.get(".".join(path[:2]))
     call.headers = {"OpenAI-Beta": beta, **({"Idempotency-Key": key} if key else {})}
     is_form = template in ("/audio/voices", "/videos") or any(map(_is_file, params.values()))
+    call.is_form = is_form and method == "POST"
     if method != "GET" and not is_form:
         call.headers["Content-Type"] = "application/json"  # also without a body
     call.query = {"beta": "true"} if path[:2] == ("beta", "responses") else {}
@@ -3924,8 +3851,6 @@ def _resolve(path: tuple[str, ...], args: tuple[Any, ...], params: dict[str, Any
         call.query["include"] = params.pop("include", None)  # also for a POST
     if method != "POST":
         call.query.update(params)
-    elif is_form:
-        call.json, call.is_form = params, True
     elif path[:2] == ("beta", "agents") and params:  # `async` is a keyword in Python
         call.json = json.loads(_json_bytes(params).replace(b'"async_":', b'"async":'))
     elif params or _VERBS.get(path[-1]) and path[-2] != "invocations":
@@ -3934,7 +3859,7 @@ def _resolve(path: tuple[str, ...], args: tuple[Any, ...], params: dict[str, Any
 
 
 def _result_of(path: tuple[str, ...], params: dict[str, Any]) -> Any:
-    """Return what the answer is turned into, e.g. an instance of a schema's class, or None."""
+    """Return a function that the answer goes through, or None."""
     if path[0] == "embeddings" and params.get("encoding_format") in (None, "float"):
         return _with_numbers
     schema = params.get("response_format") or params.get("text_format")
@@ -3968,7 +3893,7 @@ def _as_list(value: Any) -> Any:
 def _unknown_name(where: str, name: str, names: Iterable[str]) -> AttributeError:
     import difflib
 
-    matches = difflib.get_close_matches(name, [n for n in names if n[0] != "_"], 1)
+    matches = difflib.get_close_matches(name, names, 1)
     hint = ": did you mean %r?" % matches[0] if matches else ""
     return AttributeError("%s has no %r%s" % (where, name, hint))
 
@@ -4022,7 +3947,7 @@ class _Part:
     def __get__(self, client: Any, owner: Any = None) -> Any:
         if client is None:  # on the class: for help() and specs
             return _Chat.__call__ if self._name == "chat" else self
-        return vars(client).setdefault(self._name, getattr(_Resource(client, ()), self._name))
+        return getattr(client._root, self._name)
 
 
 for _name in _TOP_LEVEL:
@@ -4048,7 +3973,7 @@ if vars(sys.modules.get(__name__, sys)) is globals():  # not where exec() runs t
     sys.modules[__name__].__class__ = _Module
 
 
-# ------------------------------------------------------------------------------------------------
+# ----------------------------------------------------------------------
 # Offline transport
 #
 # base_url="echo:" answers in the process, through the same parsers as any answer.
@@ -4058,7 +3983,7 @@ _ECHO_VALUES = {"integer": 0, "number": 0.0, "boolean": False, "array": [], "obj
 
 
 def _echo_chat(body: dict[str, Any]) -> Any:
-    """Return the last user message, whole or as event-stream bytes, or the fields of a schema."""
+    """Return the last user message or the fields of a schema, whole or as an event stream."""
     users = [m.get("content") for m in _dicts(body.get("messages")) if m.get("role") == "user"]
     text, holder = _text_of(["", *users][-1]) or "", "delta" if body.get("stream") else "message"
     form = (body.get("response_format") or {}).get("json_schema")
@@ -4075,7 +4000,7 @@ def _echo_chat(body: dict[str, Any]) -> Any:
 
 
 def _echo_embeddings(body: dict[str, Any]) -> Any:
-    """Return unit vectors, the same for the same text: 32 signs from a checksum."""
+    """Return unit vectors: 32 signs from a checksum of the text."""
     inputs: Any = body.get("input")
     texts = inputs if isinstance(inputs, list) else [inputs]
     hashes = [zlib.crc32(json.dumps(text).encode()) for text in texts]
@@ -4119,7 +4044,7 @@ class _Echo:
     _renew = close
 
 
-# ------------------------------------------------------------------------------------------------
+# ----------------------------------------------------------------------
 # Command line
 #
 # A table of commands over the client's methods; main(argv) returns the exit code.
@@ -4167,22 +4092,15 @@ def main(argv: list[str] | None = None) -> int:
       openai-mini "Why is the sky blue?"
       cat notes | openai-mini -s "Summarise in three lines" > summary
       openai-mini -m gpt-5.4-mini -p temperature=0.2 -a photo.jpg "What is this?"
-      openai-mini image "a lighthouse" -p size=1024x1024 -o pictures
       openai-mini speak "Good morning" -o morning.mp3
-      openai-mini transcribe talk.mp3
-      openai-mini download file-abc -o answers.jsonl
       openai-mini request GET /files -p limit=5 | jq .data
       openai-mini --base-url http://localhost:11434/v1 -m llama3 "Hello"
-      openai-mini --offline "Hello"
     """
-    for name in ("stdin", "stdout", "stderr"):  # None if it was closed
-        setattr(sys, name, getattr(sys, name) or open(os.devnull, "r+"))
     try:
         argv = sys.argv[1:] if argv is None else argv
         end = (*argv, "--").index("--")  # all that follows are words
         args = _parser().parse_intermixed_args(argv[:end])
-        if end < len(argv):
-            args.words = (args.words or ["chat"]) + argv[end + 1 :]
+        args.words = (args.words or ["chat"]) + argv[end + 1 :]
         return _run_command(args)
     except BrokenPipeError:  # the reader has gone: be quiet at exit too
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
@@ -4197,14 +4115,13 @@ def main(argv: list[str] | None = None) -> int:
 
 
 def _run_command(args: Any) -> int:
-    command = args.words.pop(0) if args.words and args.words[0] in _COMMANDS else "chat"
+    command = args.words.pop(0) if args.words[0] in _COMMANDS else "chat"
     client = OpenAIMini(base_url=args.base_url, debug=args.verbose)
     words, options = _arguments(command, args)
     if command == "chat":
         return _print_chat(client, words[0], options, args)
     method, _, target = _COMMANDS[command]
     result = getattr(client, method)(*words, **options)
-    sys.stderr.write("\x1b[K" if "progress" in options else "")  # erase the progress line
     part: Any = result
     if "to" in options:  # the result is a count; b"" flushes stdout
         part = options["to"] if isinstance(options["to"], str) else b""
@@ -4225,10 +4142,8 @@ def _print_chat(client: OpenAIMini, text: str, options: dict[str, Any], args: An
         _print([answer if args.json else answer.content or ""])  # None after a refusal
     else:
         answer = client.stream_chat(messages, **options)
-        try:
-            _print((chunk.content for chunk in answer), end="")
-        finally:
-            _print([""], end="" if answer.content.endswith("\n") else "\n")
+        _print((chunk.content for chunk in answer), end="")
+        _print([""], end="" if answer.content.endswith("\n") else "\n")
     is_cut = not answer.content or answer.finish_reason in ("length", "content_filter")
     if is_cut and not args.json:
         why = answer.message.get("refusal") or "finish_reason is %s" % answer.finish_reason
@@ -4254,8 +4169,7 @@ def _arguments(command: str, args: Any) -> tuple[list[Any], dict[str, Any]]:
     if command != "chat" and (args.system or args.attach or args.schema):
         raise ValidationError("-s, -a and --schema are for chat, not for " + command)
     if "." in target:
-        options["to"] = args.output or (target if sys.stdout.isatty() else "-")
-        options["to"] = sys.stdout.buffer if options["to"] == "-" else options["to"]
+        options["to"] = args.output or (target if sys.stdout.isatty() else sys.stdout.buffer)
     if ("." in target or command == "upload") and sys.stderr.isatty():
         options["progress"] = _show_progress
     return words, options
@@ -4270,13 +4184,12 @@ def _image_url(value: str) -> str:
 
 
 def _key_value(pair: str) -> tuple[str, Any]:
-    """Return a parameter. A value that is not JSON is a text."""
+    """Return name and value. A value that is not JSON is a text."""
     name, value = pair.split("=", 1)
     return name, _json_or_text(value)
 
 
 def _json_object(value: str) -> dict[str, Any]:
-    """Return a JSON object, given as text or as a file name. `-` is standard input."""
     return {**json.loads(value if value[:1] == "{" else _read(value))}  # TypeError if no object
 
 
@@ -4300,9 +4213,7 @@ def _text(words: list[str]) -> str:
 
 
 def _stdin_is_silent() -> bool:
-    """Return whether standard input is a pipe that some program left open, without a word. Where
-    the system cannot tell, input is read to its end."""
-    with contextlib.suppress(OSError):  # Windows, or not a system file
+    with contextlib.suppress(OSError):  # Windows, or not a system file: input is read to its end
         if not select.select([sys.stdin.buffer], [], [], 2)[0]:
             print("openai-mini: no input in 2 s, so none is read; - waits for it", file=sys.stderr)
             return True
@@ -4310,8 +4221,7 @@ def _stdin_is_silent() -> bool:
 
 
 def _print(items: Iterable[Any], end: str = "\n") -> None:
-    """Write text and bytes as they are, all else as JSON. A terminal gets no control characters,
-    nor those that change the direction of text."""
+    """Write text and bytes as they are, all else as JSON. A terminal gets no control characters."""
     out, encoding = sys.stdout, sys.stdout.encoding or "utf-8"  # None of a StringIO
     for item in items:
         if isinstance(item, bytes) and not out.isatty():
@@ -4327,9 +4237,8 @@ def _print(items: Iterable[Any], end: str = "\n") -> None:
 
 
 def _show_progress(done: int, total: int | None) -> None:
-    """Show the share or the size in a line that the next output overwrites."""
-    text = "%d %%" % (100 * done // total) if total else "%.1f MB" % (done / 1e6)
-    sys.stderr.write(text + "\x1b[K\r")
+    """Show the share or the size in a line that is written over."""
+    sys.stderr.write("%d %%\r" % (100 * done // total) if total else "%.1f MB\r" % (done / 1e6))
 
 
 if __name__ == "__main__":
