@@ -121,10 +121,9 @@ class OpenAIError(Exception):
             vars(holder).update(_without(secrets, vars(holder)))
         # A key as short as `ollama` may be a word of the model's answer.
         self.partial = _without([secret for secret in secrets if len(secret) > 11], partial)
-        if not str(self).startswith(where):
-            times = ", after %d attempt%s" % (attempts, "" if attempts == 1 else "s")
-            parts = (where, self._what.rstrip(". "), times if isinstance(self, APIError) else "")
-            self.args = (_plain("%s: %s%s. " % parts + self._advice, 2000),)
+        times = ", after %d attempt%s" % (attempts, "" if attempts == 1 else "s")
+        parts = (where, self._what.rstrip(". "), times if isinstance(self, APIError) else "")
+        self.args = (_plain("%s: %s%s. " % parts + self._advice, 2000),)
         self.__context__ = None  # may contain a key
 
 
@@ -269,8 +268,7 @@ def _error_text(value: Any) -> str:
 def _error_in(data: Any, any_kind: bool, needed: tuple[str, ...] = ()) -> Any:
     """Return the part of an answer that is an error, or None. `any_kind`: an `error` counts in any
     object; a failed batch has one too. `needed`: names, one of which a choice must have."""
-    if not isinstance(data, dict):
-        return None
+    data = data if isinstance(data, dict) else {}
     choices = _dicts(data.get("choices"))
     for holder in (data, *choices) if any_kind or data.get("object") in (None, "error") else ():
         error = holder.get("error")
@@ -1088,7 +1086,6 @@ class _Map:
 BLOCK_BYTES = 256 << 10  # read or sent at a time: smaller blocks cost CPU
 MAX_BODY_BYTES = 256 << 20  # in memory: 2048 embeddings as text have 130 MB
 _CHAT_NAMES = ("message", "content", "tool_calls", "finish_reason")
-_TEXT_TYPES = ("text", "output_text", "message")  # the last is an item of a Responses answer
 _HTTP_NAMES = ("headers", "request_id", "_request_id", "status_code")
 # Names that scripts and libraries probe for and that no official object has.
 _FOREIGN_NAMES = """reasoning reasoning_content reasoning_details reasoning_text thinking
@@ -1263,10 +1260,8 @@ class Result(dict):  # type: ignore[type-arg]
         if not images:
             raise APIResponseError("the answer has no image: " + _error_text(items))
         for text in map(str, images):
-            if text[:4].lower() == "http":
-                content = _fetch(text)
-            else:  # base64, perhaps of a data: URL
-                content = _from_base64(text.rpartition("base64,")[2])
+            encoded = text.rpartition("base64,")[2]  # perhaps of a data: URL
+            content = _fetch(text) if text[:4].lower() == "http" else _from_base64(encoded)
             name = "image-%d." + _extension(content)
             free = (os.path.join(folder, name % number) for number in itertools.count(1))
             part = os.path.join(folder, ".%s.part" % os.urandom(8).hex())
@@ -1293,7 +1288,8 @@ def _text_of(content: Any) -> str | None:
     some servers parse the text that they should pass on."""
     if isinstance(content, list):
         parts = [part if isinstance(part, dict) else {"text": part} for part in content]
-        parts = [part for part in parts if part.get("type") in (*_TEXT_TYPES, None)]
+        # A message is an item of a Responses answer.
+        parts = [p for p in parts if p.get("type") in ("text", "output_text", "message", None)]
         return "".join(_text_of(p.get("text") or p.get("content")) or "" for p in parts)
     if isinstance(content, (dict, int, float)):
         return json.dumps(content)
@@ -1304,14 +1300,13 @@ def _fit_message(message: Any, id_prefix: str = "") -> Any:
     """Return a message that can be sent back. A generated id of a call begins with `id_prefix`."""
     if message.get("role") == "assistant" and "tool_calls" not in message:
         return message
-    prefix, ids = id_prefix or "call_%s_" % os.urandom(8).hex(), set()  # type: str, set[str]
-    fit = Result({"role": None, "content": None, **message})
-    fit.role = "assistant"
+    prefix, ids = id_prefix or "call_%s_" % os.urandom(8).hex(), {""}
+    fit = Result({"role": None, "content": None, **message}, role="assistant")
     calls = [Result(call) for call in _dicts(fit.pop("tool_calls", None))]
     for number, call in enumerate(calls):
         call.pop("index", None)  # of the stream
         call_id = str(call.get("id") or "")
-        call_id = prefix + str(number) if call_id in {"", *ids} else call_id
+        call_id = prefix + str(number) if call_id in ids else call_id
         call.update(id=call_id, type=call.get("type") or "function")
         ids.add(call_id)
         function = call.get("function")
@@ -1321,7 +1316,6 @@ def _fit_message(message: Any, id_prefix: str = "") -> Any:
             call.function = Result(function, name=function.get("name") or "", arguments=text)
     if calls:
         fit.tool_calls = calls
-    vars(fit).update(getattr(message, "__dict__", {}))
     return fit
 
 
@@ -1398,11 +1392,10 @@ def _is_empty(path: Any) -> bool:
 
 def _is_made(path: str) -> bool:
     """Make an empty file; return whether the name was free, which no other thread can take now."""
-    try:
+    with contextlib.suppress(FileExistsError):
         open(path, "xb").close()
-    except FileExistsError:
-        return False
-    return True
+        return True
+    return False
 
 
 def _write_whole(path: Any, pieces: Iterable[bytes]) -> int:
@@ -1446,13 +1439,12 @@ _FIRST_BYTES = {  # patterns, and the extension of a file's name
     rb"\x89PNG": "png", rb"\xff\xd8\xff": "jpg", rb"GIF8": "gif", rb"RIFF....WEBP": "webp",
     rb"RIFF": "wav", rb"....ftypM4A": "m4a", rb"....ftyp": "mp4", rb"fLaC": "flac",
     rb"OggS": "ogg", rb"\xff[\xf0\xf1\xf8\xf9]": "aac", rb"ID3|\xff[\xe2-\xfb]": "mp3",
-    rb"\x1aE\xdf\xa3": "webm", rb"%PDF": "pdf", rb"(\xef\xbb\xbf)?\{": "jsonl",
+    rb"\x1aE\xdf\xa3": "webm", rb"%PDF": "pdf", rb"(\xef\xbb\xbf)?\{": "jsonl", rb"": "bin",
 }  # fmt: skip
 
 
 def _extension(content: bytes) -> str:
-    found = (name for start, name in _FIRST_BYTES.items() if re.match(b"(?s)" + start, content))
-    return next(found, "bin")
+    return next(name for start, name in _FIRST_BYTES.items() if re.match(b"(?s)" + start, content))
 
 
 def _parse_json(content: bytes | str, only_object: bool = False) -> Any:
@@ -1483,8 +1475,6 @@ def _parse_json(content: bytes | str, only_object: bool = False) -> Any:
 
 LINGER_S = 5.0  # how long a stream that is whole may take to send its usage and its end
 _CONSTANTS = frozenset("role id type name format model object call_id status".split())
-_TEXTS = frozenset(("content", "arguments"))  # texts, whatever type is sent
-_TEXT_PARTS = ("text", "output_text", "thinking")
 
 
 class _Text(bytearray):
@@ -1500,8 +1490,9 @@ def _merged(so_far: Any, piece: Any, key: str = "", depth: int = 0) -> Any:
         raise ValueError("nested too deep")
     if piece is None or key in _CONSTANTS:
         return piece if piece and not so_far else so_far
-    if not isinstance(piece, (str, list)) and (key in _TEXTS or so_far.__class__ is _Text):
-        piece = json.dumps(piece) if key == "arguments" else _text_of(piece)
+    is_text = key in ("content", "arguments") or so_far.__class__ is _Text  # whatever is sent
+    if is_text and not isinstance(piece, (str, list)):
+        piece = _text_of(piece)
     if isinstance(piece, str) and so_far.__class__ is not list:
         is_new = key == "arguments" and piece[:1] == "{" and _is_finished(so_far)
         so_far = so_far if so_far.__class__ is _Text and not is_new else _Text()
@@ -1538,7 +1529,7 @@ def _continued(piece: Any, items: list[Any]) -> Any:
     call, index = piece.get("function") or {}, piece.get("index")
     name = call.get("name")
     if not call and "index" not in piece:
-        items = items[-1:] if piece.get("type") in _TEXT_PARTS else []
+        items = items[-1:] if piece.get("type") in ("text", "output_text", "thinking") else []
     items = _dicts(items)
     fields = [(n, piece[n]) for n in ("type", "index", "id") if piece.get(n) not in (None, "")]
     found = [item for item in items if all(item.get(n) in (None, "", value) for n, value in fields)]
@@ -1563,9 +1554,7 @@ def _is_finished(arguments: Any) -> bool:
 _LAST_EVENTS = """response.completed response.failed response.incomplete transcript.text.done
     image_generation.completed image_edit.completed speech.audio.done""".split()
 _FAMILIES = tuple(name.rpartition(".")[0] + "." for name in _LAST_EVENTS)
-_TEXT_DELTAS = ("response.output_text.delta", "transcript.text.delta")
 _TEXT_ENDS = ["response.%s.done" % name for name in ("output_text", "content_part", "output_item")]
-_RARE_IN_A_CHOICE = frozenset(("message", "usage", "error"))
 
 
 def _pieces(exchange: Any, so_far: _Accumulator) -> Iterator[bytes]:
@@ -1574,8 +1563,7 @@ def _pieces(exchange: Any, so_far: _Accumulator) -> Iterator[bytes]:
     piece, count = b"\n", -1
     while piece:
         if count != so_far.count:
-            is_last = so_far.is_last and so_far.is_whole
-            exchange.limits.begin_wait(is_last and min(LINGER_S, exchange.limits.read))
+            exchange.limits.begin_wait(so_far.is_over and min(LINGER_S, exchange.limits.read))
             count = so_far.count
         try:
             piece = exchange.body.read()
@@ -1591,8 +1579,7 @@ def _chunks(exchange: Any, so_far: _Accumulator) -> Iterator[Result]:
     """Yield the chunks of a body, after `so_far` has taken them in. At the end of the body, an
     event without its blank line counts if it is whole JSON."""
     parser = _EventParser(4 * MAX_EVENT_BYTES)
-    decoder: Any = json.JSONDecoder(object_hook=Result, strict=False)
-    scan = decoder.scan_once
+    scan = json.JSONDecoder(object_hook=Result, strict=False).scan_once  # type: ignore
     try:
         whole = _whole_json(exchange)
         if whole is not None:
@@ -1614,7 +1601,7 @@ def _chunks(exchange: Any, so_far: _Accumulator) -> Iterator[Result]:
                     return so_far.check_end()
                 elif data and not piece:
                     raise _interrupted()
-                elif data and not (so_far.is_last and so_far.is_whole):  # else: junk, or a ping
+                elif data and not so_far.is_over:  # else: junk, or a ping
                     yield so_far.add(_parse_json(data[start:], only_object=True), kind)
         so_far.check_end()
     except OpenAIError as error:
@@ -1637,10 +1624,9 @@ def _data_of(block: str, parser: _EventParser, exchange: Any) -> tuple[str, str]
 
 
 def _json_or_text(text: Any) -> Any:
-    try:
+    with contextlib.suppress(APIResponseError):
         return _parse_json(text)
-    except APIResponseError:
-        return text
+    return text
 
 
 def _raise_error_in(data: Any, exchange: Any, any_kind: bool = True, needed: Any = ()) -> None:
@@ -1665,6 +1651,7 @@ class _Accumulator:
     # `done`: the answer is whole. `needs_end`: the body's end is not enough. `is_last`: the last
     # chunk has the end only (some servers send a finish reason with each chunk).
     done = needs_end = is_last = False
+    is_over = property(lambda self: self.done or self.is_last and self.is_whole)
     count = 0
 
     def __init__(self, exchange: Any) -> None:
@@ -1726,7 +1713,7 @@ class _Accumulator:
         else:
             _merged(message, delta)
             text = _text_of(text) or ""
-        if not _RARE_IN_A_CHOICE.isdisjoint(choice):
+        if "message" in choice or "usage" in choice or "error" in choice:
             text += self._add_rest(message, choice)
         finish_reason = get(choice, "finish_reason")
         if finish_reason and finish_reason != "null":
@@ -1760,16 +1747,15 @@ class _Accumulator:
         key = get(chunk, "output_index"), get(chunk, "content_index")
         if kind.startswith(_FAMILIES):
             self.needs_end, self.done = True, self.done or kind in _LAST_EVENTS
-            self.is_last = self.done
-        if kind in _TEXT_DELTAS:
+        if kind in ("response.output_text.delta", "transcript.text.delta"):
             return self._add_text(key, get(chunk, "delta"))
         if kind == "message" and self._exchange.call.is_form:  # segments of other servers
             return self._add_text(key, get(chunk, "text"))
         if kind not in _LAST_EVENTS and kind not in _TEXT_ENDS:
             return ""
-        answer, part = chunk.get("response") or chunk, chunk.get("part")
-        item = chunk.get("item") or {"content": [part] if part else chunk.get("text")}
-        text = Result(answer if "output" in answer else {"output": [item]}).output_text
+        answer = chunk.get("response") or chunk
+        places = [answer[name] for name in ("output", "item", "part", "text") if answer.get(name)]
+        text = _text_of(places[:1]) or ""
         if kind in _LAST_EVENTS:
             return self._add_choice({"message": {"content": text}})
         depth = 1 if "item" in chunk else 2
@@ -1787,9 +1773,9 @@ class _Accumulator:
     def is_whole(self) -> bool:
         """Whether the answer is whole, however the transfer ends."""
         call = self._exchange.call
-        needed: int = max(call.choices, len(self.by_index)) if self._ended else 1
-        is_of_parts = "/audio/trans" in call.path  # vLLM ends each part of a transcription
-        return self.done or len(self._ended) >= needed and not is_of_parts
+        all_ended = len(self._ended) >= max(call.choices, len(self.by_index), 1)
+        # vLLM ends each part of a transcription.
+        return self.done or all_ended and "/audio/trans" not in call.path
 
     @property
     def choices(self) -> list[Result]:
@@ -1848,7 +1834,6 @@ class Stream(_Closing):
             if isinstance(error, OpenAIError):
                 self._exchange.locate(error)
             self._exchange.end(None if isinstance(error, StopIteration) else error, stream=self)
-            self._closed = True  # a further read ends the iteration
             raise
 
     @property
@@ -1935,13 +1920,16 @@ class _File:
         """Yield as many bytes as were announced."""
         self.file.seek(self.start)
         left = self.size
-        while left:
-            block = self.file.read(min(left, BLOCK_BYTES))
-            if not block:
-                raise OSError(5, "The file became shorter while it was sent", self.name)
-            left -= len(block)
-            yield block
-        self.file.seek(self.start)  # so that the next call can send it, too
+        try:
+            while left:
+                block = self.file.read(min(left, BLOCK_BYTES))
+                if not block:
+                    raise OSError(5, "The file became shorter while it was sent", self.name)
+                left -= len(block)
+                yield block
+        finally:
+            with contextlib.suppress(ValueError):  # closed meanwhile
+                self.file.seek(self.start)  # so that the caller's next call sends all of it
 
 
 class _FromCaller(Exception):
@@ -2002,8 +1990,6 @@ class _Limits:
     connecting = at_end = alive = False  # alive: the connection is new, or has begun to answer
     reusable = True  # whether it can take another call afterwards
     proxy = ""  # host:port of a proxy on the way
-    sock: Any = None
-    idle_since = 0.0
 
     def __init__(self, call: Any) -> None:
         self.connect, self.read = (seconds or float("inf") for seconds in call.timeout)
@@ -2021,10 +2007,10 @@ class _Limits:
             raise socket.timeout("timed out")
         return min(left, 1e6)  # no socket accepts more
 
-    def receive(self, buffer: Any) -> Any:
+    def receive(self, sock: Any, buffer: Any) -> Any:
         """Read once from the socket, for its buffered reader."""
-        self.sock.settimeout(self.left())
-        count = self.sock.recv_into(buffer)
+        sock.settimeout(self.left())
+        count = sock.recv_into(buffer)
         self.alive, self.at_end = self.alive or count > 0, not count
         return count
 
@@ -2032,19 +2018,19 @@ class _Limits:
 class _Connection:
     """Mixed into urllib3's connection: each wait respects the limits."""
 
-    limits: Any = None  # of the attempt that used it last
+    limits: Any = None  # of the attempt that uses it
 
     def send(self: Any, data: Any) -> None:
         limits, data = self.limits, memoryview(data)
-        limits.sock = self.sock
         for start in range(0, len(data), BLOCK_BYTES):  # each block renews the time
             limits.begin_wait(limits.connect if limits.connecting else 0.0)
             self.sock.settimeout(limits.left())
             self.sock.sendall(data[start : start + BLOCK_BYTES])
 
-    def response_class(self, *args: Any, **kwargs: Any) -> Any:
-        answer = super().response_class(*args, **kwargs)  # type: ignore[misc]
-        answer.fp.raw.readinto = self.limits.receive  # a SocketIO, whatever the socket
+    def response_class(self, sock: Any, *args: Any, **kwargs: Any) -> Any:
+        answer = super().response_class(sock, *args, **kwargs)  # type: ignore[misc]
+        # A SocketIO, whatever the socket.
+        answer.fp.raw.readinto = functools.partial(self.limits.receive, sock)
         return answer
 
     def __del__(self: Any) -> None:
@@ -2056,7 +2042,8 @@ class _Pools:
 
     def __init__(self, size: int) -> None:
         self.size = size
-        self._pools: dict[Any, Any] = {}  # by (origin, verify)
+        self._pools: dict[Any, Any] = {}  # by (origin, verify, process)
+        _renew_after_fork(self)
 
     def close(self) -> None:
         for pool in [*self._pools.values()]:
@@ -2067,8 +2054,8 @@ class _Pools:
 
     def send(self, call: Any, limits: _Limits) -> Any:
         """Return urllib3's response. A dead pooled connection is replaced, which is no attempt."""
-        key = (call.origin, call.verify)
-        pool = self._pools.get(key) or self._pools.setdefault(key, _new_pool(*key, self.size))
+        key = (call.origin, call.verify, limits.process)  # not a parent's: not all forks are seen
+        pool = self._pools.get(key) or self._pools.setdefault(key, _new_pool(*key[:2], self.size))
         limits.proxy, dead_until = pool.proxy_name, time.monotonic() + DEAD_S
         while True:
             conn = _idle_or_new(pool)
@@ -2099,8 +2086,10 @@ def _new_pool(origin: str, verify: Any, size: int) -> Any:
         manager = requests.adapters.HTTPAdapter().proxy_manager_for(proxy, **options)
     pool: Any = manager.connection_from_url(origin)
     pool.ConnectionCls = type("Connection", (_Connection, pool.ConnectionCls), {})
-    pool.idle = collections.deque(maxlen=size)
-    pool._put_conn = pool.idle.append  # by urllib3's response
+    idle: Any = collections.deque(maxlen=size)
+    pool.idle = idle
+    # Called by urllib3's response. Not monotonic(), which may stand still while the machine sleeps.
+    pool._put_conn = lambda conn: idle.append((conn, time.time()))
     pool.is_tunnel = pool.proxy and origin[:6] == "https:"
     pool.prefix, pool.proxy_name = origin if pool.proxy and not pool.is_tunnel else "", name
     return pool
@@ -2109,13 +2098,11 @@ def _new_pool(origin: str, verify: Any, size: int) -> Any:
 def _idle_or_new(pool: Any) -> Any:
     """Return an idle connection that is alive, or one without a socket."""
     try:
-        conn = pool.idle.pop()
+        conn, idle_since = pool.idle.pop()
     except IndexError:
         return pool._new_conn()
-    # For NAT. Not monotonic(), which may stand still while the machine sleeps.
-    is_old = abs(time.time() - conn.limits.idle_since) > 60
-    is_forked = conn.limits.process != os.getpid()  # a fork that Python did not see
-    if is_old or is_forked or urllib3.util.connection.is_connection_dropped(conn):
+    is_old = abs(time.time() - idle_since) > 60  # for NAT
+    if is_old or urllib3.util.connection.is_connection_dropped(conn):
         conn.close()
     return conn
 
@@ -2128,24 +2115,20 @@ def _send_request(pool: Any, conn: Any, call: Any, limits: _Limits) -> Any:
         conn.timeout = limits.left()
         pool._prepare_proxy(conn) if pool.is_tunnel else conn.connect()
         limits.connecting = False
-        limits.begin_wait()
-    conn.timeout = limits.left()
     target = pool.prefix + url_parse.quote(call.target, "!$%&'()*+,/:;=?@~")
     headers = {**call.sent_headers, **({} if pool.is_tunnel else pool.proxy_headers)}
     try:
         conn.request(call.method, target, call.body, headers)
-    except socket.timeout:
-        raise
-    except OSError:  # a server that refuses a body before its end may have answered
-        limits.reusable = False
+    except (ConnectionError, urllib3.connection.BaseSSLError):
+        limits.reusable = False  # a server that refuses a body before its end may have answered
     answer = super(urllib3.connection.HTTPConnection, conn).getresponse()
     while 101 < answer.status < 200:  # early hints are skipped (RFC 9110, section 15.2)
         answer.headers = None
         answer.begin()
     if limits.at_end:  # http.client accepts a truncated head
         raise ConnectionResetError("the answer ended in its head")
-    more: Any = {"preload_content": False, "pool": pool, "connection": conn}
-    return urllib3.HTTPResponse(answer, answer.headers.items(), answer.status, **more)
+    more: Any = {"status": answer.status, "request_method": call.method, "preload_content": False}
+    return urllib3.HTTPResponse(answer, answer.headers.items(), pool=pool, connection=conn, **more)
 
 
 _PROXY_URL = r"((https?|socks[45]\w?)://)?([^\s/?#\\]*@)?(([\w.-]+|\[[\w:.]+])(:[1-6]?\d{1,4})?)/?"
@@ -2199,6 +2182,7 @@ class _CallersSession:
 
     def __init__(self, session: Any) -> None:
         self.session = session
+        _renew_after_fork(self)
 
     def send(self, call: Any, limits: _Limits) -> Any:
         session, url = self.session, call.origin + call.target
@@ -2228,9 +2212,6 @@ class _CallersSession:
         answer.raw.status, answer.raw.headers = answer.status_code, answer.headers
         return answer.raw
 
-    def close(self) -> None:
-        """Do nothing: the caller closes the session."""
-
     def _renew(self) -> None:
         for adapter in self.session.adapters.values():  # makes new pools, as unpickling does
             if hasattr(adapter, "__setstate__"):
@@ -2244,7 +2225,8 @@ class _Body:
     unread = b""  # what read() returns next
     received = 0
     _rest = b""  # an unfinished chunk head
-    progress = _unzip = None  # type: Any
+    _is_chunked = False
+    progress = _unzip = _length = None  # type: Any
 
     def __init__(self, raw: Any, limits: _Limits) -> None:
         self._raw, self._limits, limits.handled = raw, limits, None
@@ -2252,30 +2234,24 @@ class _Body:
         reader = getattr(self._fp, "fp", None) or self._fp
         self._receive = getattr(reader, "read1", None) or reader.read
         self._socket: Any = getattr(getattr(reader, "raw", None), "_sock", None)
-        if self._socket is not None:
-            limits.sock, reader.raw.readinto = self._socket, limits.receive
+        if self._socket is not None:  # else it is a mock's body: neither chunked nor sized
+            reader.raw.readinto = functools.partial(limits.receive, self._socket)
+            self._is_chunked, self._length = raw.chunked, raw.length_remaining
         # Now, as close() may be a finalizer. eventlet's class has none.
         self._shutdown: Any = getattr(socket.socket, "shutdown", None)
-        length = getattr(self._fp, "length", None)  # 0 for HEAD and 204, even if chunked
-        if length is None and self._socket is not None:
-            length = raw.length_remaining  # if the header says it twice
-        self._length, self.ended = length, length == 0
-        # A mock's body is never chunked.
-        self._is_chunked = self._socket is not None and raw.chunked
-        self._is_sized = self._is_chunked or length is not None
+        self._is_sized = self._is_chunked or self._length is not None
+        self.ended = self._length == 0
         # Of the chunk or the body:
-        self._left: int = 0 if self._is_chunked else sys.maxsize if length is None else length
+        self._left: int = (self._length or 0) if self._is_sized else sys.maxsize
         header = (raw.headers.get("content-encoding") or "").lower()
         # All other words are ignored, e.g. utf-8.
         self._coding = " ".join(re.findall(r"gzip|deflate|\bbr\b|zstd|compress", header))
 
     def read(self) -> bytes:
         """Return the next bytes, b'' at the end."""
-        if self.unread:
-            data, self.unread = self.unread, b""
-            return data
+        data, self.unread = self.unread, b""
         try:
-            return self._next()
+            return data or self._next()
         except OSError as error:
             error.__context__ = None  # the caller's own exception
             raise _wire_error(error, self._limits) from error
@@ -2316,7 +2292,7 @@ class _Body:
         while not self.ended:
             if self._limits.process != os.getpid():  # its lock may be held by a dead thread
                 raise ConnectionAbortedError("it belongs to the parent process")
-            data: bytes = b"" if self._left == -1 else self._receive(size)
+            data: bytes = self._receive(size)
             self.received += len(data)
             # With a session=, the head may be truncated.
             is_lost = self._socket and not (self.received or self._limits.alive)
@@ -2337,22 +2313,21 @@ class _Body:
 
     def _undo_chunks(self, data: bytes) -> bytes:
         """Decode chunks (RFC 9112, section 7.1). `_left`: bytes of the last one to come."""
-        data, pos, head, size = self._rest + data, self._left, b"?", 1  # no head starts with ?
+        data, pos, size = self._rest + data, self._left, 1
         out = [data[: max(pos - 2, 0)]]
+        head = re.compile(rb"[ \t]*([\da-fA-F]+)[ \t\r]*(;[^\n]*)?\n")
         while pos < len(data) and size:
-            if not data.startswith(head, pos):  # the same head, so the same size
-                found = re.compile(rb"[ \t]*([\da-fA-F]+)[ \t\r]*(;[^\n]*)?\n").match(data, pos)
-                if not found:
-                    break
-                head, size = found[0], int(found[1], 16)
-            start = pos + len(head)
+            found = head.match(data, pos)
+            if not found:
+                break
+            start, size = found.end(), int(found[1], 16)
             out.append(data[start : start + size])
             pos = start + size + 2  # CRLF
         self._left, self._rest = max(pos - len(data), 0), data[pos:]
         if not size:  # the last chunk, followed by trailers and an empty line
             self.ended, self._limits.reusable = True, b"\n\r\n" in data[start - 1 :]
         elif b"\n" in self._rest or len(self._rest) > 65536:  # no head of a chunk
-            self._left = -1  # return what has come; the next read fails
+            self._receive = io.BytesIO().read  # return what has come; the next read fails
         return b"".join(out)
 
     def _inflate(self, data: bytes) -> bytes:
@@ -2370,7 +2345,6 @@ class _Body:
         """Give the connection back after the whole answer, else close it."""
         if not (self.ended and self._limits.reusable):
             return self.close()
-        self._limits.idle_since = time.time()
         self._fp.close()
         getattr(self._raw, "release_conn", self._fp.close)()
         self._raw = None  # it would keep the pool alive
@@ -2472,7 +2446,7 @@ class _Call:
     owner = breaker = usage = cache_key = None  # type: Any
 
     def __init__(self, method: str, path: str, read: str, options: Any, **more: Any) -> None:
-        self.method, self.path, self.read = method, path, read
+        self.method, self.path, self.read = method, "/" + path.lstrip("/"), read
         # `_began_at`: of the first of several calls that have one deadline.
         names = {*_NUMBERS, "extra_headers", "extra_query", "extra_body", "_began_at"}
         self.options = {name: options.pop(name) for name in names & options.keys()}
@@ -2513,15 +2487,16 @@ class _Call:
             status, request_id = (getattr(error, n, None) for n in ("status_code", "request_id"))
             more = {"usage": usage, "duration_s": latency_s, "request_id": request_id}
             event = "stream_end" if stream else "error"
-            self.emit(event, state=state, error=name, status=status, **more)
+            dropped = isinstance(error, GeneratorExit)
+            self.emit(event, None, dropped, state=state, error=name, status=status, **more)
 
-    def emit(self, event: str, attempt: Any = None, **fields: Any) -> None:
-        """Call on_event and write the log, without keys or prompts. `attempt`: an exchange."""
+    def emit(self, event: str, attempt: Any = None, dropped: bool = False, **fields: Any) -> None:
+        """Call on_event and write the log, without keys or prompts. `attempt`: an exchange.
+        `dropped`: by a finalizer, which writes no log."""
         listener, log = self.owner.on_event, self.owner._log
         if not listener and not log or sys.is_finalizing():
             return
-        is_dropped = fields.get("state") == "abandoned"  # by a finalizer, which writes no log
-        if not is_dropped:
+        if not dropped:
             self.emit_circuit()
         record = {"event": event, "id": self.id, "method": self.method, "path": self.path,
                   "model": self.model, "attempt": self.attempts}  # fmt: skip
@@ -2532,7 +2507,7 @@ class _Call:
         record.update((name, value) for name, value in fields.items() if value is not None)
         if listener:
             _guarded("on_event", listener, record)
-        if log and event != "request" and not is_dropped:  # a line an attempt, at its end
+        if log and event != "request" and not dropped:  # a line an attempt, at its end
             line = " ".join("%s=%s" % (name, _plain(str(v), 200)) for name, v in record.items())
             log.disabled = False  # dictConfig() disables other loggers
             # Without logging set up, Python shows only warnings.
@@ -2664,8 +2639,7 @@ class _Exchange:
             raise breaker._open_error()  # at once, and not after a wait for a slot
         if client.use_request_queue and not is_nested:
             timeout = min(self.limits.read, call.ends_at - time.monotonic())
-            self.slot = client._jobs.slot(call.priority, timeout)
-            self.slot.acquire()
+            self.slot = client._jobs.slot(call.priority, timeout).acquire()
         self.permit = breaker and breaker._admit()
         if breaker and not self.permit:
             raise breaker._open_error()
@@ -2690,7 +2664,7 @@ class _Exchange:
         """Send the request and read the head of the answer. Return the target of a redirect."""
         call = self.call
         try:
-            raw = self.client._transport.send(call, self.limits)
+            raw = self.client._transport(call, self.limits)
         except _FromCaller as error:
             raise error.__context__ from None  # type: ignore[misc]
         except (
@@ -2708,11 +2682,11 @@ class _Exchange:
     def open_stream(self) -> Stream:
         """Return the answer as a Stream. From its first chunk on it belongs to the caller."""
         stream = Stream(self)
-        self.call.handed_over = True
         self.call.owner._stats.add(streams={"started": 1, "ttft_s": stream.stats["ttft_s"]})
         if self.permit is not None:
             self.call.breaker._report(self.permit, True)
         self.call.emit("response", self, usage=self.call.usage, state="streaming")
+        self.call.handed_over = True
         return stream
 
     def error_of(self, body: Any, location: str = "") -> APIError:
@@ -2840,9 +2814,8 @@ def _is_media(exchange: _Exchange, content: bytes) -> bool:
 def _whole_json(exchange: _Exchange) -> Any:
     """Return a JSON answer to a streaming call, or None if the body is an event stream."""
     begins, types = _begins(exchange.body.peek()), exchange.types or "event-stream"
-    if begins == "json" or begins != "events" and "event-stream" not in types:
-        return _parse_as(exchange, "object", exchange.body.read_all())  # or it raises
-    return None
+    is_events = begins == "events" or "event-stream" in types and begins != "json"
+    return None if is_events else _parse_as(exchange, "object", exchange.body.read_all())
 
 
 def _next_page(exchange: _Exchange, cursor: str) -> Any:
@@ -2883,8 +2856,6 @@ _SOURCES = {  # the environment variables of options
 # Groups: origin (without user and password), path, query, fragment.
 _SERVER_URL = r"([\w+.-]+://(?:\[[\w:.%]+\]|[^/?#@\s:[\]]+)(?::\d{0,5})?)(/[^?#]*|)(\?[^#]*|)(#.*|)"
 _KEY_HEADERS = ("authorization", "api-key")
-# Paths of a deployment at Azure; all others are below /openai itself.
-_DEPLOYMENT_PATHS = r"/((chat/)?completions|embeddings|(audio|images)/\w+)"
 _FALLBACK_ERRORS = (CircuitOpenError, APIConnectionError, RateLimitError, InternalServerError,
                     StreamInterruptedError)  # fmt: skip
 _CACHED_PATHS = ("/chat/completions", "/completions", "/embeddings", "/moderations", "/responses")
@@ -2927,7 +2898,6 @@ class OpenAIMini(_Closing):
     chat: _Chat
     priority = NORMAL
     base_url = property(lambda self: vars(self)["base_url"], doc="The server as it was given.")
-    _stats = _transport = _jobs = _breaker = None  # type: Any
 
     def __init__(
         self, api_key: str | Callable[[], str] | None = None, *, base_url: str | None = None,
@@ -2977,10 +2947,9 @@ class OpenAIMini(_Closing):
         self._queue_options = (queue, *sizes)
         self._jobs = queue if isinstance(queue, RequestQueue) else RequestQueue(*sizes)
         self._breaker = CircuitBreaker() if breaker in (None, True) else breaker or None
-        pools = _Pools(self._jobs.max_concurrent)
-        wire = pools if self.session is None else _CallersSession(self.session)
-        self._transport = _Echo() if self._is_echo else wire
-        _renew_after_fork(self._transport)
+        self._pools = _Pools(self._jobs.max_concurrent)
+        send = (self._pools if self.session is None else _CallersSession(self.session)).send
+        self._transport = _echo if self._is_echo else send
         self._root = _Resource(self, ())
 
     def _set_server(self) -> None:
@@ -3007,7 +2976,7 @@ class OpenAIMini(_Closing):
         if client._queue_options == self._queue_options:
             client._jobs = self._jobs
             if client.session is self.session and client._is_echo == self._is_echo:
-                client._transport = self._transport
+                client._transport, client._pools = self._transport, self._pools
         if client.circuit_breaker is self.circuit_breaker:
             is_same = client._base == self._base
             client._breaker = self._breaker if is_same else copy.copy(self._breaker)
@@ -3017,7 +2986,7 @@ class OpenAIMini(_Closing):
 
     def close(self) -> None:
         """Close the connections that are not in use. May be called again."""
-        self._transport.close()
+        self._pools.close()
 
     def __getstate__(self) -> dict[str, Any]:
         return {name: getattr(self, name) for name in self._options}
@@ -3273,9 +3242,9 @@ class OpenAIMini(_Closing):
             path = path[len(self._base) :]
         call = _Call(str(method).upper(), path, "stream" if stream else "auto", options)
         call.is_form = files is not None or isinstance(data, dict)
-        is_invalid = not isinstance(data, (dict, bytes, str, type(None)))
-        is_invalid = is_invalid or not all(hasattr(x, "items") for x in (files or {}, params or {}))
-        if options or is_invalid or json is not None and (call.is_form or data is not None):
+        is_wrong = data is not None and not isinstance(data, dict if call.is_form else (bytes, str))
+        is_wrong = is_wrong or not all(hasattr(x, "items") for x in (files or {}, params or {}))
+        if options or is_wrong or json is not None and (call.is_form or data is not None):
             wrong = ", ".join(options) or "these values"
             raise ValidationError("request() takes json=, or data= and files=, and not " + wrong)
         if call.is_form:
@@ -3381,12 +3350,11 @@ def _prepare(client: OpenAIMini, call: _Call) -> None:
 
 def _target(client: OpenAIMini, call: _Call) -> str:
     """Return the path and query of a call, with Azure's deployment."""
-    path = call.path if call.path[:1] == "/" else "/" + call.path
-    base = client._base[len(client._origin) :]
+    path, base = call.path, client._base[len(client._origin) :]
     azure = client.api_version and re.fullmatch("(.*/openai)(/deployments/.+)?", base)
-    if azure:  # the deployment is in base_url=, or is the model
+    if azure:  # some paths are those of a deployment, which is in base_url=, or is the model
         base = azure[1]
-        if re.fullmatch(_DEPLOYMENT_PATHS, path):
+        if re.fullmatch(r"/((chat/)?completions|embeddings|(audio|images)/\w+)", path):
             base += azure[2] or "/deployments/" + _path_id("model", call.model)
     query = {**client._query, **call.query, **(call.options.get("extra_query") or {})}
     encoded = url_parse.urlencode(_pairs_in(query), errors="surrogatepass")
@@ -3625,13 +3593,11 @@ def _with_parsed(read: Any, result: Any) -> Any:
 
 def _json_in(text: str) -> str:
     """Return a text that is JSON, or what stands behind a model's thoughts, or in a fence there."""
-    try:
-        json.loads(text)
-    except (ValueError, RecursionError):
-        rest = text.rpartition("</think>")[2]
-        fenced = re.search(r"(?s)```\w*\s*([\[{].*[\]}])\s*```", rest)
-        return fenced[1] if fenced else rest
-    return text
+    if _begins(text.encode("utf-8", "replace")) == "json":
+        return text
+    rest = text.rpartition("</think>")[2]
+    fenced = re.search(r"(?s)```\w*\s*([\[{].*[\]}])\s*```", rest)
+    return fenced[1] if fenced else rest
 
 
 def _described_tool(tool: Any) -> tuple[dict[str, Any], Any]:
@@ -3817,28 +3783,26 @@ def _filled(path: Any, url: str, args: tuple[Any, ...], params: dict[str, Any]) 
     return url.format(**{name: _path_id(name, params.pop(name)) for name in ids})
 
 
-_TEXT_FORMATS = ("text", "srt", "vtt")  # of transcriptions
-
-
 def _read_as(url: str, verb: str, params: dict[str, Any]) -> str:
     """Return how to read the answer: a kind of the room "Calls"."""
     if params.get("stream") or verb == "stream" or params.get("stream_format") == "sse":
         return "stream"
-    if params.get("response_format") in _TEXT_FORMATS:
+    if params.get("response_format") in ("text", "srt", "vtt"):
         return "transcript"
     if url == "/audio/speech" or url.endswith("/content") and "vector_stores" not in url:
         return "bytes"
     return "page" if verb.startswith("list") and url != "/models" else "json"
 
 
-def _resolve(path: tuple[str, ...], args: tuple[Any, ...], params: dict[str, Any]) -> _Call:
-    """Return the call for `client.<path>(*args, **params)`."""
+def _resolve(path: tuple[str, ...], raw: str, args: Any, params: dict[str, Any]) -> _Call:
+    """Return the call for `client.<path>(*args, **params)`, or `client.<raw>.<path>(...)`."""
     if isinstance(params.get("file"), (str, list)):  # a tuple of str has become a list
         raise ValidationError("file= is no file: give a pathlib.Path, an open binary file or bytes")
     method, template = _template(path)
-    then, read = _result_of(path, params), _read_as(template, path[-1], params)
+    read = _read_as(template, path[-1], params)
+    then = str if read == "transcript" else _result_of(path, params)
     url = _filled(path, template, args, params)
-    call = _Call(method, url, read, params, admin=path[0] == "admin", then=then)
+    call = _Call(method, url, read, params, raw=raw, admin=path[0] == "admin", then=then)
     betas, key = params.pop("betas", ()), params.pop("idempotency_key", None)  # sent as headers
     beta = ",".join(betas) or _BETA.get(path[0]) or _BETA.get(".".join(path[:2]))
     call.headers = {"OpenAI-Beta": beta, **({"Idempotency-Key": key} if key else {})}
@@ -3863,8 +3827,6 @@ def _result_of(path: tuple[str, ...], params: dict[str, Any]) -> Any:
     if path[0] == "embeddings" and params.get("encoding_format") in (None, "float"):
         return _with_numbers
     schema = params.get("response_format") or params.get("text_format")
-    if schema in _TEXT_FORMATS:
-        return str  # of a Transcript
     if not isinstance(schema, type) or params.get("stream"):
         return None
     fmt, then = _by_schema(schema)
@@ -3916,9 +3878,7 @@ class _Resource:
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
         params = {name: _as_list(value) for name, value in kwargs.items() if value is not NOT_GIVEN}
-        call = _resolve(self._path, args, params)
-        call.raw = self._raw
-        return self._client._run(call)
+        return self._client._run(_resolve(self._path, self._raw, args, params))
 
 
 class _Chat(_Resource):
@@ -4021,27 +3981,20 @@ _ECHO_ANSWERS: dict[str, Any] = {  # last segment of the path: the answer, or it
 }  # fmt: skip
 
 
-class _Echo:
-    """A transport that answers by itself."""
-
-    def send(self, call: Any, limits: _Limits) -> Any:
-        is_json = isinstance(call.body, bytes) and call.body[:1] == b"{"
-        body = json.loads(call.body) if is_json else {}
-        default = {"echo": body, "text": "echo"}  # for all other paths
-        answer = _ECHO_ANSWERS.get(call.target.split("?")[0].split("/")[-1], default)
-        answer = answer(body) if callable(answer) else answer
-        kind = "text/event-stream" if body.get("stream") else "application/octet-stream"
-        if isinstance(answer, dict):
-            answer = {"id": "echo", "created": 0, "model": body.get("model"), **answer}
-            answer, kind = json.dumps(answer).encode(), "application/json"
-        raw: Any = io.BytesIO(answer)
-        raw.status, raw.headers = 200, {"content-type": kind, "x-request-id": "echo"}
-        return raw
-
-    def close(self) -> None:
-        """Do nothing: there is no connection."""
-
-    _renew = close
+def _echo(call: Any, limits: _Limits) -> Any:
+    """Answer in place of a server."""
+    is_json = isinstance(call.body, bytes) and call.body[:1] == b"{"
+    body = json.loads(call.body) if is_json else {}
+    default = {"echo": body, "text": "echo"}  # for all other paths
+    answer = _ECHO_ANSWERS.get(call.target.split("?")[0].split("/")[-1], default)
+    answer = answer(body) if callable(answer) else answer
+    kind = "text/event-stream" if body.get("stream") else "application/octet-stream"
+    if isinstance(answer, dict):
+        answer = {"id": "echo", "created": 0, "model": body.get("model"), **answer}
+        answer, kind = json.dumps(answer).encode(), "application/json"
+    raw: Any = io.BytesIO(answer)
+    raw.status, raw.headers = 200, {"content-type": kind, "x-request-id": "echo"}
+    return raw
 
 
 # ----------------------------------------------------------------------

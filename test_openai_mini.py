@@ -3734,6 +3734,18 @@ def test_a_file_that_we_open_is_closed(uploads, client, tmp_path):
     assert not [one for one in warned if "a.bin" in str(one.message)]
 
 
+def test_an_open_file_is_sent_whole_again_after_an_upload_that_broke_off(uploads, client):
+    def stop(sent, total):
+        assert sent < 500_000
+
+    file, content = io.BytesIO(b"head" + b"x" * 1_000_000), b"x" * 1_000_000
+    file.seek(4)
+    with suppress(AssertionError):
+        client.upload_file(file, progress=stop)
+    client.upload_file(file)
+    assert part_of(uploads.requests[-1]).body == content
+
+
 def test_of_a_file_that_changes_the_old_length_goes_out_or_nothing(uploads, client, tmp_path):
     path = tmp_path / "log.jsonl"
     path.write_bytes(b"x" * 1_000_000)
@@ -4494,6 +4506,7 @@ RING["ring"] = RING
     (lambda c: c.text_to_speech("x", to=[]), "to="),
     (lambda c: c.request("POST", "/x", data=[b"x"]), "data="),
     (lambda c: c.request("POST", "/x", json={}, files={"f": b"x"}), "json="),
+    (lambda c: c.request("POST", "/x", data="x", files={"f": b"x"}), "data="),
     (lambda c: c.files.create(file=fastapi_upload(b"", "a.mp3")), "a.mp3"),
     (lambda c: c.files.create(file=only_read(b"")), "empty"),
     (lambda c: c.files.create(file="a path as str"), "Path"),
@@ -5517,11 +5530,13 @@ def test_without_a_queue_no_more_connections_are_kept_than_with_one(server):
     assert server.connections == 6
 
 
-def test_a_dropped_stream_writes_no_line_of_the_log(server, caplog):
+@cases("call", [lambda c: c.stream_chat("hi"),
+                lambda c: c.chat.completions.with_streaming_response.create(messages=HI)])
+def test_a_dropped_stream_writes_no_line_of_the_log(server, caplog, call):
     stream_held(server, "a", "b")
     options = {"debug": True, "circuit_breaker": CircuitBreaker(1)}
     with client_for(server, **options) as client, caplog.at_level("INFO", "openai_mini"):
-        stream = client.stream_chat("hi")
+        stream = call(client)
         before = len(caplog.records)
         options["circuit_breaker"].failure()
         del stream
