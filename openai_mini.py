@@ -5,9 +5,9 @@
     print(client.chat("Hello").content)
 
 Copy this file into a project or install it; it needs `requests`, `urllib3` and Python 3.8 or later.
-Rooms, bottom up, each knowing only those above it: errors, lock, server-sent events, circuit
-breaker, request queue, results, streams, uploads, wire, calls, client, tools and schemas,
-resources, offline transport, command line.
+Rooms, bottom up: errors, lock, server-sent events, circuit breaker, request queue, results,
+streams, uploads, wire, calls, client, tools and schemas, resources, offline transport, command
+line. The few calls to a room further down are of whole steps.
 
 openai_mini 2.0.0. MIT licence: use, copy, change and pass on this file, with this notice; it comes
 without warranty of any kind. Copyright (c) 2026 the openai_mini developers.
@@ -52,38 +52,34 @@ if TYPE_CHECKING:
 class _Late:
     """Stands for a module until one of its names is used: a program pays for what it uses."""
 
-    def __init__(self, name: str, alias: str = "") -> None:
-        self._name, self._alias = name, alias or name.rpartition(".")[2]
-        globals()[self._alias] = self
+    def __init__(self, name: str) -> None:
+        self._name, self._package = name, name.partition(".")[0]
+        globals()[self._package] = self
 
     def __getattr__(self, attribute: str) -> Any:
         _importing.append(_thread.get_ident())
         try:
-            __import__(self._name)
+            module = globals()[self._package] = __import__(self._name)
         finally:
             _importing.remove(_thread.get_ident())
-        module = globals()[self._alias] = sys.modules[self._name]
         return getattr(module, attribute)
 
 
-_importing: list[int] = []  # threads in an import: a signal handler must not call then
+_importing: list[int] = []  # threads that import: no call may be made in their signal handlers
 
 
 # isort: off
 if TYPE_CHECKING:  # never runs: type checkers and packers such as PyInstaller read it
-    import argparse, base64, bisect, collections, contextlib, copy, functools, hashlib  # noqa: E401
-    import inspect, itertools, json, logging, mimetypes, os, random, re, select  # noqa: E401
-    import socket, tempfile, threading, typing, weakref, zlib  # noqa: E401
-    import certifi, requests, urllib3, urllib.parse as url_parse  # noqa: E401
-    from concurrent import futures
-    from encodings import idna
+    import argparse, base64, bisect, certifi, collections, contextlib, copy  # noqa: E401
+    import concurrent.futures, encodings.idna, functools, hashlib, inspect, itertools  # noqa: E401
+    import json, logging, mimetypes, os, random, re, requests, select, socket  # noqa: E401
+    import threading, typing, urllib.parse, urllib3, weakref, zlib  # noqa: E401
 # isort: on
 else:
     for _name in """argparse base64 bisect certifi collections concurrent.futures contextlib copy
             encodings.idna functools hashlib inspect itertools json logging mimetypes os random re
-            requests select socket tempfile threading typing urllib3 weakref zlib""".split():
+            requests select socket threading typing urllib.parse urllib3 weakref zlib""".split():
         _Late(_name)
-    _Late("urllib.parse", "url_parse")
 
 
 # ----------------------------------------------------------------------
@@ -115,13 +111,13 @@ class OpenAIError(Exception):
     is_transient_error = property(lambda self: self._transient)
 
     def _locate(self, where: str, attempts: int, secrets: Any, response: Any) -> None:
-        """Say where it happened and after how many attempts. Remove keys that a server echoed."""
-        self.response, partial = self.response or response, self.partial
-        for holder in filter(None, (self, self.response)):
+        """Complete the message. Remove keys that a server echoed."""
+        self.response, partial = response, self.partial
+        for holder in filter(None, (self, response)):
             vars(holder).update(_without(secrets, vars(holder)))
         # A key as short as `ollama` may be a word of the model's answer.
         self.partial = _without([secret for secret in secrets if len(secret) > 11], partial)
-        times = ", after %d attempt%s" % (attempts, "" if attempts == 1 else "s")
+        times = ", after %d attempt%s" % (attempts, "s" * (attempts > 1))
         parts = (where, self._what.rstrip(". "), times if isinstance(self, APIError) else "")
         self.args = (_plain("%s: %s%s. " % parts + self._advice, 2000),)
         self.__context__ = None  # may contain a key
@@ -216,29 +212,28 @@ class ValidationError(OpenAIError, ValueError):
     """An argument is wrong; nothing was sent."""
 
 
-_STATUSES: dict[int, tuple[type[APIError], str, str]] = {  # class, what happened, advice
-    300: (APIStatusError, "a redirect that is not followed", "Set base_url= to where it leads."),
-    400: (BadRequestError, "the request was refused", ""),
-    401: (AuthenticationError, "the API key was not accepted", "Check api_key= or OPENAI_API_KEY."),
-    403: (PermissionDeniedError, "permission denied", "Check the key, organization= and project=."),
-    404: (NotFoundError, "not found", "Check base_url=; asked for was {url}."),
-    405: (APIStatusError, "this method is not allowed", "Check base_url=; asked for was {url}."),
-    407: (APIStatusError, "the proxy wants another user or password", "Check HTTPS_PROXY."),
-    409: (ConflictError, "conflict", "Read the object again first."),
-    413: (APIStatusError, "the request is too large", "Send less at once."),
-    422: (UnprocessableEntityError, "the request was refused", ""),
-    429: (RateLimitError, "rate limit reached", "Try again later, or lower requests_per_minute=."),
-    500: (InternalServerError, "the server failed", "Try again later."),
+_STATUSES: dict[int, tuple[type[APIError], str]] = {  # class, advice
+    200: (APIResponseError, "This is no answer: check base_url= and what is asked for."),
+    300: (APIStatusError, "This redirect is not followed: set base_url= to where it leads."),
+    400: (BadRequestError, "Check the arguments."),
+    401: (AuthenticationError, "The API key was not accepted: check api_key= or OPENAI_API_KEY."),
+    403: (PermissionDeniedError, "Check the key, organization= and project=."),
+    404: (NotFoundError, "Check base_url=; asked for was {url}."),
+    407: (APIStatusError, "The proxy wants another user or password: check HTTPS_PROXY."),
+    409: (ConflictError, "Read the object again first."),
+    422: (UnprocessableEntityError, "Check the arguments."),
+    429: (RateLimitError, "The rate limit is reached: wait, or lower requests_per_minute=."),
+    500: (InternalServerError, "The server failed: try again later."),
 }
-# The status of an error under status 200: that of the first pattern found in its code and type or,
-# without them, its text. Any other counts as 500 and is not retried.
+# The status of an error under a 2xx status: that of the first pattern found in its code and type
+# or, without them, its text.
 _ERROR_WORDS = {
     401: "authentication_error|invalid_api_key", 403: "permission_(error|denied)", 404: "not_found",
     429: "rate.?limit|too many req|insufficient_quota|^(requests|tokens)$",
     529: "overload|too busy", 400: "invalid_(request_error|prompt)|context_length|content_filter",
     500: "server|internal|unavailable|over capacity",
 }  # fmt: skip
-_NO_MODEL = "model.*(exist|found|name)|(unknown|invalid) model"
+_NO_MODEL = "(?i)model.*(exist|found|name)|(unknown|invalid) model"
 _WORDS = "loc message msg error_msg detail errors error base_resp status_msg metadata raw".split()
 
 
@@ -248,120 +243,99 @@ def _plain(text: str, limit: int = 500) -> str:
     return text if len(text) <= limit else text[: limit - 3] + "..."
 
 
-def _excerpt(text: str) -> str:
-    """Return the start of a text, or the title of an HTML page."""
-    if re.match(r"\s*<[!?a-zA-Z]", text):
-        title = re.search(r"(?i)<title[^<>]*>([^<]{1,500})", text[:100_000])
-        text = "an HTML page: " + (title[1] if title else re.sub("<[^>]*>?", " ", text[:9999]))
-    return _plain(text)
-
-
 def _error_text(value: Any) -> str:
-    """Return the words of an error of any shape, or ""."""
+    """Return the words of an error of any shape, or ""; of an HTML page those to its title."""
     if isinstance(value, dict):
         value = [value[name] for name in _WORDS if value.get(name)]
     if isinstance(value, list):
         return _plain("; ".join(filter(None, dict.fromkeys(map(_error_text, value[:5])))))
-    return "" if value is None or value is True else _excerpt(str(value))
+    text = "" if value is None or value is True else str(value)
+    if re.match(r"\s*<[!?a-zA-Z]", text):  # an HTML page
+        text = "an HTML page: " + re.sub("(?is)</title.*|<[^>]*>?", " ", text[:9999])
+    return _plain(text)
 
 
 def _error_in(data: Any, any_kind: bool, needed: tuple[str, ...] = ()) -> Any:
-    """Return the part of an answer that is an error, or None. `any_kind`: an `error` counts in any
-    object; a failed batch has one too. `needed`: names, one of which a choice must have."""
+    """Return the part of an answer that is an error, or None. `any_kind`: of objects such as a
+    failed batch, too. `needed`: names, one of which a choice must have."""
     data = data if isinstance(data, dict) else {}
     choices = _dicts(data.get("choices"))
     for holder in (data, *choices) if any_kind or data.get("object") in (None, "error") else ():
-        error = holder.get("error")
+        error = holder.get("error") or getattr(holder.get("base_resp"), "status_code", 0)  # MiniMax
         if error and (not isinstance(error, dict) or any(error.values())):
             return holder
         reason = "%s %s" % (holder.get("finish_reason"), holder.get("native_finish_reason"))
         if re.search("(?i)error|abort|insufficient|malformed", reason):
             return {"message": "the model broke off: " + reason, "code": "server_error"}
-    failed = [p for p in _dicts([data.get("base_resp")]) if p.get("status_code")]  # MiniMax
     messages = _dicts([choice.get(name) for choice in choices for name in needed])
-    return data if failed or data.get("object") == "error" or needed and not any(messages) else None
+    return data if data.get("object") == "error" or needed and not any(messages) else None
 
 
 def _answer_error(response: Any, body: Any, location: str) -> APIError:
     """Return the error for an answer. `body`: all of it, or the part that is an error."""
-    outer = [*_dicts([body]), *_dicts(body), {}][0]  # Google sends a list
-    candidates = [outer.get(name) for name in ("error", "errors", "detail")]
-    inner = next((c for c in candidates if c and isinstance(c, (str, dict, list))), body)
+    outer = [*_dicts(body), {}][0]  # Google sends a list
+    inner = next((outer[name] for name in ("error", "errors", "detail") if outer.get(name)), body)
     holder, text = inner if isinstance(inner, dict) else outer, _error_text(body)
     codes = [str(holder.get(name)) for name in ("code", "type", "error_type", "status")]
-    status, retry = _status_of(response.status_code, codes, text)
-    row = 300 if status < 400 else min(status, 500)
-    cls, what, advice = _STATUSES.get(row, (APIStatusError, "the request was refused", ""))
-    if response.status_code < 300 and status == 500 and not retry:  # e.g. a chat without choices
-        what, advice = "the answer is an error", "Check base_url= and what is asked for."
-        if not text:
-            cls, status, what = APIResponseError, response.status_code, "the answer is empty"
+    status = response.status_code
+    status = _status_in(codes, text) if status in range(200, 300) else status
+    retry = status in (408, 409, 429) or status not in range(200, 500)  # 103: http.client took it
+    row = status if 400 <= status < 500 else min(status // 100 * 100, 500)
+    cls, advice = _STATUSES.get(row, (APIStatusError, "Check base_url= and the arguments."))
     if "insufficient_quota" in codes:
         retry, advice = False, "The quota is used up: look at the account's billing."
-    elif "model_not_found" in codes or status in (400, 404) and re.search(_NO_MODEL, text, re.I):
+    elif status in (400, 404) and re.search(_NO_MODEL, "%s %s" % (codes, text)):
         advice = "list_models() tells which models there are."
-    wait_s = _retry_after(response.headers, text)
-    text = ": " + (text or _plain(str(inner), 200)) if inner else ""
-    what = "%d %s%s%s" % (status, what, location and " to " + location[:200], text)
-    should_retry = str(response.headers.get("x-should-retry")).lower()
-    retry = should_retry == "true" or retry and should_retry != "false"
+    retry = {"true": True, "false": False}.get(response.headers.get("x-should-retry"), retry)
+    words = text or _plain(str(inner or ""), 200)
     return cls(
-        what, advice=advice.replace("{url}", response.url), body=inner or None, response=response,
-        status_code=status, retry_after=wait_s, _transient=retry,
+        "%d %s%s" % (status, location and "-> %.200s " % location, words),
+        advice=advice.replace("{url}", response.url), body=inner or None, response=response,
+        status_code=status, retry_after=_retry_after(response.headers), _transient=retry,
     )  # fmt: skip
 
 
-def _status_of(status: int, codes: list[str], text: str) -> tuple[int, bool]:
-    """Return the status of an error (under 200: from its words) and whether to retry."""
-    if status < 300:
-        found = [int(code) for code in codes if re.fullmatch("[45][0-9][0-9]", code)]
-        words = "\n".join(c for c in codes if not re.fullmatch("[0-9]*|None|error", c)) or text
-        found += [row for row, expr in _ERROR_WORDS.items() if re.search("(?im)" + expr, words)]
-        if not found:
-            return 500, status < 200  # http.client took a 1xx for the answer
-        status = found[0]
-    return status, status in (408, 409, 429) or status >= 500
+def _status_in(codes: list[str], text: str) -> int:
+    """Return the status of an error under a 2xx status, from its words; 200 if they tell none."""
+    numbers = [int(code) for code in codes if re.fullmatch("[45][0-9][0-9]", code)]
+    words = "\n".join(c for c in codes if not re.fullmatch("[0-9]*|None|error", c)) or text
+    rows = [row for row, expr in _ERROR_WORDS.items() if re.search("(?im)" + expr, words)]
+    return [*numbers, *rows, 200][0]
 
 
-def _retry_after(headers: Any, text: str) -> float | None:
-    """Return the seconds to wait that an answer asks for (RFC 9110, section 10.2.3), or its text:
-    some servers have no header."""
+def _retry_after(headers: Any) -> float | None:
+    """Return the seconds to wait that an answer asks for (RFC 9110, section 10.2.3)."""
     for name, unit in (("retry-after-ms", 0.001), ("retry-after", 1.0)):
-        value = (headers.get(name) or "")[:64]
-        number = re.match(r"\s*(\d+(\.\d*)?)\s*(,|$)", value, re.A)  # the header may be sent twice
+        number = re.match(r"\s*(\d+(\.\d*)?)\s*(,|$)", headers.get(name) or "", re.A)  # "7, 7"
         if number:
             return float(number[1]) * unit
-    words = re.search(r"(?i)(?:try again|retry) in ([0-9]+(?:\.[0-9]+)?) ?(m?)s\b", text)
-    if words and not value:
-        return float(words[1]) * (0.001 if words[2] else 1.0) or None
-    try:
-        return urllib3.Retry().parse_retry_after(value)  # a date
-    except (TypeError, ValueError, LookupError, OverflowError, urllib3.exceptions.HTTPError):
-        return None
+    with contextlib.suppress(Exception):  # no date: errors of several kinds, of email's parser
+        return urllib3.Retry().parse_retry_after(headers.get("retry-after"))
+    return None
 
 
-def _without(secrets: Iterable[str], value: Any, depth: int = 0) -> Any:
-    """Return `value` without the secrets, or parts that are nested too deep."""
+def _without(keys: Iterable[str], value: Any, depth: int = 0) -> Any:
+    """Return `value` without the secret `keys`, or parts that are nested too deep."""
     if isinstance(value, str):
-        for secret in secrets:
-            value = value.replace(secret, "[key]").replace(secret.replace("/", "\\/"), "[key]")
+        for key in keys:
+            value = value.replace(key, "[key]").replace(key.replace("/", "\\/"), "[key]")
     elif isinstance(value, bytes):
-        value = _without(secrets, value.decode("utf-8", "replace")).encode("utf-8", "replace")
+        value = _without(keys, value.decode("utf-8", "replace")).encode("utf-8", "replace")
     elif hasattr(value, "items"):  # a JSON object or headers
-        clean = [_without(secrets, pair, depth + 1) for pair in value.items() if depth < 98]
-        value = type(value)(clean)
+        value = type(value)(_without(keys, pair, depth + 1) for pair in value.items() if depth < 98)
     elif isinstance(value, (list, tuple)):
-        value = type(value)(_without(secrets, item, depth + 1) for item in value if depth < 99)
+        value = type(value)(_without(keys, item, depth + 1) for item in value if depth < 99)
     return value
 
 
 def _dicts(value: Any) -> list[Any]:
-    """Return the JSON objects in `value` if it is a list, else []."""
-    return [item for item in value if isinstance(item, dict)] if isinstance(value, list) else []
+    """Return the JSON objects in a list, or the one that `value` is."""
+    values = value if isinstance(value, list) else [value]
+    return [item for item in values if isinstance(item, dict)]
 
 
 def _check_number(name: str, value: Any, least: float, most: float = float("inf")) -> None:
-    """Check the range of `value`, which must be whole if `least` is an int."""
+    """Check a range. If `least` is an int, the value must be whole."""
     kind = int if isinstance(least, int) else (int, float)
     if isinstance(value, bool) or not isinstance(value, kind) or not least <= value <= most:
         needed = "a whole number" if kind is int else "a number", least, most
@@ -383,17 +357,17 @@ def _guarded(name: str, function: Any, *args: Any) -> Any:
 
 
 class _Lock:
-    """A lock that finalizers can use: they leave work to the thread that holds it.
+    """A lock that finalizers can use: they defer work to the thread that holds it.
 
     A finalizer may run at any moment, even in the thread that holds the lock, so it must not wait.
-    It calls leave(); all others call do(). Work that is left must not raise. Code under the lock is
-    short and calls no code of the caller. The lock is re-entrant, as a signal handler may
-    interrupt it.
+    It calls defer(); all others call do(). Deferred work must not raise. Code under the lock is
+    short and calls no code of the caller (but for the breaker's second lock, which nobody waits
+    for). The lock is re-entrant, as a signal handler may interrupt it.
     """
 
     def __init__(self) -> None:
         self._lock: Any = _thread.RLock()
-        self._left: Any = collections.deque()
+        self.deferred: Any = collections.deque()
 
     def do(self, work: Callable[..., Any], *args: Any) -> Any:
         """Wait for the lock; return what `work(*args)` returns."""
@@ -401,19 +375,20 @@ class _Lock:
             with self._lock:
                 return work(*args)
         finally:
-            if self._left:  # by a thread that found the lock taken
-                self._do_left()
+            if self.deferred:  # by a thread that found the lock taken
+                self.drain()
 
-    def leave(self, work: Callable[..., Any], *args: Any) -> None:
+    def defer(self, work: Callable[..., Any], *args: Any) -> None:
         """Have `work(*args)` done now if the lock is free, else by its holder. Never waits."""
-        self._left.append((work, args))
-        self._do_left()
+        self.deferred.append((work, args))
+        self.drain()
 
-    def _do_left(self) -> None:
-        while self._left and not self._lock._is_owned() and self._lock.acquire(False):
+    def drain(self) -> None:
+        """Do the deferred work. If the lock is taken, its holder does it."""
+        while self.deferred and not self._lock._is_owned() and self._lock.acquire(False):
             try:
-                while self._left:
-                    work, args = self._left.popleft()
+                while self.deferred:
+                    work, args = self.deferred.popleft()
                     work(*args)
             finally:
                 self._lock.release()
@@ -508,6 +483,7 @@ class _EventParser:
         self._encoding = "utf-8"
         if end <= self._limit:
             return blocks
+        # One by one, so that the events before the one that is too large still come.
         return (block for block in blocks if not self._check_size(len(block.encode())))
 
     def _check_size(self, size: int) -> Any:
@@ -544,7 +520,8 @@ class _EventParser:
 # closed     enough failures in the window   -> open
 # open       reset_timeout has passed        -> half_open  (noticed when asked; there is no timer)
 # half_open  success_threshold in a row      -> closed
-# half_open  one failure                     -> open       (no outcome: the next probe may go)
+# half_open  one failure                     -> open
+# half_open  a probe without an outcome      -> half_open  (the next probe may go)
 #
 # The lock guards the state and the counts. Whoever asks or reports holds it for a few lines, never
 # while the guarded work or on_change runs; no thread is woken. A finalizer may report an outcome.
@@ -568,7 +545,7 @@ class _Permit:
 
 
 class CircuitBreaker:
-    """Stops calls to a service that fails, and finds out by single probes when it is back.
+    """Stops calls to a service that fails, and finds out with one probe at a time when it is back.
 
     Closed until, among the outcomes of the last `window` seconds, at least `failure_threshold` are
     failures and they are at least `failure_rate` of all. Then open for `reset_timeout` seconds,
@@ -588,11 +565,9 @@ class CircuitBreaker:
     _state, _opened_at, opened, _successes = "closed", 0.0, 0, 0
     _buckets: dict[int, list[int]] = {}
 
-    def __init__(
-        self, failure_threshold: int = 5, failure_rate: float = 0.5, window: float = 60.0,
-        reset_timeout: float = 30.0, success_threshold: int = 2,
-        on_change: Callable[[str, str], Any] | None = None, clock: Any = time.monotonic,
-    ) -> None:  # fmt: skip
+    def __init__(self, failure_threshold: int = 5, failure_rate: float = 0.5,
+                 window: float = 60.0, reset_timeout: float = 30.0, success_threshold: int = 2,
+                 on_change: Any = None, clock: Any = time.monotonic) -> None:  # fmt: skip
         _check_number("failure_threshold", failure_threshold, 1)
         _check_number("failure_rate", failure_rate, 0.0, 1)
         _check_number("window", window, 1e-6)
@@ -674,21 +649,20 @@ class CircuitBreaker:
     def _admit(self) -> Any:
         """Return a permit for a call, or None if the call may not be made."""
         permit = _Permit(self.opened)  # made before the state is read: it may open in between
-        is_closed = self._state == "closed" or self.state == "closed"
-        return permit if is_closed else self._lock.do(self._new_permit)
+        return permit if self._state == "closed" else self._do(self._new_permit)
 
     def _report(self, permit: _Permit, succeeded: bool | None) -> None:
         """Count the outcome of a call: success, failure or, for None, neither. Of later outcomes of
         the same call only a failure counts. A finalizer may call this with None."""
-        self._lock.leave(self._count, permit, succeeded)
+        self._lock.defer(self._count, permit, succeeded)
         if succeeded is not None:  # on_change must not run in a finalizer
-            self._changes._do_left()
+            self._changes.drain()
 
     def _do(self, work: Callable[..., Any], *args: Any) -> Any:
         """Do `work(*args)` under the lock. Then call on_change for each change, in order, in one
         thread at a time, which also makes the calls for changes by other threads."""
         result = self._lock.do(work, *args)
-        self._changes._do_left()
+        self._changes.drain()
         return result
 
     # What follows runs under the lock.
@@ -699,7 +673,7 @@ class CircuitBreaker:
             self._opened_at, self.opened = self.clock(), self.opened + 1
         if self.on_change and state != self._state:
             change = ("on_change", self.on_change, self._state, state)
-            self._changes._left.append((_guarded, change))
+            self._changes.deferred.append((_guarded, change))
         self._state, self._probe = state, None
         self._successes, self._buckets = 0, {}
 
@@ -755,7 +729,8 @@ def _outcome(error: BaseException | None) -> bool | None:
 # a few lines at a time. Whoever frees a slot grants it to the next one and wakes it:
 # - A caller waits for the lock of its own slot. To be woken means to look at the slot again.
 # - A worker thread waits with a slot for any job, and is granted the slot together with the job.
-# - While a pause or per_minute blocks all, they sleep until it ends; the first to wake up grants.
+# - While a pause or per_minute blocks all, the waiting threads sleep until it ends; the first to
+#   wake up grants.
 # A finalizer may give a slot back. A slot that is dropped gives itself back, so the queue refers to
 # slots only as long as they wait. This room knows nothing of HTTP.
 
@@ -806,7 +781,7 @@ class _Slot:
     def release(self, *exc_info: Any, retry: bool = False) -> None:
         """Give the slot back. `retry`: its job will retry, so a slot is kept free for it."""
         if self.state in ("waiting", "granted"):
-            self.queue._lock.leave(self.queue._take_back, self, retry)
+            self.queue._lock.defer(self.queue._take_back, self, retry)
             self.state = "released"
 
     __enter__, __exit__, __del__ = acquire, release, release
@@ -826,9 +801,8 @@ class RequestQueue:
     [1, 2]
     """
 
-    def __init__(
-        self, max_concurrent: int = 10, size: int = 100, per_minute: int | None = None
-    ) -> None:
+    def __init__(self, max_concurrent: int = 10, size: int = 100,
+                 per_minute: int | None = None) -> None:  # fmt: skip
         _check_number("max_concurrent", max_concurrent, 1)
         _check_number("size", size, 0)
         _check_number("per_minute", 1 if per_minute is None else per_minute, 1)
@@ -841,14 +815,15 @@ class RequestQueue:
 
     def _renew(self) -> None:
         """Start with empty lines. In a forked child all earlier slots are the parent's."""
-        self._lock, self._insort = _Lock(), bisect.insort
+        self._lock, self._insort = _Lock(), bisect.insort  # imported before it is needed there
         # Sorted, as (priority, number, slot) and (priority, number, job).
         self._callers, self._jobs = [], []  # type: Any, Any
         # The ids of the granted slots (a reference would keep a dropped slot alive), and the places
         # of the jobs that wait to retry.
         self._held, self._retrying = set(), set()  # type: set[int], set[Any]
-        # The number of threads, and the slots of those that wait for a job.
-        self._workers, self._idle = 0, []  # type: int, list[_Slot]
+        # The number of workers, the slots of those that wait for a job, and the threads of clients
+        # within an attempt.
+        self._workers, self._idle, self.active = 0, [], []  # type: int, list[_Slot], list[int]
         self._local = threading.local()  # in a worker: .job (its place) and .slot until it is used
 
     def __reduce__(self) -> Any:
@@ -868,7 +843,7 @@ class RequestQueue:
 
     def pause(self, seconds: float) -> None:
         """Let nothing start for `seconds`. What runs already goes on."""
-        self._lock.leave(self._pause_until, self._clock() + seconds)
+        self._lock.defer(self._pause_until, self._clock() + seconds)
 
     def submit(self, function: Any, /, *args: Any, priority: float = NORMAL, **kw: Any) -> Any:
         """Have a daemon thread call `function(*args, **kw)`; return its Future.
@@ -879,12 +854,12 @@ class RequestQueue:
         return self._submit([], args, priority, function, kw)[0]
 
     def _submit(self, results: Any, args: Any, priority: float, function: Any, kw: Any) -> Any:
-        """Append the job's future to `results` and return it. This is done before the wait for a
-        thread, so that a Ctrl-C loses no result."""
+        """Append the job's future to `results`, and return `results`. It is appended before a
+        thread is started, so that a Ctrl-C loses no result."""
         _check_number("priority", priority, float("-inf"))
-        future: Any = futures.Future()
+        future: Any = concurrent.futures.Future()
         place, job = (priority, next(self._numbers)), (future, function, args, kw)
-        future.add_done_callback(lambda done: self._lock.leave(self._end_job, place, done))
+        future.add_done_callback(lambda done: self._lock.defer(self._end_job, place, done))
         is_nested = "job" in self._local.__dict__
         too_few = not is_nested and self._lock.do(self._add_job, (*place, job))
         results.append(future)
@@ -938,15 +913,16 @@ class RequestQueue:
         their slots, could take all slots while their reader waits for that job.
         """
         while len(self._held) < self.max_concurrent and (self._callers or self._jobs):
-            line, taken = self._callers, len(self._held) + len(self._retrying)
-            if self._jobs and self._idle and taken < self.max_concurrent:
-                line = min(line or self._jobs, self._jobs)  # the one whose first item comes first
-            if not line or self._clock() < self._paused_until:
+            taken = len(self._held) + len(self._retrying)
+            jobs = self._jobs if self._idle and taken < self.max_concurrent else []
+            # The line whose first item comes first:
+            line = min(filter(None, (self._callers, jobs)), default=None)
+            if line is None or self._clock() < self._paused_until:
                 return
             try:
                 slot = self._idle.pop() if line is self._jobs else None
                 *place, item = line.pop(0)
-            except IndexError:  # a signal handler took the item
+            except IndexError:  # taken by a signal handler, which may enter the lock again
                 continue
             if slot:
                 slot.work, slot.job = item, tuple(place)
@@ -1026,7 +1002,7 @@ class RequestQueue:
             except BaseException as error:
                 finish, value = future.set_exception, (error,)
         if not is_nested:
-            self.slot().release()  # does nothing if the job has used the slot
+            self.slot().release()  # the job's slot or, if the job has used it, a new one
         finish(*value)
         del job, future, function, args, value, finish  # a traceback would make a reference cycle
 
@@ -1086,7 +1062,6 @@ class _Map:
 BLOCK_BYTES = 256 << 10  # read or sent at a time: smaller blocks cost CPU
 MAX_BODY_BYTES = 256 << 20  # in memory: 2048 embeddings as text have 130 MB
 _CHAT_NAMES = ("message", "content", "tool_calls", "finish_reason")
-_HTTP_NAMES = ("headers", "request_id", "_request_id", "status_code")
 # Names that scripts and libraries probe for and that no official object has.
 _FOREIGN_NAMES = """reasoning reasoning_content reasoning_details reasoning_text thinking
     thinking_blocks ndim dtype shape tolist numpy iloc to_pandas model_fields model_fields_set
@@ -1104,36 +1079,50 @@ class _Closing:
 
 
 class _Readable:
-    """Ways to read a body, on top of read() and iter_bytes()."""
+    """Ways to read a body: `_content`, or, while that is None, what `_exchange` receives."""
 
     _exchange: Any = None
+    _content: Any = b""
 
     content = property(lambda self: self.read(), doc="The body as bytes.")
     text = property(lambda self: self.read().decode("utf-8", "replace"), doc="The body as a str.")
 
-    def _try(self: Any, read: Any) -> Any:
-        """Return `read()`. An error ends the request."""
+    def _try(self, read: Any, *args: Any) -> Any:
+        """Return `read(*args)`. An error ends the request."""
         try:
-            return read()
+            return read(*args)
         except OpenAIError as error:
             if self._exchange is not None:
                 self._exchange.end(error)
                 self._exchange.locate(error)
             raise
 
-    def json(self: Any) -> Any:
-        return self._try(lambda: _parse_json(self.read()))
+    def read(self) -> bytes:
+        """The whole body."""
+        if self._content is None:
+            self._content = self._try(self._exchange.body.read_all)
+        return self._content
 
-    def iter_lines(self: Any) -> Iterator[str]:
+    def json(self) -> Any:
+        return self._try(_parse_json, self.read())
+
+    def iter_bytes(self, chunk_size: int | None = None) -> Iterator[bytes]:
+        """Yield the body as it arrives. `chunk_size` has no effect."""
+        pieces = self._exchange.body.pieces() if self._content is None else iter([self._content])
+        return iter(lambda: self._try(next, pieces, b""), b"")
+
+    def iter_lines(self) -> Iterator[str]:
         """Yield the lines of the body, without their ends."""
-        rest = b""
+        rest = bytearray()
         for piece in self.iter_bytes():
-            *lines, rest = (rest + piece).split(b"\n")
-            yield from (line.decode("utf-8", "replace").rstrip("\r") for line in lines)
+            rest += piece
+            if b"\n" in piece:  # linear time
+                *lines, rest = rest.split(b"\n")
+                yield from (line.decode("utf-8", "replace").rstrip("\r") for line in lines)
         if rest:
             yield rest.decode("utf-8", "replace")
 
-    def write_to_file(self: Any, file: Any, chunk_size: int | None = None) -> None:
+    def write_to_file(self, file: Any, chunk_size: int | None = None) -> None:
         """Write the body to the path `file`, whole or not at all."""
         _write_whole(file, self.iter_bytes())
 
@@ -1144,42 +1133,27 @@ class Response(_Readable, _Closing):
     """The HTTP answer: `.status_code`, `.headers`, `.request_id`, `.method`, `.url`.
 
     Raw answers and those of errors also have the body: `.content`, `.text`, `.read()`, `.json()`,
-    `.parse()` (the result of the call), `.iter_bytes()`, `.iter_lines()`, `.stream_to_file()`.
-    `.close()` ends the request.
+    `.iter_bytes()`, `.iter_lines()`, `.stream_to_file()`, and `.parse()`, the result of the call.
     """
 
-    _content: Any = b""  # None: still to be read
     _stream: Any = None  # of parse(); it then owns the exchange
 
     def __init__(self, status_code: int, headers: Any, method: str, url: str) -> None:
         self.status_code, self.headers, self.method, self.url = status_code, headers, method, url
 
     def _reading(self, exchange: Any, content: bytes | None = None) -> Response:
-        """Return a copy that has the body, or reads it from `exchange`."""
+        """Return a copy that has the body, or reads it."""
         answer = Response(self.status_code, self.headers, self.method, self.url)
         answer._exchange, answer._content = exchange, content
         return answer
 
     request_id = property(lambda self: self.headers.get("x-request-id"))
 
-    def read(self) -> bytes:
-        """The whole body."""
-        if self._content is None:
-            self._content = self._try(self._exchange.body.read_all)
-        return self._content
-
-    def iter_bytes(self, chunk_size: int | None = None) -> Iterator[bytes]:
-        """Yield the body as it arrives. `chunk_size` has no effect."""
-        if self._content is not None:
-            return iter([self._content])
-        read = functools.partial(next, self._exchange.body.pieces(), b"")
-        return iter(lambda: self._try(read), b"")
-
     def parse(self) -> Any:
         """Return the result of the call; for a stream, a Stream."""
         exchange = self._exchange
         if exchange.call.read != "stream":
-            return self._try(lambda: _parse(exchange, self.read()))
+            return self._try(_parse, exchange, self.read())
         self._stream = self._stream or self._try(exchange.open_stream)
         return self._stream
 
@@ -1192,26 +1166,23 @@ class Response(_Readable, _Closing):
         if self._exchange is not None and self._stream is None:
             self._exchange.end(GeneratorExit())
 
-    def __getstate__(self) -> dict[str, Any]:
-        return {n: v for n, v in vars(self).items() if n[0] != "_" or n == "_content" and v}
-
 
 class Result(dict):  # type: ignore[type-arg]
     """A JSON object with attribute access at every depth: `r.choices[0].message.content`.
 
-    An absent name is None. `_` stands for characters that a name cannot have:
-    `r.categories.self_harm`. A chat answer also has `.content`, `.message`, `.tool_calls` and
-    `.finish_reason` of its first choice; `.message` can be sent back. A Responses answer has
-    `.output_text`. The outermost object has the answer's `.request_id`, `.headers`, `.status_code`.
+    An absent name is None. `_` stands for what a name cannot have: `r.categories.self_harm`. A
+    chat answer also has `.content`, `.message` (to be sent back), `.tool_calls`, `.finish_reason`
+    of its first choice, a Responses answer `.output_text`, and the outermost object
+    `.request_id`, `.headers`, `.status_code`.
     """
 
     _response = _message = None  # type: Any  # set on the outermost object only
 
     def __getattr__(self, name: str) -> Any:
-        if name in _HTTP_NAMES and self._response is not None:
+        if self._response and name in ("headers", "request_id", "_request_id", "status_code"):
             return getattr(self._response, name.lstrip("_"))
         if "choices" in self and name in _CHAT_NAMES:
-            return _first_choice(self)[name]
+            return _first_choice(self, name)
         if name in self:
             return self[name]
         for key in self.keys():
@@ -1231,8 +1202,8 @@ class Result(dict):  # type: ignore[type-arg]
     __delattr__ = dict.__delitem__
 
     def to_dict(self, *, exclude_none: bool = False, **options: Any) -> Any:
-        """Return plain dicts and lists, without nulls if `exclude_none`. `include=`, `exclude=`:
-        some of the top-level names."""
+        """Return plain dicts and lists. `exclude_none`: without nulls. `include=`, `exclude=`: some
+        names at the top."""
         names = {*(options.get("include") or self.keys())}.difference(options.get("exclude") or ())
         kept = {name: value for name, value in self.items() if name in names}
         return json.loads(json.dumps(kept), object_hook=_without_none if exclude_none else None)
@@ -1251,41 +1222,38 @@ class Result(dict):  # type: ignore[type-arg]
 
     model_dump = dict = to_dict
     json = model_dump_json
+    model_extra = property(lambda self: self, doc="All names, known or not.")
 
     def save(self, folder: Any) -> list[str]:
-        """Write the images of an answer to new files in `folder`; return their paths. One behind
-        a URL is fetched, without the key. Raises OSError, or APIError if an image is broken."""
-        items, paths = _dicts(self.get("data") or self.get("images")) or [self], []
-        images = [text for one in items for text in [one.get("b64_json") or one.get("url")] if text]
-        if not images:
+        """Write the images of an answer, also those behind URLs, to new files in `folder`; return
+        their paths. Raises OSError, or APIError if an image is broken."""
+        items = _dicts(self.get("data") or self.get("images")) or [self]
+        images, paths = [str(one.get("b64_json") or one.get("url") or "") for one in items], []
+        if not any(images):
             raise APIResponseError("the answer has no image: " + _error_text(items))
-        for text in map(str, images):
+        for text in filter(None, images):
             encoded = text.rpartition("base64,")[2]  # perhaps of a data: URL
             content = _fetch(text) if text[:4].lower() == "http" else _from_base64(encoded)
-            name = "image-%d." + _extension(content)
-            free = (os.path.join(folder, name % number) for number in itertools.count(1))
-            part = os.path.join(folder, ".%s.part" % os.urandom(8).hex())
-            _write_whole(part, [content])
-            paths.append(next(path for path in free if _is_made(path)))
-            os.replace(part, paths[-1])
+            name = os.path.join(folder, "image-%d." + _extension(content))
+            paths.append(next(filter(_is_made, (name % number for number in itertools.count(1)))))
+            _write_whole(paths[-1], [content])
         return paths
 
 
-def _first_choice(result: Result) -> dict[str, Any]:
-    """Return what the attributes _CHAT_NAMES are."""
+def _first_choice(result: Result, name: str) -> Any:
+    """Return what an attribute of _CHAT_NAMES is."""
     choice = (_dicts(result["choices"]) or [{}])[0]
     if result._message is None and isinstance(choice.get("message"), dict):
-        result._message = _fit_message(choice["message"])  # once: it may generate ids
+        prefix = "call_%s_" % os.urandom(8).hex()
+        result._message = _fit_message(choice["message"], prefix)  # once: the ids are random
     message = result._message or {}
-    return {
-        "message": result._message, "finish_reason": choice.get("finish_reason"),
-        "content": _text_of(message.get("content")), "tool_calls": message.get("tool_calls"),
-    }  # fmt: skip
+    own = {"message": result._message, "finish_reason": choice.get("finish_reason")}
+    return {**message, **own, "content": _text_of(message.get("content"))}.get(name)
 
 
 def _text_of(content: Any) -> str | None:
-    """Return the text of a content: a str, a number, or a list of parts. An object becomes JSON, as
-    some servers parse the text that they should pass on."""
+    """Return the text of a str, a number, or a list of parts. An object becomes JSON, as some
+    servers parse the text that they should pass on."""
     if isinstance(content, list):
         parts = [part if isinstance(part, dict) else {"text": part} for part in content]
         # A message is an item of a Responses answer.
@@ -1296,26 +1264,23 @@ def _text_of(content: Any) -> str | None:
     return str(content) if isinstance(content, (str, _Text)) else None
 
 
-def _fit_message(message: Any, id_prefix: str = "") -> Any:
-    """Return a message that can be sent back. A generated id of a call begins with `id_prefix`."""
+def _fit_message(message: Any, id_prefix: str) -> Any:
+    """Return a message that can be sent back. A call without an id of its own gets one."""
     if message.get("role") == "assistant" and "tool_calls" not in message:
         return message
-    prefix, ids = id_prefix or "call_%s_" % os.urandom(8).hex(), {""}
     fit = Result({"role": None, "content": None, **message}, role="assistant")
-    calls = [Result(call) for call in _dicts(fit.pop("tool_calls", None))]
-    for number, call in enumerate(calls):
-        call.pop("index", None)  # of the stream
+    calls: dict[str, Any] = {}
+    for call in _dicts(fit.pop("tool_calls", None)):
         call_id = str(call.get("id") or "")
-        call_id = prefix + str(number) if call_id in ids else call_id
-        call.update(id=call_id, type=call.get("type") or "function")
-        ids.add(call_id)
+        call_id = id_prefix + str(len(calls)) if call_id in ("", *calls) else call_id
+        call = calls[call_id] = Result(call, id=call_id, type=call.get("type") or "function")
+        call.pop("index", None)  # of the stream
         function = call.get("function")
         if isinstance(function, dict):
-            arguments = function.get("arguments") or {}
-            text = arguments if isinstance(arguments, str) else json.dumps(arguments)
-            call.function = Result(function, name=function.get("name") or "", arguments=text)
+            name, arguments = function.get("name") or "", _text_of(function.get("arguments"))
+            call.function = Result(function, name=name, arguments=arguments or "{}")
     if calls:
-        fit.tool_calls = calls
+        fit.tool_calls = [*calls.values()]
     return fit
 
 
@@ -1333,7 +1298,7 @@ class Transcript(Result):
 class Page(Result):
     """A list answer: `.data` is the first page; iterating goes over all items of all pages."""
 
-    _fetch: Any = None  # asks for another page with a query
+    _fetch: Any = None  # returns the page behind a cursor
 
     def __iter__(self) -> Iterator[Any]:
         page: Page | None = self
@@ -1350,40 +1315,21 @@ class Page(Result):
     def get_next_page(self) -> Page | None:
         """Return the next page, or None after the last one. A page that repeats is the last one."""
         cursor = self._cursor()
-        page: Any = self._fetch(cursor) if cursor else Page()
-        is_new = page._mark() != self._mark()
-        return page if (page.get("data") or page.get("has_more")) and is_new else None
-
-    def _mark(self) -> Any:
-        """Return what tells a page from others: an item may change between two requests."""
-        items = self.get("data")
-        ids = [getattr(i, "id", None) or i for i in items] if isinstance(items, list) else items
-        return ids, self.get("last_id"), self.get("next")
+        page: Any = self._fetch(cursor) if cursor else None
+        return page if cursor and page._cursor() != cursor else None
 
     def _cursor(self) -> Any:
         """Return the cursor of the next page, or None. Without `has_more`, the last is empty."""
-        has_more = self.get("has_more")
-        if not (self._fetch and (self.get("data") if has_more is None else has_more)):
-            return None
-        last = ([{}] + _dicts(self.get("data")))[-1]
-        return self["next"] if "next" in self else last.get("id") or self.get("last_id")
-
-    def __getstate__(self) -> dict[str, Any]:
-        return {**self.__dict__, "_fetch": self._fetch and _fetch_no_more}
-
-
-def _fetch_no_more(cursor: str) -> Any:
-    raise OpenAIError("a copied or pickled list has one page: ask for the next, after=%r" % cursor)
+        has_more, last = self.get("has_more"), ([{}] + _dicts(self.get("data")))[-1]
+        cursor = self["next"] if "next" in self else last.get("id") or self.get("last_id")
+        has_more = self.get("data") if has_more is None else has_more
+        return cursor if self._fetch and has_more else None
 
 
 class Binary(_Readable, bytes):
     """A binary answer: bytes with the official package's methods."""
 
-    def read(self) -> bytes:
-        return bytes(self)
-
-    def iter_bytes(self, chunk_size: int | None = None) -> Iterator[bytes]:
-        return iter([self.read()])
+    _content: Any = property(bytes)
 
 
 def _is_empty(path: Any) -> bool:
@@ -1400,10 +1346,9 @@ def _is_made(path: str) -> bool:
 
 def _write_whole(path: Any, pieces: Iterable[bytes]) -> int:
     """Write a file that appears only when it is whole; return its size. An empty one (an open
-    NamedTemporaryFile, a device) is written in place, and emptied again after an error."""
-    target = os.path.realpath(path)  # a link stays a link
+    NamedTemporaryFile, a device) is written in place, and emptied after an error."""
+    target, in_place = os.path.realpath(path), _is_empty(path)  # a link stays a link
     part = os.path.join(os.path.dirname(target), ".%s.part" % os.urandom(8).hex())
-    in_place = _is_empty(path)
     try:
         with open(path if in_place else part, "wb") as file:
             size = sum(map(file.write, pieces))
@@ -1424,7 +1369,7 @@ def _at_most(limit: int, pieces: Iterable[bytes]) -> Iterator[bytes]:
     for piece in pieces:
         size += len(piece)
         if size > limit:
-            raise APIResponseError("the answer is larger than %d bytes: to= takes any" % limit)
+            raise APIResponseError("the answer is larger than %d bytes: pass to=" % limit)
         yield piece
 
 
@@ -1437,7 +1382,7 @@ def _from_base64(text: Any) -> bytes:
 
 _FIRST_BYTES = {  # patterns, and the extension of a file's name
     rb"\x89PNG": "png", rb"\xff\xd8\xff": "jpg", rb"GIF8": "gif", rb"RIFF....WEBP": "webp",
-    rb"RIFF": "wav", rb"....ftypM4A": "m4a", rb"....ftyp": "mp4", rb"fLaC": "flac",
+    rb"RIFF": "wav", rb"....ftypM4A": "m4a", rb"....ftyp(?!avif|hei)": "mp4", rb"fLaC": "flac",
     rb"OggS": "ogg", rb"\xff[\xf0\xf1\xf8\xf9]": "aac", rb"ID3|\xff[\xe2-\xfb]": "mp3",
     rb"\x1aE\xdf\xa3": "webm", rb"%PDF": "pdf", rb"(\xef\xbb\xbf)?\{": "jsonl", rb"": "bin",
 }  # fmt: skip
@@ -1449,20 +1394,20 @@ def _extension(content: bytes) -> str:
 
 def _parse_json(content: bytes | str, only_object: bool = False) -> Any:
     """Return JSON as Results, or raise APIResponseError."""
-    reason = " object"
+    expected = "a JSON object"
     if isinstance(content, bytes) and re.search(rb"data: ?\[DONE]\s*$", content[-32:]):
-        content = content[: content.rfind(b"data:")]  # some servers always send that
+        content = content[: content.rfind(b"data:")]  # some servers end plain JSON with it, too
     try:
         value = json.loads(content, object_hook=Result, strict=False)  # raw line breaks in texts
         if not only_object or isinstance(value, Result):
             return value
     except (ValueError, RecursionError) as error:
-        reason = " (%s)" % _plain(str(error), 80)
+        expected = "JSON (%s)" % _plain(str(error), 80)
     # Outside of `except`: that error holds the whole text, perhaps with a key.
     start = content[:500] if isinstance(content, str) else content[:500].decode("utf-8", "replace")
-    what = _excerpt(start)[:100] or "empty"
-    advice = "Check base_url=, which often ends in /v1."
-    raise APIResponseError("the answer is not JSON%s but %s" % (reason, what), advice=advice)
+    what = "the answer is not %s but %s" % (expected, _error_text(start)[:100] or "empty")
+    advice = "Check base_url=, which often ends in /v1, and whether a stream was asked for."
+    raise APIResponseError(what, advice=advice)
 
 
 # ----------------------------------------------------------------------
@@ -1484,33 +1429,32 @@ class _Text(bytearray):
         return self.decode("utf-8", "surrogatepass")
 
 
-def _merged(so_far: Any, piece: Any, key: str = "", depth: int = 0) -> Any:
+def _merged(so_far: Any, piece: Any, key: str = "") -> Any:
     """Return `so_far`, extended by a piece: dicts, lists and texts in place."""
-    if depth > 99:
-        raise ValueError("nested too deep")
+    kind = so_far.__class__
     if piece is None or key in _CONSTANTS:
         return piece if piece and not so_far else so_far
-    is_text = key in ("content", "arguments") or so_far.__class__ is _Text  # whatever is sent
-    if is_text and not isinstance(piece, (str, list)):
-        piece = _text_of(piece)
-    if isinstance(piece, str) and so_far.__class__ is not list:
-        is_new = key == "arguments" and piece[:1] == "{" and _is_finished(so_far)
-        so_far = so_far if so_far.__class__ is _Text and not is_new else _Text()
-        so_far += piece.encode("utf-8", "surrogatepass")
-    elif isinstance(piece, (str, list)):
-        so_far = _parts(so_far)
+    if kind is _Text or key in ("content", "arguments"):  # a text, whatever is sent
+        piece = piece if isinstance(piece, (str, list)) else _text_of(piece)
+    if isinstance(piece, list) or isinstance(piece, str) and kind is list:
+        items = _parts(so_far)
         for part in _parts(piece):
-            item = _continued(part, so_far)
-            merged = _merged(item, part, "", depth + 1)
+            item = _continued(part, items)
+            merged = _merged(item, part)  # extends the item in place
             if item is None:
-                so_far.append(merged)
-    elif isinstance(piece, dict):
-        so_far = so_far if so_far.__class__ is dict else {}
-        for name, value in piece.items():
-            so_far[name] = _merged(so_far.get(name), value, name, depth + 1)
-    else:
-        so_far = piece
-    return so_far
+                items.append(merged)
+        return items
+    if isinstance(piece, str):
+        is_new = key == "arguments" and piece[:1] == "{" and _is_finished(so_far)
+        text = _Text() if kind is not _Text or is_new else so_far
+        text += piece.encode("utf-8", "surrogatepass")
+        return text
+    if not isinstance(piece, dict):
+        return piece
+    fields = so_far if kind is dict else {}
+    for name, value in piece.items():
+        fields[name] = _merged(fields.get(name), value, name)
+    return fields
 
 
 def _parts(content: Any) -> list[Any]:
@@ -1520,25 +1464,25 @@ def _parts(content: Any) -> list[Any]:
 
 
 def _continued(piece: Any, items: list[Any]) -> Any:
-    """Return the item that a piece continues, or None if it begins a new one. Type, index and id
-    agree as far as both have one; arguments alone continue the last call if none fits; a text
-    continues the last item only. A function is called anew if the name differs, or if the
-    arguments so far are finished."""
+    """Return the item that a piece continues, or None if it begins a new one."""
+    # An encrypted part is never sent in pieces.
     if not isinstance(piece, dict) or "encrypted" in str(piece.get("type")):
         return None
-    call, index = piece.get("function") or {}, piece.get("index")
+    call, index, piece_id = piece.get("function") or {}, piece.get("index"), piece.get("id")
     name = call.get("name")
-    if not call and "index" not in piece:
+    if not call and "index" not in piece:  # a text continues the last item only
         items = items[-1:] if piece.get("type") in ("text", "output_text", "thinking") else []
     items = _dicts(items)
+    # Type, index and id agree as far as both sides have them.
     fields = [(n, piece[n]) for n in ("type", "index", "id") if piece.get(n) not in (None, "")]
     found = [item for item in items if all(item.get(n) in (None, "", value) for n, value in fields)]
-    if call and not name:  # some servers give each piece another id
-        found = found or [i for i in items if index is not None and i.get("index") == index]
-        found = found or ([] if piece.get("id") and index is not None else items)
+    if call and not name and not found:  # arguments without an id, or each piece with another one
+        found = [item for item in items if index is not None and item.get("index") == index]
+        found = found or ([] if piece_id and index is not None else items)
     item = found[-1] if found else None
-    if not item or not name or piece.get("id") and piece["id"] == item.get("id"):
+    if not item or not name or piece_id and piece_id == item.get("id"):
         return item
+    # A function is named: another call, if the name differs or the arguments so far are finished.
     old_call = item.get("function") or {}
     is_whole = call.get("arguments") and _is_finished(old_call.get("arguments"))
     return None if is_whole or old_call.get("name") not in (None, name) else item
@@ -1563,7 +1507,8 @@ def _pieces(exchange: Any, so_far: _Accumulator) -> Iterator[bytes]:
     piece, count = b"\n", -1
     while piece:
         if count != so_far.count:
-            exchange.limits.begin_wait(so_far.is_over and min(LINGER_S, exchange.limits.read))
+            limit_s = min(LINGER_S, exchange.limits.read) if so_far.is_over else 0.0
+            exchange.limits.begin_wait(limit_s)
             count = so_far.count
         try:
             piece = exchange.body.read()
@@ -1587,11 +1532,11 @@ def _chunks(exchange: Any, so_far: _Accumulator) -> Iterator[Result]:
             yield so_far.add(whole, "response.completed")
         for piece in _pieces(exchange, so_far):
             for block in parser.blocks(piece or b"\n\n"):
-                data, start, kind = block.rstrip(), 6, "message"  # the usual event: one line
+                data, kind = block[6:].rstrip(), "message"  # the usual event: one line of data
                 if block[:7] != "data: {" or "\n" in block:
-                    (data, kind), start = _data_of(block, parser, exchange), 0
+                    data, kind = _data_of(block, parser, exchange)
                 try:
-                    chunk, end = scan(data, start)
+                    chunk, end = scan(data, 0)
                 except (StopIteration, ValueError, RecursionError):
                     chunk, end = None, -1
                 if end == len(data) and chunk.__class__ is Result:
@@ -1602,7 +1547,7 @@ def _chunks(exchange: Any, so_far: _Accumulator) -> Iterator[Result]:
                 elif data and not piece:
                     raise _interrupted()
                 elif data and not so_far.is_over:  # else: junk, or a ping
-                    yield so_far.add(_parse_json(data[start:], only_object=True), kind)
+                    yield so_far.add(_parse_json(data, only_object=True), kind)
         so_far.check_end()
     except OpenAIError as error:
         error.partial = so_far.message
@@ -1645,9 +1590,9 @@ def _interrupted(reason: str = "") -> StreamInterruptedError:
 class _Accumulator:
     """The answer of a stream so far: its choices and its usage."""
 
-    # The last usage that is not all zero; the first chunk; a chunk with words but without choices,
-    # which is an error unless text follows it.
-    usage = first = suspect = None  # type: Any
+    # The last usage that is not all zero; a chunk without choices, which is an error unless text
+    # follows it.
+    usage = suspect = None  # type: Any
     # `done`: the answer is whole. `needs_end`: the body's end is not enough. `is_last`: the last
     # chunk has the end only (some servers send a finish reason with each chunk).
     done = needs_end = is_last = False
@@ -1657,9 +1602,9 @@ class _Accumulator:
     def __init__(self, exchange: Any) -> None:
         self._exchange = exchange
         # The times of the call, the first chunk and the last bytes.
-        self.started_at = self.first_at = self.last_at = exchange.call.started_at
+        self.started_at = self.first_at = self.last_at = exchange.call.began_at
         self.by_index: dict[Any, Any] = {}  # the choices
-        self._ended: set[int] = set()  # those with a finish reason
+        self._ended = 0  # how many of them have a finish reason
         self._lengths: dict[Any, int] = {}  # of the text so far, by output item and part
 
     def check_end(self) -> None:
@@ -1668,12 +1613,12 @@ class _Accumulator:
             raise _interrupted()
         is_empty = not self.by_index or self.suspect and not self._ended
         if self._exchange.call.needs_choice and is_empty:
-            raise self._exchange.error_of(self.suspect or self.first or {})
+            raise self._exchange.error_of(self.suspect or {})
 
     def add(self, chunk: Result, kind: str) -> Result:
         """Take a chunk in; return it with `.content`."""
         if not self.count:
-            self.first_at, self.first = self.last_at, chunk
+            self.first_at = self.last_at
         self.count += 1
         try:
             if "choices" in chunk:
@@ -1685,8 +1630,8 @@ class _Accumulator:
                 text = self._add_event(chunk, kind)
             if text:
                 self.suspect = None
-            elif chunk.get("choices") is None and self._exchange.call.needs_choice:
-                self.suspect = chunk if _error_text(chunk) else self.suspect
+            elif not (chunk.get("choices") or self.suspect) and _error_text(chunk):
+                self.suspect = chunk
         except (ArithmeticError, AttributeError, LookupError, RuntimeError, TypeError, ValueError):
             raise APIResponseError("a chunk has an odd shape: %.200s" % chunk.json()) from None
         if self._ended or "error" in chunk or "base_resp" in chunk:
@@ -1717,8 +1662,8 @@ class _Accumulator:
             text += self._add_rest(message, choice)
         finish_reason = get(choice, "finish_reason")
         if finish_reason and finish_reason != "null":
+            self._ended += not entry["finish_reason"]
             entry["finish_reason"] = finish_reason
-            self._ended.add(entry["index"])
             has_more = text or any(delta[name] for name in delta if name != "role")
             self.is_last = self.count > 1 and not has_more
         return "" if entry["index"] else text
@@ -1749,16 +1694,17 @@ class _Accumulator:
             self.needs_end, self.done = True, self.done or kind in _LAST_EVENTS
         if kind in ("response.output_text.delta", "transcript.text.delta"):
             return self._add_text(key, get(chunk, "delta"))
-        if kind == "message" and self._exchange.call.is_form:  # segments of other servers
+        if kind == "message" and "/audio/trans" in self._exchange.call.path:  # other servers
             return self._add_text(key, get(chunk, "text"))
         if kind not in _LAST_EVENTS and kind not in _TEXT_ENDS:
             return ""
         answer = chunk.get("response") or chunk
+        # All items, one item, a part of it, or its text: the first that the event has.
         places = [answer[name] for name in ("output", "item", "part", "text") if answer.get(name)]
         text = _text_of(places[:1]) or ""
         if kind in _LAST_EVENTS:
             return self._add_choice({"message": {"content": text}})
-        depth = 1 if "item" in chunk else 2
+        depth = 1 if "item" in chunk else 2  # an item may have several parts
         seen = sum(n for k, n in self._lengths.items() if k[:depth] == key[:depth])
         if not seen and self._lengths and (self.message.content or "").endswith(text):
             return ""  # some servers number the items of deltas and ends differently
@@ -1773,7 +1719,7 @@ class _Accumulator:
     def is_whole(self) -> bool:
         """Whether the answer is whole, however the transfer ends."""
         call = self._exchange.call
-        all_ended = len(self._ended) >= max(call.choices, len(self.by_index), 1)
+        all_ended = self._ended >= max(call.choices, len(self.by_index), 1)
         # vLLM ends each part of a transcription.
         return self.done or all_ended and "/audio/trans" not in call.path
 
@@ -1861,10 +1807,9 @@ class Stream(_Closing):
 #
 # A form (RFC 7578) of known length, read from disk as it is sent: memory stays constant.
 
-_TYPES = {  # formats of the API that some systems' tables lack
-    "m4a": "audio/mp4", "opus": "audio/ogg", "ogg": "audio/ogg", "flac": "audio/flac",
-    "wav": "audio/wav", "webp": "image/webp", "webm": "audio/webm",
-}  # fmt: skip
+# Formats of the API that the tables of some systems lack.
+_TYPES = {name: "audio/" + name for name in "flac m4a ogg opus wav webm".split()}
+_TYPES["webp"] = "image/webp"
 
 
 def _type_of(name: str) -> str | None:
@@ -1872,7 +1817,7 @@ def _type_of(name: str) -> str | None:
 
 
 def _is_file(value: Any) -> bool:
-    """Whether an argument is a file, (name, file) or (name, file, type), or a list of them."""
+    """Whether an argument is a file, (name, file[, type]) or a list of them."""
     if isinstance(value, (list, tuple)):
         return any(map(_is_file, value[:1] if isinstance(value, list) else value[1:2]))
     kinds = (bytes, bytearray, memoryview, os.PathLike, _File)
@@ -1880,33 +1825,30 @@ def _is_file(value: Any) -> bool:
 
 
 class _File:
-    """One file to upload: a path, bytes, a binary file from its position, an upload object of a web
+    """A file to upload: a path, bytes, a binary file from its position, an upload object of a web
     framework, or (name, any of these[, content type])."""
 
     def __init__(self, file: Any, name: str | None = None) -> None:
         is_tuple = isinstance(file, tuple) and len(file) in (2, 3, 4) and not _is_file(file[0])
         given_name, file, kind = (*file, None)[:3] if is_tuple else (None, file, None)
-        if isinstance(file, (str, os.PathLike)) and "\0" not in str(file):
-            file = open(os.fspath(file), "rb", buffering=0)
-            weakref.finalize(self, file.close)
-        elif isinstance(file, (bytes, bytearray, memoryview)):
-            file = io.BytesIO(file)
-        source = self.file = getattr(file, "file", file)  # FastAPI's own read() is a coroutine
         try:
-            memoryview(source.read(0))
-        except (AttributeError, TypeError, ValueError):  # ValueError: a closed file
-            what = "a path, bytes or a file in 'rb' is needed: %.200r"
-            raise ValidationError(what % (file,)) from None
-        if not (hasattr(source, "seekable") and source.seekable()):  # copy it to disk
-            self.file = tempfile.TemporaryFile()
-            self.file.writelines(iter(lambda: source.read(BLOCK_BYTES), b""))
-            self.file.seek(0)
+            if isinstance(file, (str, os.PathLike)):
+                file = open(file, "rb", buffering=0)
+                weakref.finalize(self, file.close)
+            elif isinstance(file, (bytes, bytearray, memoryview)):
+                file = io.BytesIO(file)
+            # FastAPI's own read() is a coroutine.
+            self.file = getattr(file, "file", file) if hasattr(file, "filename") else file
+            memoryview(self.file.read(0))
+        except (AttributeError, TypeError, ValueError):  # e.g. a closed file, a path with a NUL
+            raise ValidationError("not a path, bytes or a file in 'rb': %.200r" % (file,)) from None
+        if not (hasattr(self.file, "seekable") and self.file.seekable()):  # e.g. a pipe
+            self.file = io.BytesIO(self.file.read())
         self.start = self.file.tell()
         default = "file." + _extension(self.file.read(16))
-        # Of a web framework's object, `name` may be the form's field. Else it may be "<stdin>".
+        # Of a web framework's object, `name` may be the form's field. An int is a descriptor.
         own: Any = getattr(file, "filename", None) or getattr(file, "name", None)
-        is_name = isinstance(own, (str, bytes, os.PathLike)) and str(own)[:1] != "<"
-        own = os.path.basename(os.fsdecode(own)) if is_name else ""
+        own = os.path.basename(own).strip("<>") if isinstance(own, str) else ""  # "<stdin>"
         own += default[4:] if own and "." not in own and default != "file.bin" else ""
         self.name = str(name or given_name or own or default)
         self.type = kind or _type_of(self.name) or _type_of(default) or "application/octet-stream"
@@ -1920,24 +1862,20 @@ class _File:
         """Yield as many bytes as were announced."""
         self.file.seek(self.start)
         left = self.size
-        try:
-            while left:
-                block = self.file.read(min(left, BLOCK_BYTES))
-                if not block:
-                    raise OSError(5, "The file became shorter while it was sent", self.name)
-                left -= len(block)
-                yield block
-        finally:
-            with contextlib.suppress(ValueError):  # closed meanwhile
-                self.file.seek(self.start)  # so that the caller's next call sends all of it
+        while left:
+            block = self.file.read(min(left, BLOCK_BYTES))
+            if not block:
+                raise OSError(5, "The file became shorter while it was sent", self.name)
+            left -= len(block)
+            yield block
 
 
 class _FromCaller(Exception):
-    """What the caller's own file or progress= raised, which is the `__context__`."""
+    """What the caller's own file or progress= raised is its `__context__`."""
 
 
 class _Form:
-    """A multipart form of (name, a str or a _File) pairs, as an iterable of bytes."""
+    """A multipart form of pairs (name, str or _File), as an iterable of bytes."""
 
     def __init__(self, pairs: Iterable[Any], progress: Any = None) -> None:
         boundary, self._progress, parts = os.urandom(16).hex(), progress, []
@@ -1965,6 +1903,13 @@ class _Form:
         except Exception:  # an OSError would look like a connection failure
             raise _FromCaller from None
 
+    def rewind(self) -> None:
+        """Set the files back to where they began, so that the caller's next call sends all."""
+        for part in self._parts:
+            if isinstance(part, _File):
+                with contextlib.suppress(ValueError):  # closed meanwhile
+                    part.file.seek(part.start)
+
 
 def _quoted(name: str) -> str:
     """Return a name escaped by HTML's multipart rules, so that it cannot end its header.
@@ -1977,19 +1922,18 @@ def _quoted(name: str) -> str:
 # ----------------------------------------------------------------------
 # Wire
 #
-# Sends a request, reads a body, and turns a failure into an error of this module. Connections are
-# those of `session=`, else urllib3's, with proxies and certificates as requests finds them.
+# Sends a request, reads a body, and turns a failure into an error. Connections are those of
+# `session=`, else urllib3's, with proxies and certificates as requests finds them.
 
-MAX_ERROR_BYTES = 16 << 20  # of an error page
-DEAD_S = 1.0  # a pooled connection that ends later was alive: the server worked
+DEAD_S = 1.0  # a pooled connection that fails later was alive: the work may have been done
 
 
 class _Limits:
-    """The time limits of one attempt, and how far it is."""
+    """The time limits of one attempt, and the state of its connection."""
 
-    connecting = at_end = alive = False  # alive: the connection is new, or has begun to answer
-    reusable = True  # whether it can take another call afterwards
-    proxy = ""  # host:port of a proxy on the way
+    connecting = at_end = alive = False  # alive: it is new, or has begun to answer
+    reusable = True
+    proxy = ""  # its URL
 
     def __init__(self, call: Any) -> None:
         self.connect, self.read = (seconds or float("inf") for seconds in call.timeout)
@@ -1997,18 +1941,18 @@ class _Limits:
         self.process, self.handled = os.getpid(), sys.exc_info()[1]  # the caller's: never a cause
 
     def begin_wait(self, timeout: float = 0.0) -> None:
-        """Start the limit of silence: `timeout`, or the read timeout."""
+        """Start the limit of silence."""
         self.silent_until = time.monotonic() + (timeout or self.read)
 
     def left(self) -> float:
-        """Return how long the next wait may take; raise socket.timeout if it is over."""
+        """Return the seconds that the next wait may take, or raise socket.timeout."""
         left = min(self.silent_until, self.ends_at) - time.monotonic()
         if left <= 0:
             raise socket.timeout("timed out")
         return min(left, 1e6)  # no socket accepts more
 
     def receive(self, sock: Any, buffer: Any) -> Any:
-        """Read once from the socket, for its buffered reader."""
+        """Read once from the socket, as readinto() of its buffered reader."""
         sock.settimeout(self.left())
         count = sock.recv_into(buffer)
         self.alive, self.at_end = self.alive or count > 0, not count
@@ -2016,9 +1960,7 @@ class _Limits:
 
 
 class _Connection:
-    """Mixed into urllib3's connection: each wait respects the limits."""
-
-    limits: Any = None  # of the attempt that uses it
+    """Mixed into urllib3's connection: each wait respects the limits of its attempt."""
 
     def send(self: Any, data: Any) -> None:
         limits, data = self.limits, memoryview(data)
@@ -2027,9 +1969,8 @@ class _Connection:
             self.sock.settimeout(limits.left())
             self.sock.sendall(data[start : start + BLOCK_BYTES])
 
-    def response_class(self, sock: Any, *args: Any, **kwargs: Any) -> Any:
+    def response_class(self: Any, sock: Any, *args: Any, **kwargs: Any) -> Any:
         answer = super().response_class(sock, *args, **kwargs)  # type: ignore[misc]
-        # A SocketIO, whatever the socket.
         answer.fp.raw.readinto = functools.partial(self.limits.receive, sock)
         return answer
 
@@ -2038,27 +1979,30 @@ class _Connection:
 
 
 class _Pools:
-    """urllib3's connections. No lock, as a call in a signal handler would wait for it for ever."""
+    """urllib3's connections, without a lock: a call in a signal handler would wait forever."""
 
     def __init__(self, size: int) -> None:
         self.size = size
         self._pools: dict[Any, Any] = {}  # by (origin, verify, process)
-        _renew_after_fork(self)
 
     def close(self) -> None:
         for pool in [*self._pools.values()]:
             pool.idle.clear()  # an unfinished answer may refer to the pool
         self._pools = {}
 
-    _renew = close
-
     def send(self, call: Any, limits: _Limits) -> Any:
         """Return urllib3's response. A dead pooled connection is replaced, which is no attempt."""
-        key = (call.origin, call.verify, limits.process)  # not a parent's: not all forks are seen
+        key = (call.origin, call.verify, limits.process)
         pool = self._pools.get(key) or self._pools.setdefault(key, _new_pool(*key[:2], self.size))
-        limits.proxy, dead_until = pool.proxy_name, time.monotonic() + DEAD_S
+        limits.proxy, dead_until = pool.proxy_url, time.monotonic() + DEAD_S
         while True:
-            conn = _idle_or_new(pool)
+            try:
+                conn, idle_since = pool.idle.pop()
+                is_old = abs(time.time() - idle_since) > 60  # for NAT
+                if is_old or urllib3.util.connection.is_connection_dropped(conn):
+                    conn.close()
+            except IndexError:
+                conn = pool._new_conn()
             conn.limits, limits.alive, limits.reusable = limits, conn.sock is None, True
             try:
                 return _send_request(pool, conn, call, limits)
@@ -2071,10 +2015,10 @@ class _Pools:
 
 def _new_pool(origin: str, verify: Any, size: int) -> Any:
     """Return urllib3's pool for an origin. It makes the connections; `idle` keeps them."""
-    idna.getregentry  # noqa: B018 (a signal handler must not find it half imported)
-    (proxy, name), tcp = _proxy_for(origin), socket.IPPROTO_TCP
+    encodings.idna.getregentry  # noqa: B018 (a signal handler must not find it half imported)
+    proxy, tcp = _proxy_for(origin), socket.IPPROTO_TCP
     context = _ssl_context(verify) if "https:" in origin + proxy else None
-    # So that NAT forgets no connection during a long answer.
+    # For NAT, during a long answer.
     after_60_s = [(tcp, socket.TCP_KEEPIDLE, 60)] if hasattr(socket, "TCP_KEEPIDLE") else []
     alive = [(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1), (tcp, socket.TCP_NODELAY, 1)]
     options: Any = {"socket_options": alive + after_60_s, "ssl_context": context}
@@ -2088,41 +2032,29 @@ def _new_pool(origin: str, verify: Any, size: int) -> Any:
     pool.ConnectionCls = type("Connection", (_Connection, pool.ConnectionCls), {})
     idle: Any = collections.deque(maxlen=size)
     pool.idle = idle
-    # Called by urllib3's response. Not monotonic(), which may stand still while the machine sleeps.
+    # Called by urllib3's response. monotonic() may stand still while the machine sleeps.
     pool._put_conn = lambda conn: idle.append((conn, time.time()))
-    pool.is_tunnel = pool.proxy and origin[:6] == "https:"
-    pool.prefix, pool.proxy_name = origin if pool.proxy and not pool.is_tunnel else "", name
+    pool.prefix, pool.proxy_url = origin if pool.proxy and origin[:5] == "http:" else "", proxy
     return pool
-
-
-def _idle_or_new(pool: Any) -> Any:
-    """Return an idle connection that is alive, or one without a socket."""
-    try:
-        conn, idle_since = pool.idle.pop()
-    except IndexError:
-        return pool._new_conn()
-    is_old = abs(time.time() - idle_since) > 60  # for NAT
-    if is_old or urllib3.util.connection.is_connection_dropped(conn):
-        conn.close()
-    return conn
 
 
 def _send_request(pool: Any, conn: Any, call: Any, limits: _Limits) -> Any:
     """Send the request and read the head of the answer."""
+    is_tunnel = pool.proxy and not pool.prefix
     if conn.sock is None:
         limits.connecting = True
         limits.begin_wait(limits.connect)
         conn.timeout = limits.left()
-        pool._prepare_proxy(conn) if pool.is_tunnel else conn.connect()
+        pool._prepare_proxy(conn) if is_tunnel else conn.connect()
         limits.connecting = False
-    target = pool.prefix + url_parse.quote(call.target, "!$%&'()*+,/:;=?@~")
-    headers = {**call.sent_headers, **({} if pool.is_tunnel else pool.proxy_headers)}
+    target = pool.prefix + urllib.parse.quote(call.target, "!$%&'()*+,/:;=?@~")
+    headers = {**call.sent_headers, **({} if is_tunnel else pool.proxy_headers)}
     try:
         conn.request(call.method, target, call.body, headers)
     except (ConnectionError, urllib3.connection.BaseSSLError):
-        limits.reusable = False  # a server that refuses a body before its end may have answered
+        limits.reusable = False  # a server that refused the body may have answered
     answer = super(urllib3.connection.HTTPConnection, conn).getresponse()
-    while 101 < answer.status < 200:  # early hints are skipped (RFC 9110, section 15.2)
+    while 101 < answer.status < 200:  # early hints (RFC 9110, section 15.2)
         answer.headers = None
         answer.begin()
     if limits.at_end:  # http.client accepts a truncated head
@@ -2131,49 +2063,44 @@ def _send_request(pool: Any, conn: Any, call: Any, limits: _Limits) -> Any:
     return urllib3.HTTPResponse(answer, answer.headers.items(), pool=pool, connection=conn, **more)
 
 
-_PROXY_URL = r"((https?|socks[45]\w?)://)?([^\s/?#\\]*@)?(([\w.-]+|\[[\w:.]+])(:[1-6]?\d{1,4})?)/?"
+_PROXY_URL = r"((https?|socks[45]\w?)://)?(([^\s/?#\\]*@)?([\w.-]+|\[[\w:.]+])(:[1-6]?\d{1,4})?/?)"
 
 
-def _proxy_for(origin: str, proxies: Any = None) -> tuple[str, str]:
-    """Return the URL and the host:port of the proxy that requests chooses, or two ""."""
+def _proxy_for(origin: str, proxies: Any = None) -> str:
+    """Return the URL of the proxy that requests would choose, or ""."""
     if proxies is None:
         is_set = any(_environ(n) for n in os.environ if re.fullmatch("(?i)(https?|all)_proxy", n))
         if not is_set and sys.platform not in ("win32", "darwin"):  # these have settings
-            return "", ""
+            return ""
         proxies = requests.utils.get_environ_proxies(origin, None)
     url = (requests.utils.select_proxy(origin, proxies) or "").strip()
     found = re.fullmatch(_PROXY_URL, url, re.I)
-    if found:
-        return (found[1] or "http://").lower() + url[len(found[1] or "") :], found[4]
-    if not url:
-        return "", ""
-    what = "%s_PROXY (or ALL_PROXY) is no proxy's URL. Write # / ? \\ as %%23 %%2F %%3F %%5C."
-    raise ValidationError(what % origin.partition(":")[0].upper())
+    if url and not found:
+        what = "%s_PROXY or ALL_PROXY is not a proxy's URL. Write # / ? \\ as %%23 %%2F %%3F %%5C."
+        raise ValidationError(what % origin.partition(":")[0].upper())
+    return (found[1] or "http://").lower() + found[3] if found else ""
 
 
 def _environ(name: str) -> str | None:
-    """Return a variable without white space or quotes (of docker's --env-file); None if empty."""
+    """Return a variable without white space, or quotes of docker's --env-file; None if empty."""
     value = (os.environ.get(name) or "").strip()
     return re.sub(r"""^(["'])(.*)\1$""", r"\2", value).strip() or None
 
 
 def _ssl_context(verify: Any) -> Any:
-    """Return the SSL context for a pool."""
     if getattr(urllib3.connection, "ssl", None) is None:
         raise ValidationError("https:// needs a Python with the ssl module")
     if verify is False or hasattr(verify, "wrap_socket"):
         return verify or urllib3.util.ssl_.create_urllib3_context(cert_reqs=0)
     context = urllib3.util.ssl_.create_urllib3_context()
     if verify in (None, True):
-        verify = _environ("REQUESTS_CA_BUNDLE") or _environ("CURL_CA_BUNDLE")
-    openssl = _environ("SSL_CERT_FILE"), _environ("SSL_CERT_DIR")  # OpenSSL takes both
-    given = [*filter(None, [verify] if verify else openssl)]
+        names = ("REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE", "SSL_CERT_FILE", "SSL_CERT_DIR")
+        verify = next(filter(None, map(_environ, names)), None) or certifi.where()
     try:
-        for path in [*filter(os.path.exists, given)] or given or [certifi.where()]:
-            context.load_verify_locations(**{"capath" if os.path.isdir(path) else "cafile": path})
+        context.load_verify_locations(**{"capath" if os.path.isdir(verify) else "cafile": verify})
     except (OSError, ValueError) as error:  # ssl.SSLError is an OSError
         what = "no certificates can be read from %r (%s): see verify=, *_CA_BUNDLE, SSL_CERT_*"
-        raise ValidationError(what % (path, type(error).__name__)) from None
+        raise ValidationError(what % (verify, type(error).__name__)) from None
     return context
 
 
@@ -2187,7 +2114,7 @@ class _CallersSession:
     def send(self, call: Any, limits: _Limits) -> Any:
         session, url = self.session, call.origin + call.target
         has_key = any(name.lower() in ("authorization", "api-key") for name in call.sent_headers)
-        # An `auth=` that adds nothing: netrc's and the session's must not replace the key.
+        # An `auth=` that adds nothing keeps out that of netrc and of the session.
         auth = (lambda sent: sent) if has_key else None
         request = requests.Request(call.method, url, call.sent_headers, None, call.body, auth=auth)
         prepared = session.prepare_request(request)
@@ -2195,8 +2122,8 @@ class _CallersSession:
         verify = session.verify if call.verify is None else call.verify
         kwargs = session.merge_environment_settings(url, {}, True, verify, None)
         kwargs["verify"] = kwargs["verify"] or kwargs["verify"] is not False  # "" means True
-        proxy, limits.proxy = _proxy_for(call.origin, kwargs["proxies"])
-        kwargs["proxies"][call.origin.partition(":")[0]] = proxy  # stripped
+        limits.proxy = _proxy_for(call.origin, kwargs["proxies"])
+        kwargs["proxies"][call.origin.partition(":")[0]] = limits.proxy  # stripped
         kwargs["timeout"] = (min(limits.connect, limits.left()), limits.left())
         try:
             answer = session.send(prepared, allow_redirects=False, **kwargs)
@@ -2219,13 +2146,13 @@ class _CallersSession:
 
 
 class _Body:
-    """The body of an answer as it arrives, decoded. All transfer chunks at hand are decoded at
-    once: streams have one for each event, and their end comes with the last one."""
+    """The body of an answer, decoded as it arrives. All transfer chunks at hand are decoded at
+    once: streams have one for each event, and the body's end comes with the last one."""
 
     unread = b""  # what read() returns next
     received = 0
     _rest = b""  # an unfinished chunk head
-    _is_chunked = False
+    _is_chunked = ended = False
     progress = _unzip = _length = None  # type: Any
 
     def __init__(self, raw: Any, limits: _Limits) -> None:
@@ -2234,17 +2161,15 @@ class _Body:
         reader = getattr(self._fp, "fp", None) or self._fp
         self._receive = getattr(reader, "read1", None) or reader.read
         self._socket: Any = getattr(getattr(reader, "raw", None), "_sock", None)
-        if self._socket is not None:  # else it is a mock's body: neither chunked nor sized
+        if self._socket is not None:  # else it is a mock's body
             reader.raw.readinto = functools.partial(limits.receive, self._socket)
             self._is_chunked, self._length = raw.chunked, raw.length_remaining
-        # Now, as close() may be a finalizer. eventlet's class has none.
-        self._shutdown: Any = getattr(socket.socket, "shutdown", None)
+            # http.client's length is 0 for an answer to HEAD, whatever its headers say.
+            self.ended = 0 in (self._length, getattr(self._fp, "length", None))
         self._is_sized = self._is_chunked or self._length is not None
-        self.ended = self._length == 0
         # Of the chunk or the body:
         self._left: int = (self._length or 0) if self._is_sized else sys.maxsize
-        header = (raw.headers.get("content-encoding") or "").lower()
-        # All other words are ignored, e.g. utf-8.
+        header = (raw.headers.get("content-encoding") or "").lower()  # or utf-8, none, ...
         self._coding = " ".join(re.findall(r"gzip|deflate|\bbr\b|zstd|compress", header))
 
     def read(self) -> bytes:
@@ -2253,10 +2178,10 @@ class _Body:
         try:
             return data or self._next()
         except OSError as error:
-            error.__context__ = None  # the caller's own exception
-            raise _wire_error(error, self._limits) from error
-        except (ValueError, zlib.error):  # ValueError: also if another thread closed it
-            what = "the body of the answer is cut short or broken in its coding"
+            error.__context__ = None  # perhaps the caller's
+            raise _wire_error(error, self._limits)  # noqa: B904
+        except (ValueError, zlib.error):  # also if another thread closed it
+            what = "the body of the answer is cut short or cannot be decoded"
             raise APIResponseError(what, advice="Try again.", _transient=True) from None
 
     def peek(self) -> bytes:
@@ -2280,15 +2205,15 @@ class _Body:
                 self.progress(count, self._length)
             self._limits.begin_wait()
 
-    def read_all(self, limit: int = 0) -> bytes:
-        """Return the whole body. Raise APIResponseError if it has more than `limit` bytes."""
-        return b"".join(_at_most(limit or MAX_BODY_BYTES, self.pieces()))
+    def read_all(self) -> bytes:
+        """Return the rest of the body. Raise APIResponseError if it is too large."""
+        return b"".join(_at_most(MAX_BODY_BYTES, self.pieces()))
 
     def _next(self) -> bytes:
         """Return the next bytes, b'' at the end. Raise ValueError if the body is cut."""
         if self._coding not in ("", "gzip", "deflate"):
             raise APIResponseError("the answer has an unknown content coding: " + self._coding)
-        size = 1 << 13 if self._coding else BLOCK_BYTES  # compressed data may expand 1000 times
+        size = 1 << 13 if self._coding else BLOCK_BYTES  # it may expand 1000 times
         while not self.ended:
             if self._limits.process != os.getpid():  # its lock may be held by a dead thread
                 raise ConnectionAbortedError("it belongs to the parent process")
@@ -2300,7 +2225,7 @@ class _Body:
                 raise ValueError("cut short")
             if self._is_chunked:
                 data = self._undo_chunks(data)
-            else:  # without a length, the connection's end ends the body
+            else:
                 self.ended = not data or self._left <= len(data)
                 data, self._left = data[: self._left], self._left - len(data)
             if self._coding:
@@ -2324,10 +2249,10 @@ class _Body:
             out.append(data[start : start + size])
             pos = start + size + 2  # CRLF
         self._left, self._rest = max(pos - len(data), 0), data[pos:]
-        if not size:  # the last chunk, followed by trailers and an empty line
+        if not size:  # the last chunk; trailers and an empty line follow
             self.ended, self._limits.reusable = True, b"\n\r\n" in data[start - 1 :]
         elif b"\n" in self._rest or len(self._rest) > 65536:  # no head of a chunk
-            self._receive = io.BytesIO().read  # return what has come; the next read fails
+            self._receive = io.BytesIO().read  # the next read fails
         return b"".join(out)
 
     def _inflate(self, data: bytes) -> bytes:
@@ -2336,13 +2261,16 @@ class _Body:
         while data and (unzip is None or not unzip.eof or data[0] == 31):  # 31: the next member
             if unzip is None or unzip.eof:
                 has_header = data[0] & 15 in (8, 15)  # zlib, gzip
+                if self._coding == "gzip" and not has_header:  # decoded already, e.g. by vcrpy
+                    self._coding = ""
+                    return data
                 unzip = self._unzip = zlib.decompressobj(47 if has_header else -15)  # 47: both
             out += unzip.decompress(data)
             data = unzip.unused_data.lstrip(b"\0")  # padding between members
         return out
 
     def release(self) -> None:
-        """Give the connection back after the whole answer, else close it."""
+        """Give the connection back, or close it if the answer is not whole."""
         if not (self.ended and self._limits.reusable):
             return self.close()
         self._fp.close()
@@ -2352,30 +2280,29 @@ class _Body:
     def close(self) -> None:
         """Close the connection, also in a finalizer. A reader in another thread wakes up."""
         self.ended, self._limits.reusable = True, False
-        for end in (lambda: self._shutdown(self._socket, 2), self._raw.close):
+        for end in (lambda: self._socket.shutdown(2), self._raw.close):
             try:
                 end()
-            except (OSError, RuntimeError, AttributeError, ValueError, TypeError):
-                pass  # already closed, no socket, or in use
+            except (OSError, RuntimeError, AttributeError, ValueError):
+                pass  # already closed, or no socket
 
 
-_PLAIN_MODULES = ("builtins", "socket", "ssl", "http.client")  # their errors contain no URL
-# Words of failures that another attempt does not mend.
+# Failures that another attempt does not repair, by words of their names and texts.
 _HOPELESS = "(?i)cert|failed: 40[1-7]|SOCKS5A|LineTooLong|HTTPException |_VERSION|HANDSHAKE|D_NAME"
 
 
-def _wire_error(error: Any, limits: _Limits) -> OpenAIError:
-    """Return our error for one of a library or the system."""
-    if isinstance(error, ValidationError):
-        return error
+def _wire_error(error: Any, limits: _Limits) -> Exception:
+    """Return our error for one of a library or of the system, and any other as it is."""
+    known = (OSError, ValueError, urllib3.exceptions.HTTPError, urllib3.connection.HTTPException)
     is_of_socket = re.search("^timed out$|operation timed out", str(error))
-    if isinstance(error, TimeoutError) and error.errno is None and not is_of_socket:
-        raise error  # from the caller's signal handler
+    by_handler = isinstance(error, TimeoutError) and error.errno is None and not is_of_socket
+    if isinstance(error, ValidationError) or by_handler or not isinstance(error, known):
+        return error
     names, os_error, root, is_argument = "", None, error, isinstance(error, ValueError)
     while error not in (None, limits.handled):
         names, root = names + type(error).__name__ + " ", error
         error.__traceback__ = None  # its frames refer to the request
-        if isinstance(error, OSError) and type(error).__module__ in _PLAIN_MODULES:
+        if isinstance(error, OSError) and type(error).__module__[:8] != "requests":  # with URLs
             os_error = error
         error = error.__cause__ or (not error.__suppress_context__ and error.__context__) or None
     # Without a proxy's password:
@@ -2422,95 +2349,95 @@ def _fetch(url: Any) -> bytes:
 # _Call -> OpenAIMini._run -> _perform -> _Exchange -> transport -> _Body -> _read_answer -> then.
 
 _NUMBERS = ("timeout", "deadline", "max_retries", "priority")  # options of a call
-# The minimum of each numeric option.
-_LEAST = {
+_LEAST = {  # the minimum of each numeric option
     "timeout": 1e-3, "deadline": 1e-3, "max_retries": 0, "initial_retry_delay": 0.0,
     "max_retry_delay": 0.0, "backoff_factor": 1.0, "priority": float("-inf"),
 }  # fmt: skip
 
 
 class _Call:
-    """One call: the request, how to read the answer, and the progress so far."""
+    """One call: the request, how to read the answer, and its progress.
+
+    `read` is one of: object (a JSON object), json (any JSON; a list is a Page), page (a list that
+    fetches its next pages), transcript (text or JSON), bytes (a Binary, or written to `to`),
+    stream, auto (of request(): json, text, bytes or stream, by the Content-Type).
+    """
 
     # `content`: a body that is no JSON. `model_for`: a kind of models. `then` makes the result.
     json = form = content = to = progress = model_for = then = None  # type: Any
     # `raw`: "with_raw_response" or "with_streaming_response". `admin`: send the admin key.
     # `has_key`: the caller's headers have one. `handed_over`: the caller owns the exchange.
-    raw, is_form, admin, has_key, handed_over, choices = "", False, False, False, False, 1
-    # Filled in for each client that tries the call.
-    timeout = deadline = max_retries = priority = body = verify = model = None  # type: Any
+    # `is_final`: the answer has begun to be written to the caller's file.
+    is_form = admin = has_key = handed_over = is_final = False
+    raw, choices = "", 1
+    # Filled in for each client that tries the call. `owner`: the one that was called, which counts.
+    timeout = deadline = max_retries = priority = owner = breaker = verify = None  # type: Any
+    body = model = usage = cache_key = None  # type: Any
     origin, target, ends_at = "", "", float("inf")
     sent = received = 0  # bytes of all attempts
     sent_headers = added_headers = {}  # type: Any  # added: with those of a caller's session
-    # `owner`: the client that was called; it counts a fallback's calls, too.
-    owner = breaker = usage = cache_key = None  # type: Any
 
     def __init__(self, method: str, path: str, read: str, options: Any, **more: Any) -> None:
         self.method, self.path, self.read = method, "/" + path.lstrip("/"), read
-        # `_began_at`: of the first of several calls that have one deadline.
+        # `_began_at`: of the first of several calls with one deadline.
         names = {*_NUMBERS, "extra_headers", "extra_query", "extra_body", "_began_at"}
         self.options = {name: options.pop(name) for name in names & options.keys()}
         self.query, self.headers = {}, {}  # type: dict[str, Any], dict[str, Any]
-        self.id, self.started_at = os.urandom(8).hex(), time.monotonic()
-        # The answer to request() needs no choice.
-        self.needs_choice = path == "/chat/completions" and method == "POST" and read != "auto"
+        self.id, self.began_at = os.urandom(8).hex(), time.monotonic()
+        self.needs_choice = path == "/chat/completions" and method == "POST"
         self.__dict__.update(more)
         if self.to is not None:
             _check_target(self.to)
 
     def begin(self, client: OpenAIMini) -> None:
-        """Check the options of the call and fill in those of the client."""
+        """Check the options, and fill in those of the client."""
         self.attempts, self.read_timeouts, self.asked_key_again, self.cache_key = 0, 0, False, None
         self.breaker = client._breaker
         for name in _NUMBERS:
             value = self.options.get(name)
             value = getattr(client, name) if value in (None, NOT_GIVEN) else value
             setattr(self, name, _checked_option(name, value))
-        if client is self.owner and self.deadline is not None:  # a fallback gets the remaining time
-            self.ends_at = self.options.get("_began_at", self.started_at) + self.deadline
+        if client is self.owner and self.deadline is not None:  # a fallback gets what remains
+            self.ends_at = self.options.get("_began_at", self.began_at) + self.deadline
 
     def end(self, error: Any, stream: Any = None) -> None:
-        """Count a finished call and emit its event. A finalizer may call this."""
+        """Count the finished call and emit its event, also in a finalizer."""
         failed = isinstance(error, Exception)
         outcome = "failed" if failed else "abandoned" if error else "succeeded"
-        usage, latency_s = (stream or self).usage, time.monotonic() - self.started_at
-        name = type(error).__name__ if error and not isinstance(error, GeneratorExit) else None
+        usage = (stream or self).usage
         state = stream and {"succeeded": "completed", "failed": "interrupted"}.get(outcome, outcome)
         calls = {outcome: 1, "bytes_sent": self.sent, "bytes_received": self.received}
-        errors = {name: 1} if failed else {}
+        errors = {type(error).__name__: 1} if failed else {}
         streams = {state: 1, "chunks": stream.stats["chunks"]} if stream else {}
         tokens, stats = _tokens_in(usage), self.owner._stats
         stats.add(calls=calls, errors=errors, tokens=tokens, streams=streams)
         if outcome == "succeeded":
-            stats.latencies.append(latency_s)
+            stats.latencies.append(time.monotonic() - self.began_at)
         if stream or error:
-            status, request_id = (getattr(error, n, None) for n in ("status_code", "request_id"))
-            more = {"usage": usage, "duration_s": latency_s, "request_id": request_id}
-            event = "stream_end" if stream else "error"
-            dropped = isinstance(error, GeneratorExit)
-            self.emit(event, None, dropped, state=state, error=name, status=status, **more)
+            self.emit("stream_end" if stream else "error", None, error, usage=usage, state=state)
 
-    def emit(self, event: str, attempt: Any = None, dropped: bool = False, **fields: Any) -> None:
-        """Call on_event and write the log, without keys or prompts. `attempt`: an exchange.
-        `dropped`: by a finalizer, which writes no log."""
+    def emit(self, event: str, attempt: Any = None, error: Any = None, **fields: Any) -> None:
+        """Call on_event and write the log, without keys or prompts. `attempt`: an exchange."""
         listener, log = self.owner.on_event, self.owner._log
         if not listener and not log or sys.is_finalizing():
             return
+        dropped = isinstance(error, GeneratorExit)  # by a finalizer, which writes no log
         if not dropped:
             self.emit_circuit()
         record = {"event": event, "id": self.id, "method": self.method, "path": self.path,
                   "model": self.model, "attempt": self.attempts}  # fmt: skip
-        if attempt:
-            request_id = _without(self.secrets, attempt.response.request_id)
-            head = {"status": attempt.response.status_code, "request_id": request_id}
-            fields = {**head, **fields, "duration_s": time.monotonic() - attempt.began_at}
+        answer = attempt.response if attempt else error
+        status, request_id = (getattr(answer, n, None) for n in ("status_code", "request_id"))
+        fields.update(status=status, request_id=request_id and _without(self.secrets, request_id))
+        fields["duration_s"] = time.monotonic() - (attempt or self).began_at
+        fields["error"] = type(error).__name__ if error and not dropped else None
         record.update((name, value) for name, value in fields.items() if value is not None)
         if listener:
             _guarded("on_event", listener, record)
         if log and event != "request" and not dropped:  # a line an attempt, at its end
             line = " ".join("%s=%s" % (name, _plain(str(v), 200)) for name, v in record.items())
-            log.disabled = False  # dictConfig() disables other loggers
-            # Without logging set up, Python shows only warnings.
+            log.disabled = False  # dictConfig() disables it
+            # Where logging is not set up, Python shows only warnings.
             log.log(20 if log.hasHandlers() else 30, line)
 
     def emit_circuit(self) -> None:
@@ -2522,8 +2449,8 @@ class _Call:
 
     @property
     def secrets(self) -> list[str]:
-        """The secrets in the request, the longest first: one may contain another."""
-        query: Any = url_parse.parse_qsl(self.target.partition("?")[2])
+        """The secrets in the request, the longest first, as one may contain another."""
+        query: Any = urllib.parse.parse_qsl(self.target.partition("?")[2])
         parts: set[str] = set()
         for name, value in [*self.sent_headers.items(), *self.added_headers.items(), *query]:
             if _is_secret(name):
@@ -2534,19 +2461,22 @@ class _Call:
 
 
 def _check_target(to: Any) -> None:
-    """Check a path or file of `to=`, before anything is billed."""
+    """Check `to=` before anything is billed."""
     if isinstance(to, (str, os.PathLike)):
         path = os.path.realpath(to)
         folder = os.path.join(os.path.dirname(path), "")
         os.stat(folder)
         if os.path.isdir(path) or not os.access(path if _is_empty(path) else folder, os.W_OK):
             raise PermissionError(13, "No file can be written there", path)
-    elif hasattr(to, "encoding") or not hasattr(to, "write"):
-        raise ValidationError("to=%.80r: a path or a binary file is needed" % (to,))
+        return
+    try:
+        to.write(b"")
+    except (AttributeError, TypeError, ValueError):  # e.g. it is closed, or open to read
+        raise ValidationError("to=%.80r: a path or a binary file is needed" % (to,)) from None
 
 
 def _checked_option(name: str, value: Any) -> Any:
-    """Return a numeric option if it is valid, a timeout as a pair."""
+    """Return a valid numeric option, a timeout as a pair."""
     value = (value.connect, value.read) if hasattr(value, "connect") else value  # of httpx
     is_pair = name == "timeout" and isinstance(value, (tuple, list)) and len(value) == 2
     for number in value if is_pair else (value,):
@@ -2557,7 +2487,7 @@ def _checked_option(name: str, value: Any) -> Any:
 
 def _tokens_in(usage: Any) -> dict[str, int]:
     """Return the tokens in the usage of a chat or a Responses answer."""
-    counts = {n: c for u in _dicts([usage]) for n, c in u.items() if isinstance(c, int)}
+    counts = {n: c for u in _dicts(usage) for n, c in u.items() if isinstance(c, int)}
     prompt = counts.get("prompt_tokens") or counts.get("input_tokens") or 0
     completion = counts.get("completion_tokens") or counts.get("output_tokens") or 0
     total = counts.get("total_tokens") or prompt + completion
@@ -2565,15 +2495,15 @@ def _tokens_in(usage: Any) -> dict[str, int]:
 
 
 class _Stats:
-    """The statistics of a client and its copies, in constant memory."""
+    """The statistics of a client and its copies."""
 
     def __init__(self) -> None:
         self._renew()
         _renew_after_fork(self)
         self.circuits: Any = weakref.WeakKeyDictionary()  # the states last emitted
         self.headers: Any = {}  # of the last answer
-        self.latencies: Any = collections.deque(maxlen=1000)  # of the last successful calls
-        groups = {  # group: the names that are always there
+        self.latencies: Any = collections.deque(maxlen=1000)  # of successful calls
+        groups = {  # names that are always there
             "calls": "requests succeeded failed abandoned retries bytes_sent bytes_received",
             "streams": "started completed interrupted abandoned chunks ttft_s",
             "errors": "", "tokens": "prompt completion total", "cache": "hits misses",
@@ -2581,11 +2511,10 @@ class _Stats:
         self.counts = {group: dict.fromkeys(names.split(), 0) for group, names in groups.items()}
 
     def _renew(self) -> None:
-        self._lock, self.active = _Lock(), []  # type: _Lock, list[int]  # threads within an attempt
+        self._lock = _Lock()
 
     def add(self, **counts: dict[str, Any]) -> None:
-        """Add to the counts of groups."""
-        self._lock.leave(self._add, counts)
+        self._lock.defer(self._add, counts)
 
     def _add(self, counts: dict[str, dict[str, Any]]) -> None:
         for group, more in counts.items():
@@ -2606,7 +2535,7 @@ class _Stats:
 
 
 class _Exchange:
-    """One attempt at a call: its slot, its permit, its answer. end() ends all of them."""
+    """One attempt at a call: its slot, permit and answer. end() ends all of them."""
 
     slot = permit = body = response = None  # type: Any
     types = property(lambda self: str(self.response.headers.get("content-type") or "").lower())
@@ -2616,8 +2545,8 @@ class _Exchange:
         self._ended = _thread.allocate_lock()  # acquired by the first end()
 
     def run(self) -> Any:
-        """Make the attempt and return its result. A Stream keeps slot and connection."""
-        thread, active = _thread.get_ident(), self.client._stats.active
+        """Return the result of the attempt. A Stream keeps slot and connection."""
+        thread, active = _thread.get_ident(), self.client._jobs.active
         active.append(thread)
         try:
             self._start(is_nested=active.count(thread) > 1)  # e.g. in on_event or progress=
@@ -2629,14 +2558,16 @@ class _Exchange:
             raise
         finally:
             active.remove(thread)
+            if self.call.form is not None:
+                self.call.form.rewind()
         return result
 
     def _start(self, is_nested: bool) -> None:
-        """Take a slot, ask the breaker, send, and read the head of the answer. A nested call takes
-        no slot, as it could wait for its own thread."""
+        """Take a slot, ask the breaker, send. A nested call would wait for its own slot forever,
+        so it takes none."""
         client, call, breaker = self.client, self.call, self.call.breaker
         if breaker and breaker.retry_after:
-            raise breaker._open_error()  # at once, and not after a wait for a slot
+            raise breaker._open_error()  # before a wait for a slot
         if client.use_request_queue and not is_nested:
             timeout = min(self.limits.read, call.ends_at - time.monotonic())
             self.slot = client._jobs.slot(call.priority, timeout).acquire()
@@ -2647,7 +2578,7 @@ class _Exchange:
         call.emit("request")
         self.began_at = time.monotonic()
         self.limits.begin_wait()
-        for _ in range(6):  # redirects, within the origin only; method and body stay as they are
+        for _ in range(6):  # redirects within the origin; method and body stay as they are
             url = self._send()
             target = url and re.match("(?i)(%s)?(/(?!/)[^#]*)" % re.escape(call.origin), url)
             if not target or self.response.status_code == 303 and call.method != "GET":
@@ -2656,20 +2587,18 @@ class _Exchange:
             call.target = target[2]
         if not 200 <= self.response.status_code < 300:
             with contextlib.suppress(APIError):  # the status is enough
-                self.response._content = self.body.read_all(MAX_ERROR_BYTES)
-            body = re.sub(r"^\ufeff?((event:.*\s+)?data:)?", "", self.response.text)  # of an event
+                self.response._content = self.body.read_all()
+            body = re.sub(r"^\ufeff?((event:.*\s+)?data:)?", "", self.response.text)
             raise self.error_of(_json_or_text(body), url.split("?")[0])
 
     def _send(self) -> str:
-        """Send the request and read the head of the answer. Return the target of a redirect."""
+        """Send the request, read the head of the answer, and return where a redirect leads."""
         call = self.call
         try:
             raw = self.client._transport(call, self.limits)
         except _FromCaller as error:
             raise error.__context__ from None  # type: ignore[misc]
-        except (
-            OSError, ValueError, urllib3.exceptions.HTTPError, urllib3.connection.HTTPException
-        ) as error:  # fmt: skip
+        except Exception as error:
             # A variable for it would make a reference cycle.
             raise _wire_error(error, self.limits)  # noqa: B904
         self.body = _Body(raw, self.limits)
@@ -2680,25 +2609,24 @@ class _Exchange:
         return str(raw.headers.get("location") or "") if 300 <= raw.status < 400 else ""
 
     def open_stream(self) -> Stream:
-        """Return the answer as a Stream. From its first chunk on it belongs to the caller."""
+        """Return the answer as a Stream, which belongs to the caller after its first chunk."""
         stream = Stream(self)
         self.call.owner._stats.add(streams={"started": 1, "ttft_s": stream.stats["ttft_s"]})
         if self.permit is not None:
             self.call.breaker._report(self.permit, True)
-        self.call.emit("response", self, usage=self.call.usage, state="streaming")
+        self.call.emit("response", self, None, usage=self.call.usage, state="streaming")
         self.call.handed_over = True
         return stream
 
     def error_of(self, body: Any, location: str = "") -> APIError:
-        """Return the error for an answer, or for a part of one under status 200."""
+        """Return the error for an answer, or for a part of it under a 2xx status."""
         return _answer_error(self.response, _without(self.call.secrets, body), location)
 
     def locate(self, error: OpenAIError) -> None:
-        call, proxy = self.call, self.limits.proxy  # the proxy may have answered
-        if proxy not in error._what:
+        call, proxy = self.call, re.split("//|@", self.limits.proxy)[-1]  # it may have answered
+        if proxy and proxy not in error._what:
             error._what += ", through the proxy " + proxy
-        where = call.method + " " + call.path
-        error._locate(where, call.attempts, call.secrets, self.response)
+        error._locate(call.method + " " + call.path, call.attempts, call.secrets, self.response)
 
     def end(self, error: Any, stream: Any = None) -> None:
         """Give back slot, connection and permit, once. A finalizer passes a GeneratorExit. In a
@@ -2709,7 +2637,7 @@ class _Exchange:
         if self.body is not None:
             call.received += self.body.received
             (self.body.close if error else self.body.release)()
-        is_ours = isinstance(error, OpenAIError)  # others say nothing about the service
+        is_ours = isinstance(error, OpenAIError)  # else it is not the service's
         if self.permit is not None:
             call.breaker._report(self.permit, _outcome(error) if is_ours or not error else None)
         if isinstance(error, RateLimitError) and error.retry_after:
@@ -2720,7 +2648,7 @@ class _Exchange:
         if call.handed_over:
             call.end(error, stream)
         if not (stream or self.response is None or isinstance(error, GeneratorExit)):
-            call.emit("response", self, usage=call.usage, error=error and type(error).__name__)
+            call.emit("response", self, error, usage=call.usage)
 
 
 # How an answer is read.
@@ -2747,17 +2675,16 @@ def _read_answer(exchange: _Exchange) -> Any:
 
 _BEGINNINGS = rb"""(?xs)(?:\xef\xbb\xbf)?\s*(?:
     (?P<json> \{\s*["}] | \[\s*[\[{\]] ) | (?P<page> <(?i:!doctype|html)\W ) | (?P<nothing> \Z ) |
-    (?P<events> (?:data|event|id|retry|error): | :[ \r\n] ))"""
+    (?P<events> (?:data|event|id|retry|error): | :[ \r\n] ) | )"""
 
 
 def _begins(content: bytes) -> str:
-    """Return what a body begins as: json, page (HTML), events, nothing; "" for media or text."""
-    found = re.match(_BEGINNINGS, content)
-    return str(found.lastgroup) if found else ""
+    """Return how a body begins: json, page (HTML), events, nothing; "" for media or text."""
+    return re.match(_BEGINNINGS, content).lastgroup or ""  # type: ignore[union-attr]
 
 
 def _kind_of(exchange: _Exchange) -> str:
-    """Return how to read the answer: as the call says, or by the Content-Type."""
+    """Return how to read the answer: as the call says, or its Content-Type."""
     if exchange.call.read != "auto":
         return exchange.call.read
     types: str = exchange.types
@@ -2774,7 +2701,7 @@ def _parse(exchange: _Exchange, content: bytes) -> Any:
 
 
 def _parse_as(exchange: _Exchange, kind: str, content: bytes) -> Any:
-    """Return a body as `kind` says. Raise APIError if it is no answer."""
+    """Return a body as `kind` says, or raise the APIError that it is."""
     call = exchange.call
     if kind == "bytes":
         if call.path == "/audio/speech" and not _is_media(exchange, content):
@@ -2792,7 +2719,6 @@ def _parse_as(exchange: _Exchange, kind: str, content: bytes) -> Any:
         raise APIResponseError("the answer is not a JSON object but %r" % (data,))
     if not isinstance(data, Result):
         return data
-    # Every list iterates over its items, even if no page can follow.
     has_items = isinstance(data.get("data"), list) or data.get("object") == "list"
     is_list = kind == "page" or kind == "json" and has_items
     result = (Page if is_list else Transcript if kind == "transcript" else Result)(data)
@@ -2803,40 +2729,40 @@ def _parse_as(exchange: _Exchange, kind: str, content: bytes) -> Any:
 
 
 def _is_media(exchange: _Exchange, content: bytes) -> bool:
-    """Return whether this is speech or text, and not an error or a web page."""
+    """Whether this is speech or text, and not an error or a web page."""
     begins = _begins(content)
     if exchange.call.read != "bytes":
-        return begins not in ("json", "page", "events")
+        is_stream = re.search(rb"(?m)^data: ?[\[{]", content[:9999])  # nobody asked for one
+        return begins not in ("json", "page") and not is_stream
     is_text = exchange.types[:5] == "text/" and _extension(content) in ("bin", "jsonl")
     return not (is_text or begins and content[:1] != b":")  # as PCM may begin
 
 
 def _whole_json(exchange: _Exchange) -> Any:
-    """Return a JSON answer to a streaming call, or None if the body is an event stream."""
+    """Return a JSON answer to a streaming call, or None for an event stream."""
     begins, types = _begins(exchange.body.peek()), exchange.types or "event-stream"
     is_events = begins == "events" or "event-stream" in types and begins != "json"
     return None if is_events else _parse_as(exchange, "object", exchange.body.read_all())
 
 
 def _next_page(exchange: _Exchange, cursor: str) -> Any:
-    """Ask for another page of a list."""
     call = exchange.call
-    # Only the list of an environment's files calls its cursor `page`.
+    # Files of an environment have their own name for a cursor.
     name = "page" if re.match("/agents/environments/[^/]+/files$", call.path) else "after"
     more = {"query": {**call.query, name: cursor}, "headers": call.headers, "admin": call.admin}
     return exchange.client._run(_Call(call.method, call.path, "page", {**call.options}, **more))
 
 
 def _download(exchange: _Exchange) -> Any:
-    """Write the body to a path, whole or not at all, or to an open file; return its size."""
+    """Write the body to a path, whole or not at all, or to a file; return its size."""
     call, body, count = exchange.call, exchange.body, 0
     if call.path == "/audio/speech" and not _is_media(exchange, body.peek()):
-        body.unread = body.read_all()  # an error or a page in its place is not written
+        body.unread = body.read_all()  # an error is not written
         _parse_as(exchange, "bytes", body.unread)
     if not hasattr(call.to, "write"):
         return _write_whole(call.to, body.pieces())
     for piece in body.pieces():
-        call.max_retries, call.ends_at = 0, 0.0  # no retry: it cannot be unwritten
+        call.is_final = True  # what is written cannot be taken back
         count += len(piece)
         while piece:  # a raw file may write a part
             piece = piece[call.to.write(piece) or len(piece) :]
@@ -2846,10 +2772,10 @@ def _download(exchange: _Exchange) -> Any:
 # ----------------------------------------------------------------------
 # Client
 #
-# A call begins and ends in _run; _perform makes its attempts, and _prepare builds the request.
+# A call begins and ends in _run; _perform makes its attempts; _prepare builds the request.
 
 DEFAULT_HOST = "https://api.openai.com"
-_SOURCES = {  # the environment variables of options
+_SOURCES = {  # variables of options
     "api_key": "OPENAI_API_KEY", "admin_api_key": "OPENAI_ADMIN_KEY", "model": "OPENAI_MODEL",
     "base_url": "OPENAI_BASE_URL", "organization": "OPENAI_ORG_ID", "project": "OPENAI_PROJECT_ID",
 }  # fmt: skip
@@ -2880,16 +2806,15 @@ class OpenAIMini(_Closing):
     'Hello'
 
     `api_key`: a str, or a callable asked at every attempt; else OPENAI_API_KEY. `base_url`: else
-    OPENAI_BASE_URL, else https://api.openai.com/v1. `model`: of chats that name none.
-    `timeout`: seconds, one number or (connect, read); the read part limits silence. `deadline`:
-    seconds for a whole call. `max_retries`: attempts after the first, each after a random time of
-    up to `initial_retry_delay * backoff_factor ** n` seconds, at most `max_retry_delay`.
-    `queue_size`: how many may wait. `use_request_queue`: False for none, or a RequestQueue.
-    `circuit_breaker`: False for none, or a CircuitBreaker. `fallback`: a client or several, asked
-    where this one's server cannot answer. `verify`: False, a bundle's path or an SSLContext.
-    `session`: a requests.Session. `cache`: a mapping that keeps answers to repeated calls.
-    `validate`: whether chat's parameters are checked; None: for api.openai.com alone. `debug`: a
-    line an attempt on stderr. `on_event`: called with a dict at each step.
+    OPENAI_BASE_URL, else https://api.openai.com/v1. `model`: of chats that name none. `timeout`:
+    seconds, one or (connect, read); the read part limits silence. `deadline`: seconds for a whole
+    call. `max_retries`: attempts after the first, each after a random time of up to
+    `initial_retry_delay * backoff_factor ** n` s, at most `max_retry_delay`. `queue_size`: how many
+    may wait. `use_request_queue`, `circuit_breaker`: False for none, or one to share. `fallback`: a
+    client or several, asked where this server cannot answer. `verify`: False, a path or an
+    SSLContext. `session`: a requests.Session. `cache`: a mapping for answers to repeated calls.
+    `validate`: check chat's parameters (None: for api.openai.com alone). `debug`: one line per
+    attempt on stderr. `on_event`: called with a dict at each step.
 
     Every method that calls takes `timeout=`, `deadline=`, `max_retries=`, `priority=`,
     `extra_headers=`, `extra_query=` and `extra_body=`, and raises OpenAIErrors.
@@ -2899,45 +2824,44 @@ class OpenAIMini(_Closing):
     priority = NORMAL
     base_url = property(lambda self: vars(self)["base_url"], doc="The server as it was given.")
 
-    def __init__(
-        self, api_key: str | Callable[[], str] | None = None, *, base_url: str | None = None,
-        admin_api_key: str | None = None, organization: str | None = None,
-        project: str | None = None, api_version: str | None = None, model: str | None = None,
-        timeout: Any = (10, 600), deadline: float | None = None, max_retries: int = 3,
-        initial_retry_delay: float = 0.5, backoff_factor: float = 2.0,
-        max_retry_delay: float = 60.0, use_request_queue: bool | RequestQueue = True,
-        max_concurrent_requests: int = 10, queue_size: int = 100,
-        requests_per_minute: int | None = None, circuit_breaker: Any = None,
-        fallback: Any = None, default_headers: Mapping[str, str] | None = None,
-        default_query: Mapping[str, Any] | None = None, verify: Any = None, session: Any = None,
-        cache: Any = None, validate: bool | None = None, debug: bool = False, on_event: Any = None,
-    ) -> None:  # fmt: skip
+    def __init__(self, api_key: str | Callable[[], str] | None = None, *,
+                 base_url: str | None = None, admin_api_key: str | None = None,
+                 organization: str | None = None, project: str | None = None,
+                 api_version: str | None = None, model: str | None = None,
+                 timeout: Any = (10, 600), deadline: float | None = None, max_retries: int = 3,
+                 initial_retry_delay: float = 0.5, backoff_factor: float = 2.0,
+                 max_retry_delay: float = 60.0, use_request_queue: bool | RequestQueue = True,
+                 max_concurrent_requests: int = 10, queue_size: int = 100,
+                 requests_per_minute: int | None = None, circuit_breaker: Any = None,
+                 fallback: Any = None, default_headers: Mapping[str, str] | None = None,
+                 default_query: Mapping[str, Any] | None = None, verify: Any = None,
+                 session: Any = None, cache: Any = None, validate: bool | None = None,
+                 debug: bool = False, on_event: Any = None) -> None:  # fmt: skip
         self._configure({name: value for name, value in locals().items() if name != "self"})
 
     def _configure(self, options: dict[str, Any]) -> None:
-        """Check the options, store each as an attribute, and set up what they ask for."""
+        """Check the options, keep each as an attribute, and set up the parts."""
         self._options = tuple(options)
         for name, value in options.items():
             value = value or (_environ(_SOURCES[name]) if name in _SOURCES else value)
             if name in _LEAST:
                 value = _checked_option(name, value)
             elif name.endswith("api_key"):
-                value = _checked_key(name, value)
+                value = _checked_key(value)
             vars(self)[name] = value
         is_context = hasattr(self.verify, "wrap_socket") and self.session is None
         if not (is_context or isinstance(self.verify, (bool, str, os.PathLike, type(None)))):
-            raise ValidationError("verify= is no bool, path or, without session=, SSLContext")
+            raise ValidationError("verify= is not a bool, path or, without session=, SSLContext")
         self._set_server()
         if not self.api_key and self._default_host:
-            what = "no API key: pass api_key=, set OPENAI_API_KEY, or name a server by base_url="
-            raise AuthenticationError(what)
+            raise AuthenticationError("no API key: give api_key=, OPENAI_API_KEY or base_url=")
         self._headers = _merged_headers({
             "User-Agent": "openai_mini/" + __version__, "Accept": "application/json",
             "Accept-Encoding": "gzip, deflate", "OpenAI-Organization": self.organization,
             "OpenAI-Project": self.project,
         }, self.default_headers)  # fmt: skip
         rest = self.fallback if isinstance(self.fallback, (list, tuple)) else [self.fallback]
-        self._fallbacks = [client._perform for client in rest if client is not None]
+        self._fallbacks = [client for client in rest if client is not None]
         is_on = self.debug or (_environ("OPENAI_LOG") or "").lower() in ("debug", "info")
         self._log = logging.getLogger("openai_mini") if is_on else None
         if self._log:
@@ -2949,37 +2873,33 @@ class OpenAIMini(_Closing):
         self._breaker = CircuitBreaker() if breaker in (None, True) else breaker or None
         self._pools = _Pools(self._jobs.max_concurrent)
         send = (self._pools if self.session is None else _CallersSession(self.session)).send
-        self._transport = _echo if self._is_echo else send
-        self._root = _Resource(self, ())
+        self._transport = _echo if self.base_url == "echo:" else send
 
     def _set_server(self) -> None:
         base_url = vars(self)["base_url"] = str(self.base_url or DEFAULT_HOST + "/v1").strip()
-        self._is_echo = base_url == "echo:"
-        url = re.fullmatch(_SERVER_URL, "http://echo" if self._is_echo else base_url)
-        # A session may mount other schemes.
-        if not url or self.session is None and not re.match("(?i)https?:", url[0]):
+        url = re.fullmatch(_SERVER_URL, "http://echo" if base_url == "echo:" else base_url)
+        is_http = url and re.match("(?i)https?:", url[0])
+        if not url or self.session is None and not is_http:  # a session may mount other schemes
             shown = "[hidden]@" if "@" in base_url else "%.200r" % base_url  # perhaps a password
-            raise ValidationError("base_url=%s is no http:// URL without user or password" % shown)
-        self._origin = url[1].lower() if url[1][:5].lower() in ("http:", "https") else url[1]
+            raise ValidationError("base_url=%s is not an http:// URL without a password" % shown)
+        self._origin = url[1].lower() if is_http else url[1]
         self._base = self._origin + url[2].rstrip("/")
         self._default_host = self._origin == DEFAULT_HOST
-        pairs = url_parse.parse_qsl(url[3][1:], keep_blank_values=True)
-        version = {"api-version": self.api_version} if self.api_version else {}
-        self._query = {**dict(pairs), **(self.default_query or {}), **version}
+        own = dict(urllib.parse.parse_qsl(url[3][1:], keep_blank_values=True))
+        self._query = {"api-version": self.api_version or None, **own, **(self.default_query or {})}
 
     def with_options(self, **options: Any) -> OpenAIMini:
-        """Return a copy with other constructor arguments. It shares session, queue, breaker and
-        statistics; a new base_url gets its own breaker."""
+        """Return a copy with other constructor arguments, but the same session, queue, statistics
+        and, without a new base_url, breaker."""
         client = type(self).__new__(type(self))
         OpenAIMini.__init__(client, **{**self.__getstate__(), **options})
-        client._stats = self._stats
+        client._stats, is_same_server = self._stats, client.base_url == self.base_url
         if client._queue_options == self._queue_options:
             client._jobs = self._jobs
-            if client.session is self.session and client._is_echo == self._is_echo:
+            if client.session is self.session and is_same_server:
                 client._transport, client._pools = self._transport, self._pools
         if client.circuit_breaker is self.circuit_breaker:
-            is_same = client._base == self._base
-            client._breaker = self._breaker if is_same else copy.copy(self._breaker)
+            client._breaker = self._breaker if is_same_server else copy.copy(self._breaker)
         return client
 
     copy = with_options
@@ -2996,20 +2916,21 @@ class OpenAIMini(_Closing):
     # How a call is made.
 
     def _run(self, call: _Call) -> Any:
-        """Return the result of a call from this client or, if it fails, from a fallback."""
+        """Return the result of a call, from this client or a fallback."""
         if _thread.get_ident() in _importing:
             raise OpenAIError("a signal's handler made a call during an import")
-        call.owner, methods = self, [self._perform, *self._fallbacks]
+        call.owner, clients = self, [self, *self._fallbacks]
         self._stats.add(calls={"requests": 1})
         try:
-            for perform in methods:
+            for client in clients:
                 try:
-                    result = perform(call)
+                    result = client._perform(call)
                     break
                 except _FALLBACK_ERRORS:
-                    if perform is methods[-1] or time.monotonic() >= call.ends_at:
+                    is_last = client is clients[-1] or call.is_final
+                    if is_last or time.monotonic() >= call.ends_at:
                         raise
-                    call.emit_circuit()  # a fallback has another one
+                    call.emit_circuit()  # a fallback has its own circuit
         except BaseException as error:
             call.end(error)
             raise
@@ -3018,7 +2939,7 @@ class OpenAIMini(_Closing):
         return result
 
     def _perform(self, call: _Call) -> Any:
-        """Repeat attempts until one succeeds or a retry is no use."""
+        """Make attempts until one succeeds or a retry is no use."""
         call.begin(self)
         _prepare(self, call)
         hit = self._cached_result(call)
@@ -3036,8 +2957,7 @@ class OpenAIMini(_Closing):
                 if wait_s is None:
                     raise
                 call.owner._stats.add(calls={"retries": 1})
-                failure = {"error": type(error).__name__, "status": error.status_code}
-                call.emit("retry", wait_s=wait_s, **failure)
+                call.emit("retry", None, error, wait_s=wait_s)
                 self._sleep(wait_s)
                 if self._breaker and self._breaker.retry_after:
                     raise  # this error says more than CircuitOpenError
@@ -3046,7 +2966,7 @@ class OpenAIMini(_Closing):
         time.sleep(seconds)
 
     def _wait_before_retry(self, call: _Call, error: OpenAIError) -> float | None:
-        """Return the seconds to wait before the next attempt, or None if there is none."""
+        """Return the seconds until the next attempt, or None if there is none."""
         is_key = error.status_code == 401 and callable(self.api_key) and call.max_retries
         if is_key and not call.asked_key_again:
             call.asked_key_again = True
@@ -3060,22 +2980,21 @@ class OpenAIMini(_Closing):
             wait_s = random.uniform(0, min(backoff, self.max_retry_delay))  # noqa: S311  # nosec
         too_long = wait_s > self.max_retry_delay or time.monotonic() + wait_s >= call.ends_at
         is_shut = self._breaker and self._breaker.retry_after > wait_s
-        return None if too_long or is_shut else wait_s
+        return None if too_long or is_shut or call.is_final else wait_s
 
     def _authorize(self, call: _Call) -> None:
         """Add the key, unless the caller's headers have one."""
         key = call.admin and self.admin_api_key or self.api_key
         is_bearer = callable(key) or not self.api_version
-        key = _checked_key("what api_key= returned", key() if callable(key) else key)
-        if not call.has_key:
+        key = _checked_key(key() if callable(key) else key)
+        if key and not call.has_key:
             name, start = ("Authorization", "Bearer ") if is_bearer else ("api-key", "")
-            call.sent_headers.pop(name, None)  # from the attempt before
-            call.sent_headers.update({name: start + key} if key else {})
+            call.sent_headers[name] = start + key
 
     # The cache.
 
     def _cached_result(self, call: _Call) -> Any:
-        """Return the cached result of this very request, or None."""
+        """Return the cached result, or None."""
         cacheable = call.path in _CACHED_PATHS and call.read != "stream" and not call.raw
         if self.cache is None or not cacheable or not isinstance(call.body, bytes):
             return None
@@ -3098,35 +3017,36 @@ class OpenAIMini(_Closing):
         call = _Call("POST", path, read, params, **more)
         call.json = {**body, **params}
         call.model_for = next((kind for kind in DEFAULT_MODELS if kind in path), None)
-        is_sse = params.get("stream_format") == "sse" and call.to is None
-        if is_sse or call.json.get("stream") and read != "bytes":
+        if params.get("stream_format") == "sse" or call.json.get("stream") and read != "bytes":
             call.read = "stream"
         return self._run(call)
 
     def stream_chat(self, messages: Any, *, model: str | None = None, **params: Any) -> Stream:
-        """Return the answer to a conversation (as for chat()) as a Stream of chunks, each with
-        `.content`, a str. One that is cut before its end raises StreamInterruptedError."""
+        """Return the answer to `messages` (as for chat()) as a Stream of chunks, each with
+        `.content`, a str. A cut one raises StreamInterruptedError."""
         body = {"messages": _messages(messages), "model": model, "stream": True}
         return self._post("/chat/completions", body, params)
 
     def embedding(self, input: Any, *, model: str | None = None, **params: Any) -> list[Any]:
         """Return a vector (list of float) for each input, in order. `input`: a str, or a list of
-        any length, sent in parts. An error in a later part has the vectors so far as `.partial`."""
-        if isinstance(input, (bytes, dict)) or not hasattr(input, "__iter__"):
+        any length, sent in parts. An error has the vectors so far as `.partial`."""
+        inputs = _as_list(input)
+        if not isinstance(inputs, (str, list)):
             raise ValidationError("input=%.80r: a str, or a list of them, is needed" % (input,))
-        inputs = [input] if isinstance(input, str) else list(input)
-        inputs = [inputs] if inputs and isinstance(inputs[0], int) else inputs  # one text as tokens
+        if isinstance(inputs, str) or inputs and isinstance(inputs[0], int):
+            inputs = [inputs]  # one text, perhaps as tokens
+        if any(text is None for text in inputs):
+            raise ValidationError("input[%d] is None: a text is needed" % inputs.index(None))
         _json_bytes({"input": inputs})  # all is checked before anything is billed
-        vectors: list[list[float]] = []
-        max_inputs, began_at = MAX_EMBEDDING_INPUTS, time.monotonic()
+        params.update(model=model, _began_at=time.monotonic())
+        vectors, max_inputs = [], MAX_EMBEDDING_INPUTS  # type: list[list[float]], int
         while len(vectors) < len(inputs):
             part = inputs[len(vectors) : len(vectors) + max_inputs]
             sizes = itertools.accumulate(len(str(text)) for text in part)
             part = part[: max(sum(size <= MAX_EMBEDDING_CHARS for size in sizes), 1)]
-            body, options = {"input": part, "model": model}, {**params, "_began_at": began_at}
             then = functools.partial(_vectors, len(part))
             try:
-                vectors += self._post("/embeddings", body, options, then=then)
+                vectors += self._post("/embeddings", {"input": part}, {**params}, then=then)
             except OpenAIError as error:
                 error.partial = vectors
                 if len(part) == 1 or not _is_too_much_at_once(error):
@@ -3139,51 +3059,43 @@ class OpenAIMini(_Closing):
         return self._post("/moderations", {"input": input}, params)
 
     def generate_image(self, prompt: str, **params: Any) -> Any:
-        """Make images: `.data[0].b64_json` or `.url`; `.save(folder)` writes them. `stream=True`
-        returns a Stream."""
+        """Make images: `.data[0].b64_json` or `.url`; `.save(folder)`. `stream=True`: a Stream."""
         return self._post("/images/generations", {"prompt": prompt}, params)
 
     def edit_image(self, image: Any, prompt: str, *, mask: Any = None, **params: Any) -> Any:
-        """Make images from `image` (a file or a list of files), changed where `mask` allows it."""
+        """Make images from `image`, a file or a list of files, changed where `mask` allows it."""
         images = list(map(_File, image)) if isinstance(image, list) else _File(image)
-        mask = mask if mask is None or mask is NOT_GIVEN else _File(mask)
-        body = {"prompt": prompt, "image": images, "mask": mask}
+        body = {"prompt": prompt, "image": images, "mask": mask and _File(mask)}
         return self._post("/images/edits", body, params, is_form=True)
 
-    def text_to_speech(
-        self, text: str, voice: str = "alloy", *, model: str | None = None, to: Any = None,
-        progress: Any = None, **params: Any,
-    ) -> Any:  # fmt: skip
-        """Return speech as bytes (MP3 unless `response_format=` is given). `to`, `progress`: as for
-        download_file()."""
+    def text_to_speech(self, text: str, voice: str = "alloy", *, model: str | None = None,
+                       to: Any = None, progress: Any = None, **params: Any) -> Any:  # fmt: skip
+        """Return speech as bytes, MP3 by default. `to`, `progress`: as for download_file()."""
         body = {"input": text, "voice": voice, "model": model}
         return self._post("/audio/speech", body, params, "bytes", to=to, progress=progress)
 
     def transcribe_audio(self, file: Any, **params: Any) -> Any:
-        """Return the text of an audio file: `.text`, also `str()`; `stream=True` returns a Stream.
+        """Return the text of an audio file: `.text`, also `str()`. `stream=True`: a Stream.
         `file`: a path, bytes, a binary file or (name, any of these)."""
         body = {"file": _File(file)}
         return self._post("/audio/transcriptions", body, params, "transcript", is_form=True)
 
     def translate_audio(self, file: Any, **params: Any) -> Any:
-        """Return the text in English. The default model is whisper-1: others only transcribe."""
+        """Return the text in English. Of OpenAI's models only whisper-1, the default, does that."""
         body = {"file": _File(file), "model": "whisper-1"}
         return self._post("/audio/translations", body, params, "transcript", is_form=True)
 
-    def upload_file(
-        self, file: Any, *, purpose: str = "fine-tune", file_name: str | None = None,
-        progress: Any = None, **params: Any,
-    ) -> Result:  # fmt: skip
-        """Upload a file (as for transcribe_audio()) while it is read; return its `.id`.
+    def upload_file(self, file: Any, *, purpose: str = "fine-tune", file_name: str | None = None,
+                    progress: Any = None, **params: Any) -> Result:  # fmt: skip
+        """Upload a file (as for transcribe_audio()) as it is read; return its `.id`.
         `progress(sent, total)` is called."""
         body = {"purpose": purpose, "file": _File(file, file_name)}
         return self._post("/files", body, params, is_form=True, progress=progress)
 
-    def download_file(
-        self, file_id: str, to: Any = None, *, progress: Any = None, **params: Any
-    ) -> Any:
-        """Return a file's bytes. With `to`, a path or a binary file, write them and return their
-        number; a path appears only when whole. `progress(received, total)` is called."""
+    def download_file(self, file_id: str, to: Any = None, *, progress: Any = None,
+                      **params: Any) -> Any:  # fmt: skip
+        """Return a file's bytes, or their number if they are written `to` a path, which appears
+        only when whole, or a binary file. `progress(received, total)` is called."""
         path, more = "/files/%s/content" % _path_id("file_id", file_id), {"query": params, "to": to}
         return self._run(_Call("GET", path, "bytes", params, progress=progress, **more))
 
@@ -3192,7 +3104,7 @@ class OpenAIMini(_Closing):
         return self._run(_Call("GET", "/models", "json", params, query=params, then=_model_ids))
 
     def health(self, **params: Any) -> dict[str, Any]:
-        """Return `ok`, `latency_s`, `models` (their number), `circuit`, `error`. Raises nothing."""
+        """Return `ok`, `latency_s`, `models` (a count), `circuit`, `error`. Raises nothing."""
         models, message, began_at = None, None, time.monotonic()
         try:
             models = len(self.list_models(**{"max_retries": 0, **params}))
@@ -3201,15 +3113,12 @@ class OpenAIMini(_Closing):
         health = {"ok": message is None, "latency_s": time.monotonic() - began_at, "models": models}
         return {**health, "circuit": self._breaker and self._breaker.state, "error": message}
 
-    def run_tools(
-        self, messages: Any, tools: Any, *, max_rounds: int = 10, **params: Any
-    ) -> Result:
-        """Chat, call the tools that the model asks for, tell it what they returned, and so on.
-
-        `tools`: functions (described by signature, hints, docstring) or (schema, function) pairs.
-        The model is told what fails. A `tool_choice` that forces a call holds for the first round.
-        The Result has `.messages`. Raises ToolLoopError after `max_rounds` requests.
-        """
+    def run_tools(self, messages: Any, tools: Any, *, max_rounds: int = 10,
+                  **params: Any) -> Result:  # fmt: skip
+        """Chat, call the tools that the model asks for, tell it their results, and so on. `tools`:
+        functions (described by signature, hints, docstring) or (schema, function) pairs. The Result
+        has `.messages`. `tool_choice` is for the first round. Raises ToolLoopError after
+        `max_rounds` requests."""
         messages, began_at = _messages(messages), time.monotonic()
         described = [_described_tool(tool) for tool in tools or ()]
         functions = {schema["function"]["name"]: function for schema, function in described}
@@ -3223,23 +3132,22 @@ class OpenAIMini(_Closing):
                 result["messages"] = messages
                 return result
             if result.finish_reason == "length":  # what is cut may look whole
-                what = "the call of a tool is cut: raise max_tokens="
+                what = "the call of a tool was cut off: raise max_tokens="
                 raise APIResponseError(what, partial=result, messages=messages)
             messages += [_tool_message(functions, call) for call in result.tool_calls]
-            if params.get("tool_choice") not in ("auto", "none", None):
-                params["tool_choice"] = "auto"
-        raise ToolLoopError("the model still calls tools: raise max_rounds=", messages=messages)
+            params.pop("tool_choice", None)  # what forces a call holds for the first round
+        what = "the model still calls tools after %d requests: raise max_rounds=" % max_rounds
+        raise ToolLoopError(what, messages=messages)
 
-    def request(
-        self, method: str, path: str, *, json: Any = None, data: Any = None, files: Any = None,
-        params: Any = None, stream: bool = False, **options: Any,
-    ) -> Any:  # fmt: skip
+    def request(self, method: str, path: str, *, json: Any = None, data: Any = None,
+                files: Any = None, params: Any = None, stream: bool = False,
+                **options: Any) -> Any:  # fmt: skip
         """Send any request below base_url. Return a Result, Stream, bytes or text, by Content-Type.
-        `data`: the fields of a form, or bytes or a str. `files`: a dict of files."""
-        if re.match(r"([\w+.-]+:)?//", path):
-            if not path.startswith(self._base + "/"):
-                raise ValidationError("%r is not below base_url=%r" % (path, self._base))
+        `data`: fields of a form, bytes or a str. `files`: a dict."""
+        if path.startswith(self._base + "/"):
             path = path[len(self._base) :]
+        elif re.match(r"([\w+.-]+:)?//", path):
+            raise ValidationError("%r is not below base_url=%r" % (path, self._base))
         call = _Call(str(method).upper(), path, "stream" if stream else "auto", options)
         call.is_form = files is not None or isinstance(data, dict)
         is_wrong = data is not None and not isinstance(data, dict if call.is_form else (bytes, str))
@@ -3258,7 +3166,7 @@ class OpenAIMini(_Closing):
         return self._jobs.submit(self._job(method, priority, kwargs), *args, priority=priority)
 
     def map(self, method: Any, inputs: Any, *, priority: int = NORMAL, **kw: Any) -> Iterator[Any]:
-        """Return an iterator of the results of submit() for each of `inputs`, in order. At most
+        """Iterate over the results of submit() for each of `inputs`, in order. At most
         `queue_size` inputs are read ahead."""
         return iter(self._jobs.map(self._job(method, priority, kw), inputs, priority=priority))
 
@@ -3269,9 +3177,9 @@ class OpenAIMini(_Closing):
         return functools.partial(method, **kwargs)
 
     def stats(self) -> dict[str, Any]:
-        """Return the counts: `requests` (calls, in the end `succeeded + failed + abandoned`),
-        `retries`, `errors` by class, `latency_s`, `tokens`, `streams`, `bytes_sent`,
-        `bytes_received`, `queue`, `circuit`, `rate_limit` (of the last answer), `cache`."""
+        """Return counts: `requests` (calls: `succeeded`, `failed`, `abandoned`), `retries`,
+        `errors` by class, `latency_s`, `tokens`, `streams`, `bytes_sent`, `bytes_received`,
+        `queue`, `circuit`, `rate_limit` (of the last answer), `cache`."""
         queue, breaker = self._jobs, self._breaker
         counts = {"running": queue.running, "waiting": queue.waiting}
         circuit = {"state": breaker and breaker.state, "opened": breaker.opened if breaker else 0}
@@ -3289,11 +3197,10 @@ OpenAI = OpenAIMini  # mypy takes no chained assignment for a type
 Client = OpenAIMini
 
 
-def AzureOpenAI(
-    *, azure_endpoint: str | None = None, azure_deployment: str | None = None, api_key: Any = None,
-    azure_ad_token: str | None = None, azure_ad_token_provider: Any = None,
-    api_version: str | None = None, **options: Any,
-) -> OpenAIMini:  # fmt: skip
+def AzureOpenAI(*, azure_endpoint: str | None = None, azure_deployment: str | None = None,
+                api_key: Any = None, azure_ad_token: str | None = None,
+                azure_ad_token_provider: Any = None, api_version: str | None = None,
+                **options: Any) -> OpenAIMini:  # fmt: skip
     """Return a client for Azure. AZURE_OPENAI_ENDPOINT, AZURE_OPENAI_API_KEY,
     AZURE_OPENAI_AD_TOKEN and OPENAI_API_VERSION are the defaults."""
     version = api_version or _environ("OPENAI_API_VERSION")
@@ -3315,7 +3222,8 @@ def AzureOpenAI(
 def _prepare(client: OpenAIMini, call: _Call) -> None:
     """Fill in the request of a call for the server of this client."""
     body, extra_body = call.json, call.options.get("extra_body") or {}
-    if isinstance(body, dict) or extra_body and body is None and call.content is None:
+    is_empty = body is None and call.content is None and call.method != "GET"
+    if isinstance(body, dict) or extra_body and is_empty:
         body = {name: value for name, value in (body or {}).items() if value is not NOT_GIVEN}
         if call.model_for:
             default = call.model_for == "chat" and client.model or DEFAULT_MODELS[call.model_for]
@@ -3331,10 +3239,9 @@ def _prepare(client: OpenAIMini, call: _Call) -> None:
     headers, call.body = dict(client._headers), call.form or call.content
     if call.is_form:
         headers["Content-Type"] = call.form.content_type
+        headers["Content-Length"] = str(len(call.form))  # for a str or bytes http.client sets it
     elif body is not None:
         call.body, headers["Content-Type"] = _json_bytes(body), "application/json"
-    if call.body is not None:
-        headers["Content-Length"] = str(len(call.body))
     if call.method == "POST":
         headers["Idempotency-Key"] = "openai-mini-" + call.id
     if call.read == "stream":
@@ -3349,7 +3256,7 @@ def _prepare(client: OpenAIMini, call: _Call) -> None:
 
 
 def _target(client: OpenAIMini, call: _Call) -> str:
-    """Return the path and query of a call, with Azure's deployment."""
+    """Return path and query."""
     path, base = call.path, client._base[len(client._origin) :]
     azure = client.api_version and re.fullmatch("(.*/openai)(/deployments/.+)?", base)
     if azure:  # some paths are those of a deployment, which is in base_url=, or is the model
@@ -3357,7 +3264,7 @@ def _target(client: OpenAIMini, call: _Call) -> str:
         if re.fullmatch(r"/((chat/)?completions|embeddings|(audio|images)/\w+)", path):
             base += azure[2] or "/deployments/" + _path_id("model", call.model)
     query = {**client._query, **call.query, **(call.options.get("extra_query") or {})}
-    encoded = url_parse.urlencode(_pairs_in(query), errors="surrogatepass")
+    encoded = urllib.parse.urlencode(_pairs_in(query), errors="surrogatepass")
     return base + path + (encoded and ("&" if "?" in path else "?") + encoded)
 
 
@@ -3374,25 +3281,22 @@ def _adapt_for_openai(client: OpenAIMini, call: _Call, body: dict[str, Any]) -> 
         body.setdefault("encoding_format", "base64")
 
 
-def _checked_key(name: str, key: Any) -> Any:
-    """Return a key that a header can hold. The error for any other does not show it."""
+def _checked_key(key: Any) -> Any:
+    """Return a key without white space. The error for one that no header can hold hides it."""
     if key is None or callable(key):
         return key
-    bad = re.search("[^ -~]", key.strip()) if isinstance(key, str) else None
-    if bad or not isinstance(key, str):
-        where = "has U+%04X at place %d" % (ord(bad[0]), bad.start()) if bad else "is no str"
-        raise ValidationError("%s (or its variable) %s: no header can hold that" % (name, where))
+    if not isinstance(key, str) or re.search("[^ -~]", key.strip()):
+        raise ValidationError("api_key= (or its variable) is not a text that a header can hold")
     return re.sub("(?i)^bearer +", "", key.strip())
 
 
 def _is_secret(header: str) -> bool:
-    """Return whether a header of this name holds a secret."""
     words = "auth(ori[sz]|entic|-|$)|(?<!idempotency-)key$|token$|secret|passw|credent|sign|cookie"
     return bool(re.search(words, header.lower()))
 
 
 def _merged_headers(*layers: Any) -> dict[str, str]:
-    """Merge headers, whatever their case. Later ones win, and None removes one."""
+    """Merge headers of any case. Later ones win; None removes one."""
     merged: dict[str, Any] = {}
     for name, value in (pair for layer in layers for pair in (layer or {}).items()):
         name, value = (v.decode("latin-1") if isinstance(v, bytes) else v for v in (name, value))
@@ -3403,11 +3307,9 @@ def _merged_headers(*layers: Any) -> dict[str, str]:
 
 
 def _pairs_in(value: Any, name: str = "") -> list[tuple[str, Any]]:
-    """Return query or form fields: a[]=1, a[]=2, b[c]=true, as the official client writes them."""
+    """Return query or form fields: a[]=1, a[]=2, b[c]=true."""
     if value is None or value is NOT_GIVEN:
         return []
-    if isinstance(value, float) and not abs(value) < float("inf"):
-        raise ValidationError("%s= is %r: no request can hold that" % (name, value))
     if _is_file(value) and not isinstance(value, list):
         return [(name, value if isinstance(value, _File) else _File(value))]
     if hasattr(value, "items"):
@@ -3415,20 +3317,21 @@ def _pairs_in(value: Any, name: str = "") -> list[tuple[str, Any]]:
     elif isinstance(value, (list, tuple)):
         inner = [(name + "[]", item) for item in value]
     else:
-        return [(name, str(value).lower() if isinstance(value, bool) else str(value))]
+        is_number = isinstance(value, (int, float))  # true and false, too; NaN is refused
+        return [(name, _json_bytes(value, name).decode() if is_number else str(value))]
     return [pair for key, item in inner for pair in _pairs_in(item, key)]
 
 
 def _path_id(name: str, value: Any) -> str:
-    """Return an id encoded for a path (RFC 3986, section 3.3)."""
+    """Encode an id for a path (RFC 3986, section 3.3)."""
     text = "" if value is None else str(value)
     if re.fullmatch(r"\.{0,2}|.*[\ud800-\udfff].*", text, re.DOTALL):
         raise ValidationError("%s is %r: no path can hold that" % (name, value))
-    return url_parse.quote(text, safe="!$&'()*+,;=:@")
+    return urllib.parse.quote(text, safe="!$&'()*+,;=:@")
 
 
 def _json_bytes(value: Any, path: str = "") -> bytes:
-    """Return JSON. The error for what JSON cannot hold names its place: 'messages[0].content'."""
+    """Return JSON. The error for what it cannot hold names its place: 'messages[0].content'."""
     try:
         return json.dumps(value, allow_nan=False, separators=(",", ":")).encode()
     except (TypeError, ValueError, RecursionError) as error:
@@ -3441,7 +3344,7 @@ def _json_bytes(value: Any, path: str = "") -> bytes:
 
 
 def _messages(messages: Any) -> list[Any]:
-    """Return `messages` as a list, if it is valid. A str is one user message."""
+    """Return valid `messages` as a list. A str is one user message."""
     if isinstance(messages, str):
         return [{"role": "user", "content": messages}]
     listed = list(messages) if hasattr(messages, "__iter__") else []
@@ -3462,7 +3365,6 @@ _RANGES: dict[str, tuple[float, float]] = {
 
 
 def _check_chat(body: dict[str, Any]) -> None:
-    """Check chat's parameters against the ranges of the API reference."""
     params = {name: value for name, value in body.items() if value is not None}
     for name in _RANGES.keys() & params.keys():
         _check_number(name, params[name], *_RANGES[name])
@@ -3479,34 +3381,31 @@ def _check_chat(body: dict[str, Any]) -> None:
 
 
 def _model_ids(answer: Any) -> list[str]:
-    try:
+    with contextlib.suppress(LookupError, TypeError):
         models = answer if isinstance(answer, (list, Page)) else answer["data"]
         return [str(model["id"]) for model in models]
-    except (LookupError, TypeError):
-        raise APIResponseError("the answer is not a list of models: %.100r" % (answer,)) from None
+    raise APIResponseError("the answer is not a list of models: %.100r" % (answer,))
 
 
 # What servers say of one text or of a parameter, and of a batch that is too large.
 _ONE_TEXT = (
     r"(?i)context.(length|window|size)|input[\[; ]+(\d|id|text\b|length)|single (text|input)"
-    r"|at index|\bper (doc|text|input)|dimension|physical|must have less than|token size"
-    r"|range of input length|budget|quota"
+    r"|at index|\bper (doc|text|input)|dimension|physical|must have less than|token size|budget"
 )
 _BATCH = (
-    r"(?i)too (many|much|large|big|long)|batch|at (most|once)|per (request|pred)|instances"
+    r"(?i)^413|too (many|much|large|big|long)|batch|at (most|once)|per (request|pred)|instances"
     r"|larger than|supports? up to|<=|or less|(less|fewer) than or|exceed|\bmax|最大|超过"
 )
 
 
 def _is_too_much_at_once(error: OpenAIError) -> bool:
     about_input = error.status_code in (400, 413, 422) and error.param in (None, "", "input")
-    words = "%s %s" % (error.code, _error_text(error.body))
-    is_batch = error.status_code == 413 or re.search(_BATCH, words)
-    return about_input and bool(is_batch) and not re.search(_ONE_TEXT, words)
+    words = "%s %s %s" % (error.status_code, error.code, _error_text(error.body))
+    return about_input and bool(re.search(_BATCH, words)) and not re.search(_ONE_TEXT, words)
 
 
 def _vectors(count: int, answer: Any) -> list[list[float]]:
-    """Return the `count` vectors of an embeddings answer, in the order of their inputs."""
+    """Return the `count` vectors of an answer, in the order of their inputs."""
     with contextlib.suppress(AttributeError, LookupError, TypeError, ValueError):
         items = answer["data"]
         by_index = {n if i.get("index") is None else i["index"]: i for n, i in enumerate(items)}
@@ -3518,43 +3417,42 @@ def _vectors(count: int, answer: Any) -> list[list[float]]:
 
 
 def _vector(embedding: Any) -> list[Any]:
-    """Return a vector that was sent as numbers, or as base64 of little-endian 32-bit floats."""
+    """Read numbers, or base64 of little-endian 32-bit floats."""
     if isinstance(embedding, list):
         return [*map(float, embedding)]
     order, content = 1 if sys.byteorder == "little" else -1, _from_base64(embedding)
     if len(content) % 4:
-        raise APIResponseError("an embedding in the answer has no whole number of floats")
+        raise APIResponseError("an embedding in the answer is not a whole number of floats")
     return memoryview(content[::order]).cast("f").tolist()[::order]
 
 
 # ----------------------------------------------------------------------
 # Tools and schemas
 #
-# JSON schemas for answers, and of functions that a model may call. What a schema cannot express is
-# refused before anything is sent.
+# JSON schemas of answers and tools. What a schema cannot express is refused before it is sent.
 
 
 def _by_schema(schema: Any) -> tuple[dict[str, Any], Any]:
-    """Return the response_format for a JSON schema, a class or itself, and what sets `.parsed`."""
+    """Return the response_format of a schema or class, and what sets `.parsed`."""
     described, read = schema, _parse_json
     if hasattr(schema, "model_json_schema"):
-        described, read = schema.model_json_schema(), schema.model_validate_json
+        described, read = dict(schema.model_json_schema()), schema.model_validate_json
+        root = described.pop("$ref", "").rpartition("/")[2]  # of a class that contains itself
+        described.update(described.get("$defs", {}).get(root, {}))
         described = json.loads(json.dumps(described), object_hook=_strict)
     if not isinstance(described, dict):
         raise ValidationError("schema=%.80r: a dict or a class with a schema is needed" % (schema,))
     is_open = re.search(rb'"additionalProperties":(?!false)', _json_bytes(described))
+    strict = described.get("additionalProperties") is False and not is_open
     name = getattr(schema, "__name__", None) or described.get("title") or "answer"
-    form = {
-        "name": re.sub("[^a-zA-Z0-9_-]", "_", name)[:64], "schema": described,
-        "strict": described.get("additionalProperties") is False and not is_open,
-    }  # fmt: skip
+    form = {"name": re.sub("[^a-zA-Z0-9_-]", "_", name)[:64], "schema": described, "strict": strict}
     form = described if "json_schema" in described else {"type": "json_schema", "json_schema": form}
     return form, functools.partial(_with_parsed, read)
 
 
 def _strict(part: dict[str, Any]) -> dict[str, Any]:
-    """Adapt a part of a schema to the API's strict mode: all properties required, no others, no
-    defaults, no choice but `anyOf`, nothing beside a $ref."""
+    """Adapt a part of a schema to strict mode: all properties required, no others, no defaults, no
+    choice but `anyOf`, nothing beside a $ref."""
     if all(isinstance(value, dict) for value in part.values()):
         return part  # properties or definitions, by name
     names = {"oneOf": "anyOf", "allOf": "anyOf", "default": "", "discriminator": ""}
@@ -3567,32 +3465,29 @@ def _strict(part: dict[str, Any]) -> dict[str, Any]:
 
 
 def _with_parsed(read: Any, result: Any) -> Any:
-    """Set `.parsed` of a chat's messages or of the texts of a Responses answer; `result` gets the
-    first one. Raise APIResponseError, with the answer as `.partial`, if `read` refuses the text;
-    words beside the call of a tool need not be JSON."""
+    """Set `.parsed` of messages, or texts of a Responses answer, and of `result` (the first one).
+    It is None beside the call of a tool. The error for a text that does not fit has `.partial`."""
     items = [i for i in _dicts(result.get("output")) if i.get("phase") in (None, "final_answer")]
     holders = _dicts([choice.get("message") for choice in _dicts(result.get("choices"))])
     has_calls = any(i.get("type") == "function_call" for i in items) or result.tool_calls
     parts = [part for item in items for part in _dicts(item.get("content"))]
     holders += [part for part in parts if part.get("type") == "output_text"]
     if result.finish_reason == "length":
-        raise APIResponseError("the answer is cut: raise max_tokens=", partial=result)
+        raise APIResponseError("the answer was cut off: raise max_tokens=", partial=result)
     for holder in reversed(holders):
-        text = _text_of(holder.get("content", holder.get("text")))
+        text = None if has_calls else _text_of(holder.get("content", holder.get("text")))
         try:
             value = read(_json_in(text)) if text else None  # no text: a refusal
         except (APIResponseError, ValueError) as error:  # pydantic's errors are ValueErrors
-            value = None
-            if not has_calls:
-                what = "the answer does not fit the schema (%s)" % _plain(str(error), 200)
-                raise APIResponseError(what, partial=result) from None
+            what = "the answer does not fit the schema (%s)" % _plain(str(error), 200)
+            raise APIResponseError(what, partial=result) from None
         for one in (holder, result):  # attributes, not keys of the JSON
             vars(one).update(parsed=value, output_parsed=value)
     return result
 
 
 def _json_in(text: str) -> str:
-    """Return a text that is JSON, or what stands behind a model's thoughts, or in a fence there."""
+    """Return the JSON in a text: all of it, or behind a model's thoughts, or fenced there."""
     if _begins(text.encode("utf-8", "replace")) == "json":
         return text
     rest = text.rpartition("</think>")[2]
@@ -3601,7 +3496,7 @@ def _json_in(text: str) -> str:
 
 
 def _described_tool(tool: Any) -> tuple[dict[str, Any], Any]:
-    """Return (tool object for the API, function to call) for a function or a (schema, function)."""
+    """Return (tool object for the API, function to call)."""
     try:
         schema, function = tool if isinstance(tool, tuple) else (None, tool)
         if inspect.iscoroutinefunction(function):
@@ -3616,8 +3511,8 @@ def _described_tool(tool: Any) -> tuple[dict[str, Any], Any]:
 
 
 def _read_parameters(function: Any, defs: dict[str, Any]) -> tuple[dict[str, Any], Any]:
-    """Return the JSON schema of a function's parameters, and a function that calls it with JSON
-    values. `defs` gets the definitions that the schema refers to."""
+    """Return the schema of a function's parameters, and a function that calls it with JSON values.
+    `defs` gets the definitions that the schema refers to."""
     hints, parameters = typing.get_type_hints(function), inspect.signature(function).parameters
     named = {name: p for name, p in parameters.items() if "VAR_" not in p.kind.name}
     for name, p in named.items():
@@ -3640,8 +3535,8 @@ _JSON_TYPES = {str: "string", int: "integer", float: "number", bool: "boolean", 
 
 
 def _read_hint(hint: Any, defs: dict[str, Any]) -> tuple[dict[str, Any], Any]:
-    """Return the JSON schema of a type hint, and a function that converts a JSON value to it.
-    Raise LookupError if JSON has no such type."""
+    """Return the schema of a type hint, and a function that converts a JSON value to it, or raise
+    LookupError."""
     kind, args = typing.get_origin(hint) or hint, typing.get_args(hint)
     if kind in (typing.Any, object):
         return {}, lambda value: value
@@ -3676,15 +3571,20 @@ def _first_that_fits(read: list[Any], value: Any) -> Any:
 
 
 def _checked(kind: Any, value: Any) -> Any:
-    """Return a JSON value if its type is `kind`. 1 and 1.0 have both types; true is no number."""
-    is_number = {kind, type(value)} == {int, float} and kind(value) == value
-    if type(value) is not kind and not is_number:
+    """Return a value of type `kind`. 1 and 1.0 have both types; true is no number."""
+    made = kind(value) if {kind, type(value)} == {int, float} else value
+    if type(made) is not kind or made != value:
         raise TypeError("%.80r is not of type %s" % (value, kind.__name__))
-    return kind(value) if is_number else value
+    return made
+
+
+def _plain_value(value: Any) -> Any:
+    """Return a value for JSON. The text of a large numpy array would be cut."""
+    return value.tolist() if hasattr(value, "tolist") else str(value)
 
 
 def _tool_message(functions: dict[str, Any], call: Any) -> dict[str, Any]:
-    """Call a tool as the model asks. Return the message with its result or its error."""
+    """Call a tool; return the message with its result or its error."""
     arguments: Any = None
     try:
         name, arguments = call["function"]["name"], call["function"].get("arguments")
@@ -3697,7 +3597,7 @@ def _tool_message(functions: dict[str, Any], call: Any) -> dict[str, Any]:
             raise TypeError("it returned %r, not a result" % (answer,))
         if not isinstance(answer, str):
             with contextlib.suppress(TypeError, ValueError):  # e.g. keys that are dates: the text
-                answer = json.dumps(answer, default=str, ensure_ascii=False)
+                answer = json.dumps(answer, default=_plain_value, ensure_ascii=False)
         content = answer if isinstance(answer, str) else str(answer)
     except Exception as error:  # for the model
         content = "Error: %s: %s" % (type(error).__name__, _plain(str(error)))
@@ -3725,32 +3625,28 @@ _TOP_LEVEL = """admin audio batches beta chat completions containers content_pro
     realtime responses safety skills uploads vector_stores videos webhooks with_raw_response
     with_streaming_response""".split()
 # Attribute paths that are not the URL path: a pattern, and its replacement.
-_MOVED = _table(r"""^(beta|admin)/= ^agents/vaults=vaults ^webhooks/event_types=webhook_event_types
-    ^webhooks/=webhook_endpoints/ ^organization/(projects/.*roles/)=\1
-    ^(organization/usage/\w+)$=\1/list ^organization/usage/costs=organization/costs""")
-# By verb, or segment.verb: the method and what follows the segment, {} for its id; by default
-# POST/{}/verb.
+_MOVED = _table(r"""^(beta|admin)/= ^agents/vaults=vaults ^organization/(projects/.*roles/)=\1
+    ^(organization/usage/\w+)$=\1/list ^organization/usage/costs=organization/costs
+    /list_(events|files|items)$=/\1/list (retrieve_content|download_\w+)$=content""")
+# By verb or segment.verb: the method and the path behind the segment, {} for its id; without
+# them, POST/{}/verb.
 _VERBS = _table("""create=POST list=GET retrieve=GET/{} update=POST/{} delete=DELETE/{} accept
-    archive cancel complete fork hangup pause refer remix resume run search test validate
-    reject=POST/{}/reject rotate_secret=POST/{}/rotate_secret activate=POST/activate
-    compact=POST/compact count=POST deactivate=POST/deactivate parse=POST content=GET/{}/content
-    retrieve_content=GET/{}/content events.stream=GET download_content=GET/{}/content
-    download_recording=GET/{}/content permissions.retrieve=GET list_rate_limits=GET
-    update_rate_limit=POST/{} list_events=GET/{}/events list_files=GET/{}/files
-    list_items=GET/{}/items live.create=POST/sessions create_character=POST/characters
-    get_character=GET/characters/{character_id} create_variation=POST/variations
-    generate=POST/generations edit=POST/edits extend=POST/extensions""")
-# Ids that are not named after the singular. Then plurals without an id: everywhere, or before the
+    archive cancel complete fork hangup pause refer reject remix resume rotate_secret run search
+    test validate activate=POST/activate compact=POST/compact count=POST deactivate=POST/deactivate
+    parse=POST content=GET/{}/content events.stream=GET permissions.retrieve=GET
+    list_rate_limits=GET update_rate_limit=POST/{} live.create=POST/sessions
+    create_character=POST/characters get_character=GET/characters/{character_id} edit=POST/edits
+    create_variation=POST/variations generate=POST/generations extend=POST/extensions""")
+# Ids that are not named after the singular. Then plurals without an id: always, or before the
 # segment after the slash.
 _IDS = _table("""admin_api_keys=key_id alerts=id batches=batch_id cases=id file_batches=batch_id
     models=model checkpoints=fine_tuned_model_checkpoint jobs=fine_tuning_job_id versions=version
     spend_alerts=alert_id federation_rules=workload_identity_federation_rule_id
     templates=environment_template_id voice_consents=consent_id external_storage=external_storage_id
     graders hosted_tool_permissions model_permissions service_tier_settings agents/automations
-    agents/environments agents/sessions environments/templates responses/input_tokens
-    translations/client_secrets""")
-_BETA = _table("""beta.agents=agents=v1 beta.chatkit=chatkit_beta=v1 beta.realtime=assistants=v2
-    vector_stores=assistants=v2""")  # what the official client sends as OpenAI-Beta
+    agents/environments agents/sessions environments/templates responses/input_tokens""")
+# What the official client sends as OpenAI-Beta.
+_BETA = {"agents": "agents=v1", "chatkit": "chatkit_beta=v1", "vector_stores": "assistants=v2"}
 
 
 def _template(path: tuple[str, ...]) -> tuple[str, str]:
@@ -3783,33 +3679,39 @@ def _filled(path: Any, url: str, args: tuple[Any, ...], params: dict[str, Any]) 
     return url.format(**{name: _path_id(name, params.pop(name)) for name in ids})
 
 
-def _read_as(url: str, verb: str, params: dict[str, Any]) -> str:
-    """Return how to read the answer: a kind of the room "Calls"."""
+def _reading(url: str, verb: str, params: dict[str, Any]) -> tuple[str, Any]:
+    """Return how to read the answer (a kind of the room "Calls"), and what it goes through then."""
+    schema = params.get("response_format") or params.get("text_format")
     if params.get("stream") or verb == "stream" or params.get("stream_format") == "sse":
-        return "stream"
-    if params.get("response_format") in ("text", "srt", "vtt"):
-        return "transcript"
+        return "stream", None
     if url == "/audio/speech" or url.endswith("/content") and "vector_stores" not in url:
-        return "bytes"
-    return "page" if verb.startswith("list") and url != "/models" else "json"
+        return "bytes", None
+    if schema in ("text", "srt", "vtt"):
+        return "transcript", str
+    if url == "/embeddings" and params.get("encoding_format") in (None, "float"):
+        return "json", _with_numbers
+    if not isinstance(schema, type):
+        return "page" if verb.startswith("list") and url != "/models" else "json", None
+    fmt, then = _by_schema(schema)
+    if params.pop("text_format", None):
+        params["text"] = {**(params.get("text") or {}), "format": {**fmt.pop("json_schema"), **fmt}}
+    else:
+        params["response_format"] = fmt
+    return "json", then
 
 
 def _resolve(path: tuple[str, ...], raw: str, args: Any, params: dict[str, Any]) -> _Call:
     """Return the call for `client.<path>(*args, **params)`, or `client.<raw>.<path>(...)`."""
     if isinstance(params.get("file"), (str, list)):  # a tuple of str has become a list
-        raise ValidationError("file= is no file: give a pathlib.Path, an open binary file or bytes")
+        raise ValidationError("file= is not a file: give a pathlib.Path, a binary file or bytes")
     method, template = _template(path)
-    read = _read_as(template, path[-1], params)
-    then = str if read == "transcript" else _result_of(path, params)
+    read, then = _reading(template, path[-1], params)
     url = _filled(path, template, args, params)
     call = _Call(method, url, read, params, raw=raw, admin=path[0] == "admin", then=then)
-    betas, key = params.pop("betas", ()), params.pop("idempotency_key", None)  # sent as headers
-    beta = ",".join(betas) or _BETA.get(path[0]) or _BETA.get(".".join(path[:2]))
-    call.headers = {"OpenAI-Beta": beta, **({"Idempotency-Key": key} if key else {})}
-    is_form = template in ("/audio/voices", "/videos") or any(map(_is_file, params.values()))
-    call.is_form = is_form and method == "POST"
-    if method != "GET" and not is_form:
-        call.headers["Content-Type"] = "application/json"  # also without a body
+    betas = params.pop("betas", ()) or [_BETA[name] for name in path[:2] if name in _BETA]
+    call.headers = {"OpenAI-Beta": ",".join(betas)} if betas else {}
+    if "idempotency_key" in params:
+        call.headers["Idempotency-Key"] = params.pop("idempotency_key")
     call.query = {"beta": "true"} if path[:2] == ("beta", "responses") else {}
     if path[-3:-1] == ("conversations", "items"):
         call.query["include"] = params.pop("include", None)  # also for a POST
@@ -3819,22 +3721,8 @@ def _resolve(path: tuple[str, ...], raw: str, args: Any, params: dict[str, Any])
         call.json = json.loads(_json_bytes(params).replace(b'"async_":', b'"async":'))
     elif params or _VERBS.get(path[-1]) and path[-2] != "invocations":
         call.json = params
+        call.is_form = url in ("/audio/voices", "/videos") or any(map(_is_file, params.values()))
     return call
-
-
-def _result_of(path: tuple[str, ...], params: dict[str, Any]) -> Any:
-    """Return a function that the answer goes through, or None."""
-    if path[0] == "embeddings" and params.get("encoding_format") in (None, "float"):
-        return _with_numbers
-    schema = params.get("response_format") or params.get("text_format")
-    if not isinstance(schema, type) or params.get("stream"):
-        return None
-    fmt, then = _by_schema(schema)
-    if params.pop("text_format", None):
-        params["text"] = {**(params.get("text") or {}), "format": {**fmt.pop("json_schema"), **fmt}}
-    else:
-        params["response_format"] = fmt
-    return then
 
 
 def _with_numbers(result: Any) -> Any:
@@ -3846,8 +3734,7 @@ def _with_numbers(result: Any) -> Any:
 
 def _as_list(value: Any) -> Any:
     """Return a generator, set, column or the like as a list, as the official package does."""
-    is_mapping = hasattr(value, "keys") and not hasattr(value, "tolist")  # a column has both
-    is_one = isinstance(value, (str, type)) or is_mapping or hasattr(value, "model_dump")
+    is_one = isinstance(value, (str, type, typing.Mapping)) or hasattr(value, "model_dump")
     is_many = hasattr(value, "__iter__") and not is_one and not _is_file(value)
     return list(value) if is_many else value
 
@@ -3855,14 +3742,13 @@ def _as_list(value: Any) -> Any:
 def _unknown_name(where: str, name: str, names: Iterable[str]) -> AttributeError:
     import difflib
 
-    matches = difflib.get_close_matches(name, names, 1)
-    hint = ": did you mean %r?" % matches[0] if matches else ""
-    return AttributeError("%s has no %r%s" % (where, name, hint))
+    hints = map(": did you mean {!r}?".format, difflib.get_close_matches(name, names, 1))
+    return AttributeError("%s has no %r%s" % (where, name, "".join(hints)))
 
 
 class _Resource:
-    """A part of the API in the official package's shape, such as `client.files`. An attribute is
-    a part of it, or a verb such as `create`. It is kept, so that patches stay."""
+    """A part of the API, such as `client.files`. An attribute is a part of it, or a verb such as
+    `create`. It is kept, so that patches stay."""
 
     def __init__(self, client: Any, path: tuple[str, ...], raw: str = "") -> None:
         self._client, self._path, self._raw = client, path, raw
@@ -3882,11 +3768,10 @@ class _Resource:
 
 
 class _Chat(_Resource):
-    """`client.chat`: call it, or use `client.chat.completions` as in the official package."""
+    """`client.chat`: call it, or use `client.chat.completions`."""
 
-    def __call__(
-        self, messages: Any, *, model: str | None = None, schema: Any = None, **params: Any
-    ) -> Result:
+    def __call__(self, messages: Any, *, model: str | None = None, schema: Any = None,
+                 **params: Any) -> Result:  # fmt: skip
         """Return the answer to a conversation: `.content`, `.tool_calls`, `.finish_reason`,
         `.usage`. `messages`: a list of messages, or a str, which is one user message. `schema`: a
         JSON schema, or a class with `model_json_schema` and `model_validate_json`; the answer then
@@ -3907,7 +3792,9 @@ class _Part:
     def __get__(self, client: Any, owner: Any = None) -> Any:
         if client is None:  # on the class: for help() and specs
             return _Chat.__call__ if self._name == "chat" else self
-        return getattr(client._root, self._name)
+        parts = vars(client)  # the root is made here: a client without one is freed at once
+        root = parts.get("_root") or parts.setdefault("_root", _Resource(client, ()))
+        return getattr(root, self._name)
 
 
 for _name in _TOP_LEVEL:
@@ -3915,7 +3802,7 @@ for _name in _TOP_LEVEL:
 
 
 class _Module(type(sys)):  # type: ignore[misc]
-    """This module, in which a name that it does not have can be neither read nor set."""
+    """This module. A name that it does not have can be neither read nor set."""
 
     def __getattr__(self, name: str) -> Any:
         raise _unknown_name("the module (make a client: openai_mini.OpenAI())", name, __all__)
@@ -3943,13 +3830,13 @@ _ECHO_VALUES = {"integer": 0, "number": 0.0, "boolean": False, "array": [], "obj
 
 
 def _echo_chat(body: dict[str, Any]) -> Any:
-    """Return the last user message or the fields of a schema, whole or as an event stream."""
+    """Return the last user message or a schema's fields, whole or as an event stream."""
     users = [m.get("content") for m in _dicts(body.get("messages")) if m.get("role") == "user"]
-    text, holder = _text_of(["", *users][-1]) or "", "delta" if body.get("stream") else "message"
+    text, holder = _text_of(users[-1:]) or "", "delta" if body.get("stream") else "message"
     form = (body.get("response_format") or {}).get("json_schema")
     if form:
         fields = form["schema"].get("properties", {}).items()
-        text = json.dumps({n: _ECHO_VALUES.get(field.get("type"), text) for n, field in fields})
+        text = json.dumps({n: _ECHO_VALUES.get(str(f.get("type")), text) for n, f in fields})
     pieces = re.split("(?= )", text) if holder == "delta" else [text]
     choices = [{"index": 0, holder: {"role": "assistant", "content": piece}} for piece in pieces]
     choices[-1]["finish_reason"] = "stop"
@@ -3960,33 +3847,30 @@ def _echo_chat(body: dict[str, Any]) -> Any:
 
 
 def _echo_embeddings(body: dict[str, Any]) -> Any:
-    """Return unit vectors: 32 signs from a checksum of the text."""
-    inputs: Any = body.get("input")
-    texts = inputs if isinstance(inputs, list) else [inputs]
+    """Return unit vectors of 32 signs, by a checksum of the text."""
+    texts = body["input"] if isinstance(body.get("input"), list) else [body.get("input")]
     hashes = [zlib.crc32(json.dumps(text).encode()) for text in texts]
     vectors = [[(2 * (bits >> n & 1) - 1) / 32**0.5 for n in range(32)] for bits in hashes]
     data = [{"index": index, "embedding": vector} for index, vector in enumerate(vectors)]
     return {"object": "list", "data": data}
 
 
-_ECHO_IMAGE = {"data": [{"b64_json":
-    "iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAAAAAA6fptVAAAACklEQVR42mNgAAAAAgAB5Sfe/AAAAABJRU5ErkJggg==",
-}]}  # fmt: skip
-_ECHO_ANSWERS: dict[str, Any] = {  # last segment of the path: the answer, or its function
-    "completions": _echo_chat, "embeddings": _echo_embeddings,
+_ECHO_ANSWERS: dict[str, Any] = {  # part of the path: the answer, or its function
+    "completions": _echo_chat, "embeddings": _echo_embeddings, "speech": b"ID3 echo",
     "models": {"object": "list", "data": [{"id": "echo", "object": "model"}]},
     "moderations": {"results": [{"flagged": False, "categories": {"violence": False}}]},
-    "generations": _ECHO_IMAGE, "edits": _ECHO_IMAGE, "speech": b"ID3 echo", "content": b"echo",
-    "files": {"id": "file-echo", "object": "file", "filename": "echo"},
+    "content": b"echo", "files": {"id": "file-echo", "object": "file", "filename": "echo"},
+    "images": {"data": [{"b64_json":
+    "iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAAAAAA6fptVAAAACklEQVR42mNgAAAAAgAB5Sfe/AAAAABJRU5ErkJggg=="
+    }]},
 }  # fmt: skip
 
 
 def _echo(call: Any, limits: _Limits) -> Any:
     """Answer in place of a server."""
-    is_json = isinstance(call.body, bytes) and call.body[:1] == b"{"
-    body = json.loads(call.body) if is_json else {}
+    body = json.loads(call.body) if isinstance(call.json, dict) and not call.is_form else {}
     default = {"echo": body, "text": "echo"}  # for all other paths
-    answer = _ECHO_ANSWERS.get(call.target.split("?")[0].split("/")[-1], default)
+    answer = next((a for part, a in _ECHO_ANSWERS.items() if part in call.path), default)
     answer = answer(body) if callable(answer) else answer
     kind = "text/event-stream" if body.get("stream") else "application/octet-stream"
     if isinstance(answer, dict):
@@ -4004,29 +3888,26 @@ def _echo(call: Any, limits: _Limits) -> Any:
 
 _COMMANDS = {  # method, arguments, attribute that is shown or file that is written
     "chat": ("chat", "TEXT", "content"), "embed": ("embedding", "TEXT", ""),
-    "image": ("generate_image", "TEXT", "save"),
-    "speak": ("text_to_speech", "TEXT", "speech.mp3"),
-    "transcribe": ("transcribe_audio", "FILE", "text"),
-    "translate": ("translate_audio", "FILE", "text"),
-    "moderate": ("moderation", "TEXT", "results"), "upload": ("upload_file", "FILE", "id"),
-    "download": ("download_file", "ID", "download.out"), "models": ("list_models", "", ""),
-    "health": ("health", "", ""), "request": ("request", "METHOD PATH", ""),
+    "image": ("generate_image", "TEXT", "save"), "speak": ("text_to_speech", "TEXT", "speech.mp3"),
+    "transcribe": ("transcribe_audio", "FILE", "text"), "models": ("list_models", "", ""),
+    "translate": ("translate_audio", "FILE", "text"), "upload": ("upload_file", "FILE", "id"),
+    "download": ("download_file", "ID", "download.out"), "health": ("health", "", ""),
+    "moderate": ("moderation", "TEXT", "results"), "request": ("request", "METHOD PATH", ""),
 }  # fmt: skip
 
 
 def _parser() -> Any:
-    parser = argparse.ArgumentParser(
-        "openai-mini", usage=argparse.SUPPRESS,  # no usage text before errors
-        description="openai-mini [COMMAND] [OPTIONS] [TEXT | FILE | ID | METHOD PATH [JSON]]",
-        epilog="commands: %s\n\n%s" % (" ".join(_COMMANDS), main.__doc__ or ""),
-        formatter_class=argparse.RawDescriptionHelpFormatter,
+    use = "openai-mini [COMMAND] [OPTIONS] [TEXT | FILE | ID | METHOD PATH [JSON]]\n\ncommands: "
+    parser = argparse.ArgumentParser(  # a usage text would come before each error
+        "openai-mini", description=use + " ".join(_COMMANDS), epilog=main.__doc__,
+        usage=argparse.SUPPRESS, formatter_class=argparse.RawDescriptionHelpFormatter,
     )  # fmt: skip
     add = parser.add_argument
     add("words", nargs="*", help="a pipe is read too; - stands for it, and waits for it")
     add("-m", "--model", dest="param", action="append", metavar="ID", type=lambda m: ("model", m))
     add("-s", "--system", help="what the model is told to be")
     add("-p", "--param", action="append", type=_key_value, metavar="KEY=VALUE", help="any field")
-    add("-a", "--attach", action="append", type=_image_url, metavar="IMAGE", help="a file or URL")
+    add("-a", "--attach", action="append", type=_image, metavar="IMAGE", help="a file or URL")
     add("-o", "--output", metavar="PATH", help="the file to write, or the folder of images")
     add("--schema", type=_json_object, metavar="FILE", help="a JSON schema for the answer of chat")
     add("--json", action="store_true", help="the whole answer as JSON")
@@ -4075,10 +3956,8 @@ def _run_command(args: Any) -> int:
         return _print_chat(client, words[0], options, args)
     method, _, target = _COMMANDS[command]
     result = getattr(client, method)(*words, **options)
-    part: Any = result
-    if "to" in options:  # the result is a count; b"" flushes stdout
-        part = options["to"] if isinstance(options["to"], str) else b""
-    elif target and not args.json:
+    part: Any = options.get("to", result)
+    if target and "." not in target and not args.json:
         part = result.save(args.output or ".") if target == "save" else getattr(result, target)
     is_many = isinstance(part, Stream) or isinstance(part, list) and not args.json
     _print(part if is_many else [part])
@@ -4086,8 +3965,7 @@ def _run_command(args: Any) -> int:
 
 
 def _print_chat(client: OpenAIMini, text: str, options: dict[str, Any], args: Any) -> int:
-    images = [{"type": "image_url", "image_url": {"url": url}} for url in args.attach or ()]
-    content = [{"type": "text", "text": text}, *images] if images else text
+    content = [{"type": "text", "text": text}, *args.attach] if args.attach else text
     system = [{"role": "system", "content": args.system}] if args.system else []
     messages = [*system, {"role": "user", "content": content}]
     if args.no_stream or args.json or args.schema:
@@ -4099,8 +3977,7 @@ def _print_chat(client: OpenAIMini, text: str, options: dict[str, Any], args: An
         _print([""], end="" if answer.content.endswith("\n") else "\n")
     is_cut = not answer.content or answer.finish_reason in ("length", "content_filter")
     if is_cut and not args.json:
-        why = answer.message.get("refusal") or "finish_reason is %s" % answer.finish_reason
-        raise APIResponseError("the answer is not whole: %s" % why)
+        raise OpenAIError("no whole answer: %s" % (answer.message.refusal or answer.finish_reason))
     return 0
 
 
@@ -4115,25 +3992,24 @@ def _arguments(command: str, args: Any) -> tuple[list[Any], dict[str, Any]]:
         words = [_text(words)]
     elif takes == "FILE" and (words == ["-"] or not (words or sys.stdin.isatty())):
         words = [sys.stdin.buffer.read()]
-    if len(words) != len(takes.split()) or not all(words):
+    is_misplaced = command != "chat" and (args.system or args.attach or args.schema)
+    if len(words) != len(takes.split()) or not all(words) or is_misplaced:
         raise ValidationError("%s takes %s; see --help" % (command, takes or "no words"))
     if target == "save" and not os.path.isdir(args.output or "."):  # before it is billed
         raise ValidationError("-o: there is no folder %r" % args.output)
-    if command != "chat" and (args.system or args.attach or args.schema):
-        raise ValidationError("-s, -a and --schema are for chat, not for " + command)
-    if "." in target:
-        options["to"] = args.output or (target if sys.stdout.isatty() else sys.stdout.buffer)
+    if "." in target and (args.output or sys.stdout.isatty()):
+        options["to"] = args.output or target
     if ("." in target or command == "upload") and sys.stderr.isatty():
-        options["progress"] = _show_progress
+        options["progress"] = lambda done, total: sys.stderr.write("%.1f MB\r" % (done / 1e6))
     return words, options
 
 
-def _image_url(value: str) -> str:
-    """Return the URL of an image. For a file, return a data: URL."""
-    if value.startswith(("http:", "https:", "data:")):
-        return value
-    image = _File(value)
-    return "data:%s;base64,%s" % (image.type, base64.b64encode(b"".join(image)).decode())
+def _image(value: str) -> dict[str, Any]:
+    """Return the part of a message for a URL, or for a file as a data: URL."""
+    if not value.startswith(("http:", "https:", "data:")):
+        image = _File(value)
+        value = "data:%s;base64,%s" % (image.type, base64.b64encode(b"".join(image)).decode())
+    return {"type": "image_url", "image_url": {"url": value}}
 
 
 def _key_value(pair: str) -> tuple[str, Any]:
@@ -4147,34 +4023,26 @@ def _json_object(value: str) -> dict[str, Any]:
 
 
 def _read(name: str) -> str:
-    """Return a text in UTF-8, or in UTF-16 with a byte order mark. `-` is standard input."""
+    """Return a text in UTF-8, UTF-16 or UTF-32. `-` is standard input."""
     with sys.stdin.buffer if name == "-" else open(name, "rb") as file:
         content = file.read()
-    marks = (b"\xff\xfe", b"\xfe\xff")
-    text = content.decode("utf-16" if content.startswith(marks) else "utf-8-sig")
-    if "\0" in text:  # no text has a NUL: refuse it before it is billed
-        raise ValidationError("the input is not UTF-8, nor UTF-16 with a byte order mark")
-    return text
+    return content.decode(json.detect_encoding(content))
 
 
 def _text(words: list[str]) -> str:
     """Return the words, followed by piped text."""
     text = " ".join(word for word in words if word != "-")
-    if "-" in words or not (sys.stdin.isatty() or text and _stdin_is_silent()):
-        text = "\n\n".join(filter(None, [text, _read("-")]))
-    return text
-
-
-def _stdin_is_silent() -> bool:
+    if "-" not in words and sys.stdin.isatty():
+        return text
     with contextlib.suppress(OSError):  # Windows, or not a system file: input is read to its end
-        if not select.select([sys.stdin.buffer], [], [], 2)[0]:
+        if text and "-" not in words and not select.select([sys.stdin.buffer], [], [], 2)[0]:
             print("openai-mini: no input in 2 s, so none is read; - waits for it", file=sys.stderr)
-            return True
-    return False
+            return text
+    return "\n\n".join(filter(None, [text, _read("-")]))
 
 
 def _print(items: Iterable[Any], end: str = "\n") -> None:
-    """Write text and bytes as they are, all else as JSON. A terminal gets no control characters."""
+    """Write text and bytes as they are, all else as JSON; to a terminal no control characters."""
     out, encoding = sys.stdout, sys.stdout.encoding or "utf-8"  # None of a StringIO
     for item in items:
         if isinstance(item, bytes) and not out.isatty():
@@ -4187,11 +4055,6 @@ def _print(items: Iterable[Any], end: str = "\n") -> None:
                 item = re.sub("[\0-\x08\x0b-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069]", "?", item)
             out.write((item + end).encode(encoding, "replace").decode(encoding))
         out.flush()
-
-
-def _show_progress(done: int, total: int | None) -> None:
-    """Show the share or the size in a line that is written over."""
-    sys.stderr.write("%d %%\r" % (100 * done // total) if total else "%.1f MB\r" % (done / 1e6))
 
 
 if __name__ == "__main__":
