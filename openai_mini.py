@@ -1141,7 +1141,7 @@ class Response(_Readable, _Closing):
     def __init__(self, status_code: int, headers: Any, method: str, url: str) -> None:
         self.status_code, self.headers, self.method, self.url = status_code, headers, method, url
 
-    def _reading(self, exchange: Any, content: bytes | None = None) -> Response:
+    def _with_body(self, exchange: Any, content: bytes | None = None) -> Response:
         """Return a copy that has the body, or reads it."""
         answer = Response(self.status_code, self.headers, self.method, self.url)
         answer._exchange, answer._content = exchange, content
@@ -1182,7 +1182,7 @@ class Result(dict):  # type: ignore[type-arg]
         if self._response and name in ("headers", "request_id", "_request_id", "status_code"):
             return getattr(self._response, name.lstrip("_"))
         if "choices" in self and name in _CHAT_NAMES:
-            return _first_choice(self, name)
+            return _choice_attribute(self, name)
         if name in self:
             return self[name]
         for key in self.keys():
@@ -1235,12 +1235,12 @@ class Result(dict):  # type: ignore[type-arg]
             encoded = text.rpartition("base64,")[2]  # perhaps of a data: URL
             content = _fetch(text) if text[:4].lower() == "http" else _from_base64(encoded)
             name = os.path.join(folder, "image-%d." + _extension(content))
-            paths.append(next(filter(_is_made, (name % number for number in itertools.count(1)))))
+            paths.append(next(filter(_reserve, (name % number for number in itertools.count(1)))))
             _write_whole(paths[-1], [content])
         return paths
 
 
-def _first_choice(result: Result, name: str) -> Any:
+def _choice_attribute(result: Result, name: str) -> Any:
     """Return what an attribute of _CHAT_NAMES is."""
     choice = (_dicts(result["choices"]) or [{}])[0]
     if result._message is None and isinstance(choice.get("message"), dict):
@@ -1336,7 +1336,7 @@ def _is_empty(path: Any) -> bool:
     return os.path.exists(path) and not os.path.getsize(path)
 
 
-def _is_made(path: str) -> bool:
+def _reserve(path: str) -> bool:
     """Make an empty file; return whether the name was free, which no other thread can take now."""
     with contextlib.suppress(FileExistsError):
         open(path, "xb").close()
@@ -1515,7 +1515,7 @@ def _pieces(exchange: Any, so_far: _Accumulator) -> Iterator[bytes]:
         except APITimeoutError:
             raise
         except APIError as error:
-            raise _interrupted(error._what) from error.__cause__
+            raise _interruption(error._what) from error.__cause__
         so_far.last_at = time.monotonic()
         yield piece
 
@@ -1545,7 +1545,7 @@ def _chunks(exchange: Any, so_far: _Accumulator) -> Iterator[Result]:
                     so_far.done = True
                     return so_far.check_end()
                 elif data and not piece:
-                    raise _interrupted()
+                    raise _interruption()
                 elif data and not so_far.is_over:  # else: junk, or a ping
                     yield so_far.add(_parse_json(data, only_object=True), kind)
         so_far.check_end()
@@ -1582,7 +1582,7 @@ def _raise_error_in(data: Any, exchange: Any, any_kind: bool = True, needed: Any
         raise error
 
 
-def _interrupted(reason: str = "") -> StreamInterruptedError:
+def _interruption(reason: str = "") -> StreamInterruptedError:
     what = "the stream ended before its end" + (reason and ": " + reason)
     return StreamInterruptedError(what, advice="What came is in .partial: go on from it, or retry.")
 
@@ -1610,7 +1610,7 @@ class _Accumulator:
     def check_end(self) -> None:
         """Raise an error if the stream must not end here."""
         if not self.is_whole and (self.needs_end or not self.count):
-            raise _interrupted()
+            raise _interruption()
         is_empty = not self.by_index or self.suspect and not self._ended
         if self._exchange.call.needs_choice and is_empty:
             raise self._exchange.error_of(self.suspect or {})
@@ -1719,7 +1719,7 @@ class _Accumulator:
     def is_whole(self) -> bool:
         """Whether the answer is whole, however the transfer ends."""
         call = self._exchange.call
-        all_ended = self._ended >= max(call.choices, len(self.by_index), 1)
+        all_ended = self._ended >= max(call.n, len(self.by_index), 1)
         # vLLM ends each part of a transcription.
         return self.done or all_ended and "/audio/trans" not in call.path
 
@@ -1762,7 +1762,7 @@ class Stream(_Closing):
     def __init__(self, exchange: Any) -> None:
         self._exchange = exchange  # first: __del__ needs it
         self._so_far = _Accumulator(exchange)
-        self.response = exchange.response._reading(exchange)
+        self.response = exchange.response._with_body(exchange)
         chunks = _chunks(exchange, self._so_far)
         # Until the first chunk the call may be tried again.
         self._chunks: Iterator[Result] = itertools.chain([*itertools.islice(chunks, 1)], chunks)
@@ -1938,13 +1938,13 @@ class _Limits:
     def __init__(self, call: Any) -> None:
         self.connect, self.read = (seconds or float("inf") for seconds in call.timeout)
         self.ends_at, self.host = call.ends_at, call.origin.split("//")[1]  # with its port
-        self.process, self.handled = os.getpid(), sys.exc_info()[1]  # the caller's: never a cause
+        self.pid, self.outer_error = os.getpid(), sys.exc_info()[1]  # the caller's: never a cause
 
     def begin_wait(self, timeout: float = 0.0) -> None:
         """Start the limit of silence."""
         self.silent_until = time.monotonic() + (timeout or self.read)
 
-    def left(self) -> float:
+    def remaining(self) -> float:
         """Return the seconds that the next wait may take, or raise socket.timeout."""
         left = min(self.silent_until, self.ends_at) - time.monotonic()
         if left <= 0:
@@ -1953,7 +1953,7 @@ class _Limits:
 
     def receive(self, sock: Any, buffer: Any) -> Any:
         """Read once from the socket, as readinto() of its buffered reader."""
-        sock.settimeout(self.left())
+        sock.settimeout(self.remaining())
         count = sock.recv_into(buffer)
         self.alive, self.at_end = self.alive or count > 0, not count
         return count
@@ -1966,7 +1966,7 @@ class _Connection:
         limits, data = self.limits, memoryview(data)
         for start in range(0, len(data), BLOCK_BYTES):  # each block renews the time
             limits.begin_wait(limits.connect if limits.connecting else 0.0)
-            self.sock.settimeout(limits.left())
+            self.sock.settimeout(limits.remaining())
             self.sock.sendall(data[start : start + BLOCK_BYTES])
 
     def response_class(self: Any, sock: Any, *args: Any, **kwargs: Any) -> Any:
@@ -1992,7 +1992,7 @@ class _Pools:
 
     def send(self, call: Any, limits: _Limits) -> Any:
         """Return urllib3's response. A dead pooled connection is replaced, which is no attempt."""
-        key = (call.origin, call.verify, limits.process)
+        key = (call.origin, call.verify, limits.pid)
         pool = self._pools.get(key) or self._pools.setdefault(key, _new_pool(*key[:2], self.size))
         limits.proxy, dead_until = pool.proxy_url, time.monotonic() + DEAD_S
         while True:
@@ -2044,7 +2044,7 @@ def _send_request(pool: Any, conn: Any, call: Any, limits: _Limits) -> Any:
     if conn.sock is None:
         limits.connecting = True
         limits.begin_wait(limits.connect)
-        conn.timeout = limits.left()
+        conn.timeout = limits.remaining()
         pool._prepare_proxy(conn) if is_tunnel else conn.connect()
         limits.connecting = False
     target = pool.prefix + urllib.parse.quote(call.target, "!$%&'()*+,/:;=?@~")
@@ -2124,7 +2124,7 @@ class _CallersSession:
         kwargs["verify"] = kwargs["verify"] or kwargs["verify"] is not False  # "" means True
         limits.proxy = _proxy_for(call.origin, kwargs["proxies"])
         kwargs["proxies"][call.origin.partition(":")[0]] = limits.proxy  # stripped
-        kwargs["timeout"] = (min(limits.connect, limits.left()), limits.left())
+        kwargs["timeout"] = (min(limits.connect, limits.remaining()), limits.remaining())
         try:
             answer = session.send(prepared, allow_redirects=False, **kwargs)
         except OSError as error:
@@ -2156,7 +2156,7 @@ class _Body:
     progress = _unzip = _length = None  # type: Any
 
     def __init__(self, raw: Any, limits: _Limits) -> None:
-        self._raw, self._limits, limits.handled = raw, limits, None
+        self._raw, self._limits, limits.outer_error = raw, limits, None
         self._fp = getattr(raw, "_fp", raw)  # http.client's response, or a stand-in
         reader = getattr(self._fp, "fp", None) or self._fp
         self._receive = getattr(reader, "read1", None) or reader.read
@@ -2215,7 +2215,7 @@ class _Body:
             raise APIResponseError("the answer has an unknown content coding: " + self._coding)
         size = 1 << 13 if self._coding else BLOCK_BYTES  # it may expand 1000 times
         while not self.ended:
-            if self._limits.process != os.getpid():  # its lock may be held by a dead thread
+            if self._limits.pid != os.getpid():  # its lock may be held by a dead thread
                 raise ConnectionAbortedError("it belongs to the parent process")
             data: bytes = self._receive(size)
             self.received += len(data)
@@ -2299,7 +2299,7 @@ def _wire_error(error: Any, limits: _Limits) -> Exception:
     if isinstance(error, ValidationError) or by_handler or not isinstance(error, known):
         return error
     names, os_error, root, is_argument = "", None, error, isinstance(error, ValueError)
-    while error not in (None, limits.handled):
+    while error not in (None, limits.outer_error):
         names, root = names + type(error).__name__ + " ", error
         error.__traceback__ = None  # its frames refer to the request
         if isinstance(error, OSError) and type(error).__module__[:8] != "requests":  # with URLs
@@ -2348,8 +2348,8 @@ def _fetch(url: Any) -> bytes:
 # A _Call is what a method of the client asks for, an _Exchange one attempt at it. The path:
 # _Call -> OpenAIMini._run -> _perform -> _Exchange -> transport -> _Body -> _read_answer -> then.
 
-_NUMBERS = ("timeout", "deadline", "max_retries", "priority")  # options of a call
-_LEAST = {  # the minimum of each numeric option
+_CALL_OPTIONS = ("timeout", "deadline", "max_retries", "priority")  # options of a call
+_MINIMUM = {  # the minimum of each numeric option
     "timeout": 1e-3, "deadline": 1e-3, "max_retries": 0, "initial_retry_delay": 0.0,
     "max_retry_delay": 0.0, "backoff_factor": 1.0, "priority": float("-inf"),
 }  # fmt: skip
@@ -2363,13 +2363,13 @@ class _Call:
     stream, auto (of request(): json, text, bytes or stream, by the Content-Type).
     """
 
-    # `content`: a body that is no JSON. `model_for`: a kind of models. `then` makes the result.
-    json = form = content = to = progress = model_for = then = None  # type: Any
+    # `content`: a body that is no JSON. `model_kind`: a kind of models. `then` makes the result.
+    json = form = content = to = progress = model_kind = then = None  # type: Any
     # `raw`: "with_raw_response" or "with_streaming_response". `admin`: send the admin key.
     # `has_key`: the caller's headers have one. `handed_over`: the caller owns the exchange.
     # `is_final`: the answer has begun to be written to the caller's file.
     is_form = admin = has_key = handed_over = is_final = False
-    raw, choices = "", 1
+    raw, n = "", 1
     # Filled in for each client that tries the call. `owner`: the one that was called, which counts.
     timeout = deadline = max_retries = priority = owner = breaker = verify = None  # type: Any
     body = model = usage = cache_key = None  # type: Any
@@ -2380,7 +2380,7 @@ class _Call:
     def __init__(self, method: str, path: str, read: str, options: Any, **more: Any) -> None:
         self.method, self.path, self.read = method, "/" + path.lstrip("/"), read
         # `_began_at`: of the first of several calls with one deadline.
-        names = {*_NUMBERS, "extra_headers", "extra_query", "extra_body", "_began_at"}
+        names = {*_CALL_OPTIONS, "extra_headers", "extra_query", "extra_body", "_began_at"}
         self.options = {name: options.pop(name) for name in names & options.keys()}
         self.query, self.headers = {}, {}  # type: dict[str, Any], dict[str, Any]
         self.id, self.began_at = os.urandom(8).hex(), time.monotonic()
@@ -2393,7 +2393,7 @@ class _Call:
         """Check the options, and fill in those of the client."""
         self.attempts, self.read_timeouts, self.asked_key_again, self.cache_key = 0, 0, False, None
         self.breaker = client._breaker
-        for name in _NUMBERS:
+        for name in _CALL_OPTIONS:
             value = self.options.get(name)
             value = getattr(client, name) if value in (None, NOT_GIVEN) else value
             setattr(self, name, _checked_option(name, value))
@@ -2481,7 +2481,7 @@ def _checked_option(name: str, value: Any) -> Any:
     is_pair = name == "timeout" and isinstance(value, (tuple, list)) and len(value) == 2
     for number in value if is_pair else (value,):
         if number is not None or name not in ("timeout", "deadline"):  # these may be None
-            _check_number(name, number, _LEAST[name])
+            _check_number(name, number, _MINIMUM[name])
     return value if name != "timeout" else tuple(value) if is_pair else (value, value)
 
 
@@ -2538,7 +2538,7 @@ class _Exchange:
     """One attempt at a call: its slot, permit and answer. end() ends all of them."""
 
     slot = permit = body = response = None  # type: Any
-    types = property(lambda self: str(self.response.headers.get("content-type") or "").lower())
+    content_type = property(lambda self: (self.response.headers.get("content-type") or "").lower())
 
     def __init__(self, client: OpenAIMini, call: _Call) -> None:
         self.client, self.call, self.limits = client, call, _Limits(call)
@@ -2546,7 +2546,7 @@ class _Exchange:
 
     def run(self) -> Any:
         """Return the result of the attempt. A Stream keeps slot and connection."""
-        thread, active = _thread.get_ident(), self.client._jobs.active
+        thread, active = _thread.get_ident(), self.client._queue.active
         active.append(thread)
         try:
             self._start(is_nested=active.count(thread) > 1)  # e.g. in on_event or progress=
@@ -2570,7 +2570,7 @@ class _Exchange:
             raise breaker._open_error()  # before a wait for a slot
         if client.use_request_queue and not is_nested:
             timeout = min(self.limits.read, call.ends_at - time.monotonic())
-            self.slot = client._jobs.slot(call.priority, timeout).acquire()
+            self.slot = client._queue.slot(call.priority, timeout).acquire()
         self.permit = breaker and breaker._admit()
         if breaker and not self.permit:
             raise breaker._open_error()
@@ -2631,7 +2631,7 @@ class _Exchange:
     def end(self, error: Any, stream: Any = None) -> None:
         """Give back slot, connection and permit, once. A finalizer passes a GeneratorExit. In a
         forked child all of this is the parent's."""
-        if self.limits.process != os.getpid() or not self._ended.acquire(False):
+        if self.limits.pid != os.getpid() or not self._ended.acquire(False):
             return
         client, call = self.client, self.call
         if self.body is not None:
@@ -2641,7 +2641,7 @@ class _Exchange:
         if self.permit is not None:
             call.breaker._report(self.permit, _outcome(error) if is_ours or not error else None)
         if isinstance(error, RateLimitError) and error.retry_after:
-            client._jobs.pause(min(error.retry_after, client.max_retry_delay))
+            client._queue.pause(min(error.retry_after, client.max_retry_delay))
         if self.slot is not None:
             retry = is_ours and error._transient and call.attempts <= call.max_retries
             self.slot.release(retry=retry and not call.handed_over)
@@ -2658,7 +2658,7 @@ def _read_answer(exchange: _Exchange) -> Any:
     call, body, kind = exchange.call, exchange.body, _kind_of(exchange)
     if call.raw == "with_streaming_response" or call.raw and kind == "stream":
         call.handed_over = True
-        return exchange.response._reading(exchange)
+        return exchange.response._with_body(exchange)
     if kind == "stream":
         return exchange.open_stream()
     body.progress = None if call.is_form else call.progress
@@ -2670,7 +2670,7 @@ def _read_answer(exchange: _Exchange) -> Any:
     if call.cache_key:
         entry = call.cache_key.encode() + content
         _guarded("cache=", exchange.client.cache.__setitem__, call.cache_key, entry)
-    return exchange.response._reading(exchange, content) if call.raw else result
+    return exchange.response._with_body(exchange, content) if call.raw else result
 
 
 _BEGINNINGS = rb"""(?xs)(?:\xef\xbb\xbf)?\s*(?:
@@ -2687,7 +2687,7 @@ def _kind_of(exchange: _Exchange) -> str:
     """Return how to read the answer: as the call says, or its Content-Type."""
     if exchange.call.read != "auto":
         return exchange.call.read
-    types: str = exchange.types
+    types: str = exchange.content_type
     is_json = re.search(r"[/+]json(?![\w-])", types)
     if "text/event-stream" in types and not (is_json and _begins(exchange.body.peek()) == "json"):
         return "stream"
@@ -2734,13 +2734,13 @@ def _is_media(exchange: _Exchange, content: bytes) -> bool:
     if exchange.call.read != "bytes":
         is_stream = re.search(rb"(?m)^data: ?[\[{]", content[:9999])  # nobody asked for one
         return begins not in ("json", "page") and not is_stream
-    is_text = exchange.types[:5] == "text/" and _extension(content) in ("bin", "jsonl")
+    is_text = exchange.content_type[:5] == "text/" and _extension(content) in ("bin", "jsonl")
     return not (is_text or begins and content[:1] != b":")  # as PCM may begin
 
 
 def _whole_json(exchange: _Exchange) -> Any:
     """Return a JSON answer to a streaming call, or None for an event stream."""
-    begins, types = _begins(exchange.body.peek()), exchange.types or "event-stream"
+    begins, types = _begins(exchange.body.peek()), exchange.content_type or "event-stream"
     is_events = begins == "events" or "event-stream" in types and begins != "json"
     return None if is_events else _parse_as(exchange, "object", exchange.body.read_all())
 
@@ -2844,7 +2844,7 @@ class OpenAIMini(_Closing):
         self._options = tuple(options)
         for name, value in options.items():
             value = value or (_environ(_SOURCES[name]) if name in _SOURCES else value)
-            if name in _LEAST:
+            if name in _MINIMUM:
                 value = _checked_option(name, value)
             elif name.endswith("api_key"):
                 value = _checked_key(value)
@@ -2869,9 +2869,9 @@ class OpenAIMini(_Closing):
         queue, breaker, self._stats = self.use_request_queue, self.circuit_breaker, _Stats()
         sizes = self.max_concurrent_requests, self.queue_size, self.requests_per_minute
         self._queue_options = (queue, *sizes)
-        self._jobs = queue if isinstance(queue, RequestQueue) else RequestQueue(*sizes)
+        self._queue = queue if isinstance(queue, RequestQueue) else RequestQueue(*sizes)
         self._breaker = CircuitBreaker() if breaker in (None, True) else breaker or None
-        self._pools = _Pools(self._jobs.max_concurrent)
+        self._pools = _Pools(self._queue.max_concurrent)
         send = (self._pools if self.session is None else _CallersSession(self.session)).send
         self._transport = _echo if self.base_url == "echo:" else send
 
@@ -2895,7 +2895,7 @@ class OpenAIMini(_Closing):
         OpenAIMini.__init__(client, **{**self.__getstate__(), **options})
         client._stats, is_same_server = self._stats, client.base_url == self.base_url
         if client._queue_options == self._queue_options:
-            client._jobs = self._jobs
+            client._queue = self._queue
             if client.session is self.session and is_same_server:
                 client._transport, client._pools = self._transport, self._pools
         if client.circuit_breaker is self.circuit_breaker:
@@ -3016,7 +3016,7 @@ class OpenAIMini(_Closing):
     def _post(self, path: str, body: Any, params: Any, read: str = "object", **more: Any) -> Any:
         call = _Call("POST", path, read, params, **more)
         call.json = {**body, **params}
-        call.model_for = next((kind for kind in DEFAULT_MODELS if kind in path), None)
+        call.model_kind = next((kind for kind in DEFAULT_MODELS if kind in path), None)
         if params.get("stream_format") == "sse" or call.json.get("stream") and read != "bytes":
             call.read = "stream"
         return self._run(call)
@@ -3163,12 +3163,12 @@ class OpenAIMini(_Closing):
 
     def submit(self, method: Any, /, *args: Any, priority: int = NORMAL, **kwargs: Any) -> Any:
         """Have a daemon thread call a method (its name) or any callable; return a Future."""
-        return self._jobs.submit(self._job(method, priority, kwargs), *args, priority=priority)
+        return self._queue.submit(self._job(method, priority, kwargs), *args, priority=priority)
 
     def map(self, method: Any, inputs: Any, *, priority: int = NORMAL, **kw: Any) -> Iterator[Any]:
         """Iterate over the results of submit() for each of `inputs`, in order. At most
         `queue_size` inputs are read ahead."""
-        return iter(self._jobs.map(self._job(method, priority, kw), inputs, priority=priority))
+        return iter(self._queue.map(self._job(method, priority, kw), inputs, priority=priority))
 
     def _job(self, method: Any, priority: int, kwargs: dict[str, Any]) -> Any:
         if isinstance(method, str):
@@ -3180,7 +3180,7 @@ class OpenAIMini(_Closing):
         """Return counts: `requests` (calls: `succeeded`, `failed`, `abandoned`), `retries`,
         `errors` by class, `latency_s`, `tokens`, `streams`, `bytes_sent`, `bytes_received`,
         `queue`, `circuit`, `rate_limit` (of the last answer), `cache`."""
-        queue, breaker = self._jobs, self._breaker
+        queue, breaker = self._queue, self._breaker
         counts = {"running": queue.running, "waiting": queue.waiting}
         circuit = {"state": breaker and breaker.state, "opened": breaker.opened if breaker else 0}
         return {**self._stats.snapshot(), "queue": counts, "circuit": circuit}
@@ -3225,13 +3225,13 @@ def _prepare(client: OpenAIMini, call: _Call) -> None:
     is_empty = body is None and call.content is None and call.method != "GET"
     if isinstance(body, dict) or extra_body and is_empty:
         body = {name: value for name, value in (body or {}).items() if value is not NOT_GIVEN}
-        if call.model_for:
-            default = call.model_for == "chat" and client.model or DEFAULT_MODELS[call.model_for]
+        if call.model_kind:
+            default = call.model_kind == "chat" and client.model or DEFAULT_MODELS[call.model_kind]
             body["model"] = body.get("model") or default
             _adapt_for_openai(client, call, body)
         body.update(extra_body)
         call.model, choices = body.get("model"), body.get("n")
-        call.choices = choices if isinstance(choices, int) else 1
+        call.n = choices if isinstance(choices, int) else 1
     call.origin, call.verify, call.target = client._origin, client.verify, _target(client, call)
     if call.is_form and call.form is None:  # once: afterwards the files are at their ends
         fields = sorted(_pairs_in(body), key=lambda pair: isinstance(pair[1], _File))
@@ -3679,7 +3679,7 @@ def _filled(path: Any, url: str, args: tuple[Any, ...], params: dict[str, Any]) 
     return url.format(**{name: _path_id(name, params.pop(name)) for name in ids})
 
 
-def _reading(url: str, verb: str, params: dict[str, Any]) -> tuple[str, Any]:
+def _how_to_read(url: str, verb: str, params: dict[str, Any]) -> tuple[str, Any]:
     """Return how to read the answer (a kind of the room "Calls"), and what it goes through then."""
     schema = params.get("response_format") or params.get("text_format")
     if params.get("stream") or verb == "stream" or params.get("stream_format") == "sse":
@@ -3705,7 +3705,7 @@ def _resolve(path: tuple[str, ...], raw: str, args: Any, params: dict[str, Any])
     if isinstance(params.get("file"), (str, list)):  # a tuple of str has become a list
         raise ValidationError("file= is not a file: give a pathlib.Path, a binary file or bytes")
     method, template = _template(path)
-    read, then = _reading(template, path[-1], params)
+    read, then = _how_to_read(template, path[-1], params)
     url = _filled(path, template, args, params)
     call = _Call(method, url, read, params, raw=raw, admin=path[0] == "admin", then=then)
     betas = params.pop("betas", ()) or [_BETA[name] for name in path[:2] if name in _BETA]
@@ -3783,7 +3783,7 @@ class _Chat(_Resource):
         return self._client._post("/chat/completions", body, params, then=then)
 
 
-class _Part:
+class _TopLevel:
     """A part of the API as an attribute of a client, made at its first use."""
 
     def __init__(self, name: str) -> None:
@@ -3798,7 +3798,7 @@ class _Part:
 
 
 for _name in _TOP_LEVEL:
-    setattr(OpenAIMini, _name, _Part(_name))
+    setattr(OpenAIMini, _name, _TopLevel(_name))
 
 
 class _Module(type(sys)):  # type: ignore[misc]

@@ -1401,7 +1401,7 @@ def test_an_open_circuit_is_told_at_once_and_no_retry_that_cannot_be(server):
         chat_error(client, InternalServerError)
         assert [e["event"] for e in events] == ["request", "circuit", "response", "error"]
         assert events[-1]["status"] == 500 and client.stats()["retries"] == 0
-        with client._jobs.slot():
+        with client._queue.slot():
             chat_error(client, CircuitOpenError)
 
 
