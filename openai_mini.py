@@ -71,14 +71,15 @@ _importing: list[int] = []  # threads that import: no call may be made in their 
 # isort: off
 if TYPE_CHECKING:  # never runs: type checkers and packers such as PyInstaller read it
     import argparse, base64, bisect, certifi, collections, contextlib, copy  # noqa: E401
-    import concurrent.futures, encodings.idna, functools, hashlib, inspect, itertools  # noqa: E401
-    import json, logging, mimetypes, os, random, re, requests, select, socket  # noqa: E401
-    import threading, typing, urllib.parse, urllib3, weakref, zlib  # noqa: E401
+    import concurrent.futures, difflib, encodings.idna, functools, hashlib, inspect  # noqa: E401
+    import itertools, json, logging, mimetypes, os, random, re, requests, select  # noqa: E401
+    import socket, threading, typing, urllib.parse, urllib3, weakref, zlib  # noqa: E401
 # isort: on
 else:
     for _name in """argparse base64 bisect certifi collections concurrent.futures contextlib copy
-            encodings.idna functools hashlib inspect itertools json logging mimetypes os random re
-            requests select socket threading typing urllib.parse urllib3 weakref zlib""".split():
+            difflib encodings.idna functools hashlib inspect itertools json logging mimetypes os
+            random re requests select socket threading typing urllib.parse urllib3 weakref
+            zlib""".split():
         _Late(_name)
 
 
@@ -213,7 +214,7 @@ class ValidationError(OpenAIError, ValueError):
 
 
 _STATUSES: dict[int, tuple[type[APIError], str]] = {  # class, advice
-    200: (APIResponseError, "This is no answer: check base_url= and what is asked for."),
+    200: (APIResponseError, "This is not an answer: check base_url= and what is asked for."),
     300: (APIStatusError, "This redirect is not followed: set base_url= to where it leads."),
     400: (BadRequestError, "Check the arguments."),
     401: (AuthenticationError, "The API key was not accepted: check api_key= or OPENAI_API_KEY."),
@@ -439,8 +440,8 @@ class ServerSentEvent:
 def iter_sse(chunks: Iterable[bytes], max_event_bytes: int = MAX_EVENT_BYTES) -> Iterator[Any]:
     """Yield the events in `chunks` (bytes, cut anywhere), each as soon as its blank line has come.
 
-    As in the standard, the id persists, a block without data is no event, and an event without its
-    blank line at the end is dropped. The time is linear in the number of bytes.
+    As in the standard, the id persists, a block without data is not an event, and an event without
+    its blank line at the end is dropped. The time is linear in the number of bytes.
 
     >>> [event.data for event in iter_sse([b"data: a", b"b\\n\\ndata: c"])]
     ['ab']
@@ -1197,7 +1198,7 @@ class Result(dict):  # type: ignore[type-arg]
 
     def __setattr__(self, name: str, value: Any) -> None:
         is_own = name[0] == "_" or "choices" in self and name in _CHAT_NAMES
-        (super().__setattr__ if is_own else self.__setitem__)(name, value)
+        (vars(self) if is_own else self)[name] = value
 
     __delattr__ = dict.__delitem__
 
@@ -1685,7 +1686,7 @@ class _Accumulator:
                 self.usage = usage
 
     def _add_event(self, chunk: Result, kind: str, get: Any = dict.get) -> str:
-        """Take in an event that is no chunk of a chat; return its text that is new."""
+        """Take in an event that is not a chunk of a chat; return its text that is new."""
         if "error" in (get(chunk, "type"), get(chunk, "object")):
             raise self._exchange.error_of(chunk)
         kind = get(chunk, "type") or kind
@@ -1991,7 +1992,7 @@ class _Pools:
         self._pools = {}
 
     def send(self, call: Any, limits: _Limits) -> Any:
-        """Return urllib3's response. A dead pooled connection is replaced, which is no attempt."""
+        """Return urllib3's response. A dead pooled connection is replaced within the attempt."""
         key = (call.origin, call.verify, limits.pid)
         pool = self._pools.get(key) or self._pools.setdefault(key, _new_pool(*key[:2], self.size))
         limits.proxy, dead_until = pool.proxy_url, time.monotonic() + DEAD_S
@@ -2363,7 +2364,7 @@ class _Call:
     stream, auto (of request(): json, text, bytes or stream, by the Content-Type).
     """
 
-    # `content`: a body that is no JSON. `model_kind`: a kind of models. `then` makes the result.
+    # `content`: a body that is not JSON. `model_kind`: a kind of models. `then` makes the result.
     json = form = content = to = progress = model_kind = then = None  # type: Any
     # `raw`: "with_raw_response" or "with_streaming_response". `admin`: send the admin key.
     # `has_key`: the caller's headers have one. `handed_over`: the caller owns the exchange.
@@ -2843,7 +2844,8 @@ class OpenAIMini(_Closing):
         """Check the options, keep each as an attribute, and set up the parts."""
         self._options = tuple(options)
         for name, value in options.items():
-            value = value or (_environ(_SOURCES[name]) if name in _SOURCES else value)
+            if name in _SOURCES:
+                value = value or _environ(_SOURCES[name])
             if name in _MINIMUM:
                 value = _checked_option(name, value)
             elif name.endswith("api_key"):
@@ -2939,7 +2941,7 @@ class OpenAIMini(_Closing):
         return result
 
     def _perform(self, call: _Call) -> Any:
-        """Make attempts until one succeeds or a retry is no use."""
+        """Make attempts until one succeeds or another would not help."""
         call.begin(self)
         _prepare(self, call)
         hit = self._cached_result(call)
@@ -3213,7 +3215,8 @@ def AzureOpenAI(*, azure_endpoint: str | None = None, azure_deployment: str | No
     if azure_deployment:
         base_url += "/deployments/" + _path_id("azure_deployment", azure_deployment)
     options = {"base_url": base_url, "api_version": version, **options}
-    return OpenAIMini(key or str(token).strip, **options)  # a callable's key is a bearer token
+    # A callable's key is a bearer token; a method, as it can be pickled.
+    return OpenAIMini(key or str(token).strip, **options)
 
 
 # How a request is built.
@@ -3571,7 +3574,7 @@ def _first_that_fits(read: list[Any], value: Any) -> Any:
 
 
 def _checked(kind: Any, value: Any) -> Any:
-    """Return a value of type `kind`. 1 and 1.0 have both types; true is no number."""
+    """Return a value of type `kind`. 1 and 1.0 have both types; true is not a number."""
     made = kind(value) if {kind, type(value)} == {int, float} else value
     if type(made) is not kind or made != value:
         raise TypeError("%.80r is not of type %s" % (value, kind.__name__))
@@ -3740,8 +3743,6 @@ def _as_list(value: Any) -> Any:
 
 
 def _unknown_name(where: str, name: str, names: Iterable[str]) -> AttributeError:
-    import difflib
-
     hints = map(": did you mean {!r}?".format, difflib.get_close_matches(name, names, 1))
     return AttributeError("%s has no %r%s" % (where, name, "".join(hints)))
 
