@@ -3957,8 +3957,10 @@ def _run_command(args: Any) -> int:
         return _print_chat(client, words[0], options, args)
     method, _, target = _COMMANDS[command]
     result = getattr(client, method)(*words, **options)
-    part: Any = options.get("to", result)
-    if target and "." not in target and not args.json:
+    part: Any = result
+    if "to" in options:  # the result is a count; b"" flushes stdout
+        part = options["to"] if isinstance(options["to"], str) else b""
+    elif target and not args.json:
         part = result.save(args.output or ".") if target == "save" else getattr(result, target)
     is_many = isinstance(part, Stream) or isinstance(part, list) and not args.json
     _print(part if is_many else [part])
@@ -3978,7 +3980,8 @@ def _print_chat(client: OpenAIMini, text: str, options: dict[str, Any], args: An
         _print([""], end="" if answer.content.endswith("\n") else "\n")
     is_cut = not answer.content or answer.finish_reason in ("length", "content_filter")
     if is_cut and not args.json:
-        raise OpenAIError("no whole answer: %s" % (answer.message.refusal or answer.finish_reason))
+        why = answer.message.refusal or "finish_reason is %s" % answer.finish_reason
+        raise OpenAIError("the answer is not whole: %s" % why)
     return 0
 
 
@@ -3998,8 +4001,9 @@ def _arguments(command: str, args: Any) -> tuple[list[Any], dict[str, Any]]:
         raise ValidationError("%s takes %s; see --help" % (command, takes or "no words"))
     if target == "save" and not os.path.isdir(args.output or "."):  # before it is billed
         raise ValidationError("-o: there is no folder %r" % args.output)
-    if "." in target and (args.output or sys.stdout.isatty()):
-        options["to"] = args.output or target
+    if "." in target:
+        to_stdout = args.output == "-" or not (args.output or sys.stdout.isatty())
+        options["to"] = sys.stdout.buffer if to_stdout else args.output or target
     if ("." in target or command == "upload") and sys.stderr.isatty():
         options["progress"] = lambda done, total: sys.stderr.write("%.1f MB\r" % (done / 1e6))
     return words, options

@@ -6745,7 +6745,8 @@ def test_cli_every_command_works_offline_and_writes_where_o_says(cli, tmp_path, 
     assert (code, err) == (0, "") and out
     if command in ("speak", "download"):
         assert out.strip() == str(to)
-        assert cli("--offline", command, "text") == (0, to.read_text(), "")
+        for more in ([], ["-o", "-"]):
+            assert cli("--offline", command, "text", *more) == (0, to.read_text(), "")
     elif command == "image":
         path = pathlib.Path(out.strip())
         assert path.parent == to and path.read_bytes()[:4] == b"\x89PNG"
