@@ -272,10 +272,11 @@ def _error_in(data: Any, any_kind: bool, needed: tuple[str, ...] = ()) -> Any:
     return data if data.get("object") == "error" or needed and not any(messages) else None
 
 
-def _answer_error(response: Any, body: Any, location: str) -> APIError:
+def _answer_error(response: Any, body: Any, location: str, partial: Any) -> APIError:
     """Return the error for an answer. `body`: all of it, or the part that is an error."""
     outer = [*_dicts(body), {}][0]  # Google sends a list
-    inner = next((outer[name] for name in ("error", "errors", "detail") if outer.get(name)), body)
+    found = map(outer.get, ("error", "errors", "detail"))
+    inner = next((part for part in found if part and isinstance(part, (str, dict, list))), body)
     holder, text = inner if isinstance(inner, dict) else outer, _error_text(body)
     codes = [str(holder.get(name)) for name in ("code", "type", "error_type", "status")]
     status = response.status_code
@@ -293,6 +294,7 @@ def _answer_error(response: Any, body: Any, location: str) -> APIError:
         "%d %s%s" % (status, location and "-> %.200s " % location, words),
         advice=advice.replace("{url}", response.url), body=inner or None, response=response,
         status_code=status, retry_after=_retry_after(response.headers), _transient=retry,
+        partial=partial,
     )  # fmt: skip
 
 
@@ -1235,9 +1237,12 @@ class Result(dict):  # type: ignore[type-arg]
         for text in filter(None, images):
             encoded = text.rpartition("base64,")[2]  # perhaps of a data: URL
             content = _fetch(text) if text[:4].lower() == "http" else _from_base64(encoded)
-            name = os.path.join(folder, "image-%d." + _extension(content))
-            paths.append(next(filter(_reserve, (name % number for number in itertools.count(1)))))
-            _write_whole(paths[-1], [content])
+            name = "image-%d." + _extension(content)
+            free = (os.path.join(folder, name % number) for number in itertools.count(1))
+            part = os.path.join(folder, ".%s.part" % os.urandom(8).hex())
+            _write_whole(part, [content])
+            paths.append(next(filter(_reserve, free)))
+            os.replace(part, paths[-1])
         return paths
 
 
@@ -1278,8 +1283,9 @@ def _fit_message(message: Any, id_prefix: str) -> Any:
         call.pop("index", None)  # of the stream
         function = call.get("function")
         if isinstance(function, dict):
-            name, arguments = function.get("name") or "", _text_of(function.get("arguments"))
-            call.function = Result(function, name=name, arguments=arguments or "{}")
+            given = function.get("arguments") or {}
+            arguments = given if isinstance(given, str) else json.dumps(given)
+            call.function = Result(function, name=function.get("name") or "", arguments=arguments)
     if calls:
         fit.tool_calls = [*calls.values()]
     return fit
@@ -1577,10 +1583,8 @@ def _json_or_text(text: Any) -> Any:
 
 def _raise_error_in(data: Any, exchange: Any, any_kind: bool = True, needed: Any = ()) -> None:
     part = _error_in(data, any_kind, needed)
-    if part is not None:
-        error = exchange.error_of(part)
-        error.partial = data  # it may have been billed
-        raise error
+    if part is not None:  # a variable for the error would make a reference cycle
+        raise exchange.error_of(part, partial=data)  # it may have been billed
 
 
 def _interruption(reason: str = "") -> StreamInterruptedError:
@@ -1631,8 +1635,8 @@ class _Accumulator:
                 text = self._add_event(chunk, kind)
             if text:
                 self.suspect = None
-            elif not (chunk.get("choices") or self.suspect) and _error_text(chunk):
-                self.suspect = chunk
+            elif self._exchange.call.needs_choice and not (chunk.get("choices") or self.suspect):
+                self.suspect = chunk if _error_text(chunk) else None
         except (ArithmeticError, AttributeError, LookupError, RuntimeError, TypeError, ValueError):
             raise APIResponseError("a chunk has an odd shape: %.200s" % chunk.json()) from None
         if self._ended or "error" in chunk or "base_resp" in chunk:
@@ -1901,6 +1905,7 @@ class _Form:
                 sent += len(block)
                 if self._progress:
                     self._progress(sent, len(self))
+            self.rewind()  # now, as another thread may send the same file
         except Exception:  # an OSError would look like a connection failure
             raise _FromCaller from None
 
@@ -1908,7 +1913,7 @@ class _Form:
         """Set the files back to where they began, so that the caller's next call sends all."""
         for part in self._parts:
             if isinstance(part, _File):
-                with contextlib.suppress(ValueError):  # closed meanwhile
+                with contextlib.suppress(Exception):  # e.g. it is closed: the answer counts
                     part.file.seek(part.start)
 
 
@@ -2470,10 +2475,9 @@ def _check_target(to: Any) -> None:
         if os.path.isdir(path) or not os.access(path if _is_empty(path) else folder, os.W_OK):
             raise PermissionError(13, "No file can be written there", path)
         return
-    try:
-        to.write(b"")
-    except (AttributeError, TypeError, ValueError):  # e.g. it is closed, or open to read
-        raise ValidationError("to=%.80r: a path or a binary file is needed" % (to,)) from None
+    is_shut = getattr(to, "closed", False) or getattr(to, "mode", "") == "rb"
+    if is_shut or hasattr(to, "encoding") or not hasattr(to, "write"):
+        raise ValidationError("to=%.80r: a path or a binary file is needed" % (to,))
 
 
 def _checked_option(name: str, value: Any) -> Any:
@@ -2556,11 +2560,11 @@ class _Exchange:
                 self.end(None)  # gives the slot back: `then` may make a call
         except BaseException as error:
             self.end(error)
+            if self.call.form is not None:
+                self.call.form.rewind()
             raise
         finally:
             active.remove(thread)
-            if self.call.form is not None:
-                self.call.form.rewind()
         return result
 
     def _start(self, is_nested: bool) -> None:
@@ -2619,12 +2623,13 @@ class _Exchange:
         self.call.handed_over = True
         return stream
 
-    def error_of(self, body: Any, location: str = "") -> APIError:
+    def error_of(self, body: Any, location: str = "", partial: Any = None) -> APIError:
         """Return the error for an answer, or for a part of it under a 2xx status."""
-        return _answer_error(self.response, _without(self.call.secrets, body), location)
+        body = _without(self.call.secrets, body)
+        return _answer_error(self.response, body, location, partial)
 
     def locate(self, error: OpenAIError) -> None:
-        call, proxy = self.call, re.split("//|@", self.limits.proxy)[-1]  # it may have answered
+        call, proxy = self.call, re.split("//|@", self.limits.proxy)[-1].strip("/")
         if proxy and proxy not in error._what:
             error._what += ", through the proxy " + proxy
         error._locate(call.method + " " + call.path, call.attempts, call.secrets, self.response)
@@ -2724,7 +2729,8 @@ def _parse_as(exchange: _Exchange, kind: str, content: bytes) -> Any:
     is_list = kind == "page" or kind == "json" and has_items
     result = (Page if is_list else Transcript if kind == "transcript" else Result)(data)
     result._response = exchange.response
-    if is_list and (kind == "page" or call.method == "GET" and data.get("has_more")):
+    has_more = kind == "page" if data.get("has_more") is None else data["has_more"]
+    if is_list and has_more and (kind == "page" or call.method == "GET"):
         result._fetch = functools.partial(_next_page, exchange)
     return result
 
@@ -2864,6 +2870,8 @@ class OpenAIMini(_Closing):
         }, self.default_headers)  # fmt: skip
         rest = self.fallback if isinstance(self.fallback, (list, tuple)) else [self.fallback]
         self._fallbacks = [client for client in rest if client is not None]
+        if not all(hasattr(client, "_perform") for client in self._fallbacks):
+            raise ValidationError("fallback= is not a client or a list of clients")
         is_on = self.debug or (_environ("OPENAI_LOG") or "").lower() in ("debug", "info")
         self._log = logging.getLogger("openai_mini") if is_on else None
         if self._log:
@@ -3019,7 +3027,8 @@ class OpenAIMini(_Closing):
         call = _Call("POST", path, read, params, **more)
         call.json = {**body, **params}
         call.model_kind = next((kind for kind in DEFAULT_MODELS if kind in path), None)
-        if params.get("stream_format") == "sse" or call.json.get("stream") and read != "bytes":
+        is_sse = params.get("stream_format") == "sse" and call.to is None
+        if is_sse or call.json.get("stream") and read != "bytes":
             call.read = "stream"
         return self._run(call)
 
@@ -3713,8 +3722,8 @@ def _resolve(path: tuple[str, ...], raw: str, args: Any, params: dict[str, Any])
     call = _Call(method, url, read, params, raw=raw, admin=path[0] == "admin", then=then)
     betas = params.pop("betas", ()) or [_BETA[name] for name in path[:2] if name in _BETA]
     call.headers = {"OpenAI-Beta": ",".join(betas)} if betas else {}
-    if "idempotency_key" in params:
-        call.headers["Idempotency-Key"] = params.pop("idempotency_key")
+    key = params.pop("idempotency_key", None)
+    call.headers.update({"Idempotency-Key": key} if key else {})
     call.query = {"beta": "true"} if path[:2] == ("beta", "responses") else {}
     if path[-3:-1] == ("conversations", "items"):
         call.query["include"] = params.pop("include", None)  # also for a POST

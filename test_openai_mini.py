@@ -1950,7 +1950,7 @@ def test_all_stays_as_it_was_sent_and_turns_into_plain_data_and_back(server, cli
 
 RESULTS_KINDS = [  # an answer, and a call that gives it as Result, Page, Transcript or Binary
     (HELLO, lambda c: c.chat("hi")),
-    (Answer(json={"data": [{"id": 1}]}), lambda c: c.models.list()),
+    (Answer(json={"data": [{"id": 1}], "has_more": False}), lambda c: c.files.list()),
     (Answer(json={"text": "words"}), lambda c: c.transcribe_audio(b"ID3x")),
     (Answer(body=b"\0\xff", content_type="audio/mpeg"), lambda c: c.text_to_speech("hi")),
 ]
@@ -2229,6 +2229,7 @@ CLIENT_BAD_ARGUMENTS = [
     ("max_retries", -1, True, None, 2.5), ("initial_retry_delay", -1), ("backoff_factor", 0.5),
     ("max_retry_delay", "60"), ("max_concurrent_requests", 0), ("queue_size", -1),
     ("requests_per_minute", 0), ("default_headers", {"X A": "one"}), ("verify", 5),
+    ("fallback", "gpt-4o-mini", [5]),
 ]
 
 
@@ -3725,6 +3726,17 @@ def test_an_open_file_is_sent_whole_again_after_an_upload_that_broke_off(uploads
     except AssertionError:  # which keeps the frames of the first upload alive
         client.upload_file(file)
     assert part_of(uploads.last).body == content
+
+
+def test_an_open_file_may_be_sent_again_while_its_first_upload_waits(uploads, client):
+    let, file, done = Event(), io.BytesIO(b"x" * 1000), Answer(json={"id": "f"})
+    uploads.script(Answer(json={"id": "f"}, wait=let), done)
+    first = client.submit("upload_file", file)
+    eventually(lambda: uploads.count == 1)
+    assert client.upload_file(file).id == "f"
+    let.set()
+    assert first.result(10).id == "f"
+    assert [part_of(request).body for request in uploads.requests] == [b"x" * 1000] * 2
 
 
 def test_of_a_file_that_changes_the_old_length_goes_out_or_nothing(uploads, client, tmp_path):
