@@ -964,6 +964,11 @@ def error_of(server, client):
     return raised
 
 
+def test_the_code_beside_an_error_that_is_only_true_is_read(error_of):
+    answer = Answer(400, json={"error": True, "message": "no", "code": "c", "param": "p"})
+    assert (error_of(answer).code, error_of(answer).param) == ("c", "p")
+
+
 @cases("name, base", [("OpenAIError", None), *ERROR_CLASSES])
 def test_an_error_is_where_the_tree_has_it_has_every_attribute_and_pickles(name, base):
     cls = getattr(openai_mini, name)
@@ -3342,6 +3347,8 @@ ANSWERS_AS_MEANT = [  # the answer, what is done, and what comes of it
     (whole(role="model"), lambda c: c.chat("x").message, {"role": "assistant", "content": None}),
     (whole(tool_calls=SEARCHES), lambda c: c.chat("x").tool_calls, SEARCHES),
     (whole(tool_calls=SEARCHES[0]), lambda c: c.chat("x").tool_calls, SEARCHES),
+    (whole(tool_calls=[{"function": {"arguments": ["x"]}}]),
+     lambda c: c.chat("x").tool_calls[0].function.arguments, '["x"]'),
     (Answer(json=dict(CHAT, content=7, tool_calls=True)), lambda c: c.chat("x").content, "hello"),
     (Answer(body=json.dumps(CHAT).replace("hello", "a\tb\nc")), lambda c: c.chat("x").content,
      "a\tb\nc"),
@@ -4720,12 +4727,12 @@ def test_an_iterable_is_a_list_to_the_server_and_a_result_no_file(server, client
     column = types.SimpleNamespace(keys=None, tolist=None)
     column = type("Series", (), {**vars(column), "__iter__": lambda self: iter("ab")})()
     client.embeddings.create(model="m", input=column)
-    client.batches.cancel("b", extra_body={"why": 1})
+    client.batches.cancel("b", extra_body={"why": 1}, idempotency_key=None)
     created, listed, again, vectors, cancel = server.requests
     assert vectors.json["input"] == ["a", "b"] and cancel.json == {"why": 1}
     assert created.json == {"input": HI * 2, "include": ["x"]}
     assert listed.headers["x-mine"] == "1" and listed.query == {"metadata[a]": "b"}
-    assert not listed.body
+    assert not listed.body and "idempotency-key" in cancel.headers
     assert again.json == {"input": RESPONSE["output"], "previous": RESPONSE}
 
 
@@ -5968,6 +5975,7 @@ def test_a_target_gets_all_bytes_or_is_refused_before_it_costs(
 
     done, server.default = [], Answer(body=b"speech" * 9)
     assert client.text_to_speech("x", to=Raw()) == 54 and b"".join(done) == b"speech" * 9
+    assert b"" not in done, "which ends what some writers write to"
     for place in (tmp_path, tmp_path / "no" / "a.mp3"):
         client_error(lambda: client.text_to_speech("x", to=place), OSError)
     for mode in ("w", "rb"):
