@@ -2035,8 +2035,9 @@ def test_a_list_goes_on_where_a_page_says_until_one_repeats_or_is_empty(
     items = list(functools.reduce(getattr, path.split("."), client).list(**ids))
     assert items == (page["data"] or []) + (behind if query else [])
     queries = [request.query for request in server.requests[1:]]
-    count = 2 if behind or has_more else 1  # with the page that repeats
-    assert queries[:1] == [query] * bool(query) and len(queries) <= count * bool(query)
+    # With the page that repeats; the cursor of an empty one is its last_id.
+    count = 2 if behind or has_more and query != {"after": "L"} else 1
+    assert queries[:1] == [query] * bool(query) and len(queries) == count * bool(query)
 
 
 def test_a_page_that_repeats_ends_the_list_though_an_item_has_changed(server, client):
