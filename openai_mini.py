@@ -360,12 +360,12 @@ def _guarded(name: str, function: Any, *args: Any) -> Any:
 
 
 class _Lock:
-    """A lock that finalizers can use: they defer work to the thread that holds it.
+    """A lock that finalizers can use.
 
-    A finalizer may run at any moment, even in the thread that holds the lock, so it must not wait.
-    It calls defer(); all others call do(). Deferred work must not raise. Code under the lock is
-    short and calls no code of the caller (but for the breaker's second lock, which nobody waits
-    for). The lock is re-entrant, as a signal handler may interrupt it.
+    A finalizer may run in the thread that holds the lock, so it must not wait: it calls defer(),
+    all others do(). Deferred work must not raise. Work under the lock is short, and never the
+    caller's (but for the breaker's second lock, which nobody waits for). A signal handler may
+    enter the lock again.
     """
 
     def __init__(self) -> None:
@@ -373,7 +373,6 @@ class _Lock:
         self.deferred: Any = collections.deque()
 
     def do(self, work: Callable[..., Any], *args: Any) -> Any:
-        """Wait for the lock; return what `work(*args)` returns."""
         try:
             with self._lock:
                 return work(*args)
@@ -382,12 +381,11 @@ class _Lock:
                 self.drain()
 
     def defer(self, work: Callable[..., Any], *args: Any) -> None:
-        """Have `work(*args)` done now if the lock is free, else by its holder. Never waits."""
+        """Do the work now if the lock is free, else let its holder do it."""
         self.deferred.append((work, args))
         self.drain()
 
     def drain(self) -> None:
-        """Do the deferred work. If the lock is taken, its holder does it."""
         while self.deferred and not self._lock._is_owned() and self._lock.acquire(False):
             try:
                 while self.deferred:
@@ -401,10 +399,7 @@ _renewed_after_fork: list[Any] = []  # holds one WeakSet once it is needed
 
 
 def _renew_after_fork(obj: Any) -> None:
-    """Call `obj._renew()` in each forked child.
-
-    Other threads do not exist there, so a lock that one of them held would never be released.
-    """
+    """Call `obj._renew()` in each forked child, where locks of other threads stay taken."""
     if not _renewed_after_fork:
         _renewed_after_fork.append(weakref.WeakSet())
         if hasattr(os, "register_at_fork"):
@@ -420,19 +415,17 @@ def _renew_all() -> None:
 # ----------------------------------------------------------------------
 # Server-sent events
 #
-# Bytes in, events out, without knowledge of HTTP. The rules are the standard's:
+# Bytes in, events out, by the rules of
 # https://html.spec.whatwg.org/multipage/server-sent-events.html#event-stream-interpretation
-#
-# The parser keeps the bytes of the unfinished event. When a blank line has come, it decodes all
-# events that are complete in one step, and splits each into its lines once.
+# The parser keeps the bytes of the unfinished event and decodes complete ones in one step.
 
 MAX_EVENT_BYTES = 16 << 20  # an image in a stream has 4 MB as base64
 
 
 class ServerSentEvent:
-    """One event: `.event` (its type), `.data`, `.id` (the last one set), `.retry` (ms, or None)."""
+    """`.event` (its type), `.data`, `.id` (the last one set), `.retry` (ms or None)."""
 
-    event, data, id = "message", "", ""  # class attributes, as most events have data only
+    event, data, id = "message", "", ""
     retry: int | None = None
 
     def __repr__(self) -> str:
@@ -440,15 +433,11 @@ class ServerSentEvent:
 
 
 def iter_sse(chunks: Iterable[bytes], max_event_bytes: int = MAX_EVENT_BYTES) -> Iterator[Any]:
-    """Yield the events in `chunks` (bytes, cut anywhere), each as soon as its blank line has come.
-
-    As in the standard, the id persists, a block without data is not an event, and an event without
-    its blank line at the end is dropped. The time is linear in the number of bytes.
+    """Yield the events in `chunks` (bytes, cut anywhere), each at its blank line; one that is
+    larger than `max_event_bytes` raises APIResponseError.
 
     >>> [event.data for event in iter_sse([b"data: a", b"b\\n\\ndata: c"])]
     ['ab']
-
-    Raises APIResponseError if an event is larger than `max_event_bytes`.
     """
     parser = _EventParser(max_event_bytes)
     for chunk in chunks:
@@ -459,9 +448,9 @@ def iter_sse(chunks: Iterable[bytes], max_event_bytes: int = MAX_EVENT_BYTES) ->
 
 
 class _EventParser:
-    """Turns bytes into blocks, each the lines of an event, and blocks into events."""
+    """Turns bytes into blocks (the lines of an event), and these into events."""
 
-    _encoding = "utf-8-sig"  # a stream may start with a byte order mark
+    _encoding = "utf-8-sig"  # at the start, for a byte order mark
 
     def __init__(self, max_event_bytes: int) -> None:
         self._limit, self._after_cr, self._last_id = max_event_bytes, False, ""
@@ -469,7 +458,6 @@ class _EventParser:
         self.unknown: Any = collections.deque(maxlen=20)  # lines with an unknown field
 
     def blocks(self, chunk: bytes) -> Iterable[str]:
-        """Take in a chunk; return the blocks that it completes."""
         if self._after_cr or b"\r" in chunk:
             raw = b"\r" * self._after_cr + chunk  # the chunk may begin with the LF of a CRLF
             chunk = raw.replace(b"\r\n", b"\n").replace(b"\r", b"\n")[self._after_cr :]
@@ -486,7 +474,7 @@ class _EventParser:
         self._encoding = "utf-8"
         if end <= self._limit:
             return blocks
-        # One by one, so that the events before the one that is too large still come.
+        # One by one: the events before the large one still come.
         return (block for block in blocks if not self._check_size(len(block.encode())))
 
     def _check_size(self, size: int) -> Any:
@@ -494,10 +482,9 @@ class _EventParser:
             raise APIResponseError("an event of the stream is larger than %d bytes" % self._limit)
 
     def event_of(self, block: str) -> ServerSentEvent | None:
-        """Return the event of a block, or None if it has no data."""
         event, data = ServerSentEvent(), []
         first, _, last = block.rpartition("\n")
-        # Checking for the usual lines first makes events twice as fast.
+        # The usual lines first, which takes half the time.
         if last[:6] == "data: " and (not first or first[:7] == "event: " and "\n" not in first):
             event.event, event.data, event.id = first[7:] or "message", last[6:], self._last_id
             return event
@@ -521,25 +508,20 @@ class _EventParser:
 # Circuit breaker
 #
 # closed     enough failures in the window   -> open
-# open       reset_timeout has passed        -> half_open  (noticed when asked; there is no timer)
+# open       reset_timeout has passed        -> half_open  (noticed when asked)
 # half_open  success_threshold in a row      -> closed
 # half_open  one failure                     -> open
 # half_open  a probe without an outcome      -> half_open  (the next probe may go)
 #
-# The lock guards the state and the counts. Whoever asks or reports holds it for a few lines, never
-# while the guarded work or on_change runs; no thread is woken. A finalizer may report an outcome.
-# Each opening begins a generation. The outcome of a call of an older generation is ignored.
-# Outcomes are counted in buckets, so memory is constant. This room knows nothing of HTTP.
+# The lock guards the state and the counts, never the guarded work or on_change. Each opening begins
+# a generation: outcomes of calls of an older one are ignored. Outcomes are counted in buckets:
+# memory is constant, and one may count for a bucket too long.
 
-_BUCKETS = 10  # in a window; an outcome may count for one bucket too long
+_BUCKETS = 10  # in a window
 
 
 class _Permit:
-    """The right to make one call.
-
-    The breaker refers weakly to a probe's permit, so that a lost permit frees its place. Otherwise
-    the circuit could stay half open forever.
-    """
+    """The right to make one call. The breaker refers to it weakly: a lost probe blocks nothing."""
 
     reported = False
 
@@ -548,23 +530,17 @@ class _Permit:
 
 
 class CircuitBreaker:
-    """Stops calls to a service that fails, and finds out with one probe at a time when it is back.
+    """Stops calls to a service that fails. Threads and clients may share it.
 
-    Closed until, among the outcomes of the last `window` seconds, at least `failure_threshold` are
-    failures and they are at least `failure_rate` of all. Then open for `reset_timeout` seconds,
-    then half open: one probe at a time; `success_threshold` successes in a row close it, one
-    failure opens it again. May be shared between threads and clients.
+    It opens when at least `failure_threshold` outcomes of the last `window` seconds are failures,
+    and at least `failure_rate` of all. `reset_timeout` seconds later it lets one probe at a time
+    through. `on_change(old, new)` is called after each change of state.
 
-    >>> breaker = CircuitBreaker(failure_threshold=1)
-    >>> breaker.call(len, "ok"), breaker.state
-    (2, 'closed')
-
-    `on_change(old, new)` is called after each change of state; what it raises is logged. `clock`
-    returns seconds. A pickle holds the settings only: state and counts begin anew.
+    >>> CircuitBreaker(failure_threshold=1).call(len, "ok")
+    2
     """
 
-    # `opened` is the number of the generation. The successes in a row and the buckets of the window
-    # (number: [failures, successes]) start anew at each change of state.
+    # `opened` is the generation, `_buckets` has number: [failures, successes].
     _state, _opened_at, opened, _successes = "closed", 0.0, 0, 0
     _buckets: dict[int, list[int]] = {}
 
@@ -584,8 +560,8 @@ class CircuitBreaker:
 
     def _renew(self) -> None:
         self._lock, self._changes = _Lock(), _Lock()  # for the state; for the calls of on_change
-        self._allowed: dict[int, Any] = {}  # thread: the permits that allow() gave it
-        self._probe: Any = None  # a weak reference to the permit of the current probe
+        self._allowed: dict[int, Any] = {}  # by thread, the permits of allow()
+        self._probe: Any = None  # a weak reference to its permit
 
     def __reduce__(self) -> Any:
         setup = (self.failure_threshold, self.failure_rate, self.window, self.reset_timeout)
@@ -595,31 +571,27 @@ class CircuitBreaker:
 
     @property
     def retry_after(self) -> float:
-        """Seconds until a call may be made: until a probe, or `reset_timeout` while one is under
-        way; 0.0 if it may be made now."""
-        probe = self._probe  # another thread may drop it now
+        """Seconds until a call may be made; `reset_timeout` while a probe is under way."""
+        probe = self._probe  # another thread may clear it
         if self._state != "open":
             return self.reset_timeout if probe and probe() else 0.0
         return max(0.0, self._opened_at + self.reset_timeout - self.clock())
 
     def allow(self) -> bool:
-        """Whether a call may be made now. Report each True by success(), failure() or release()."""
+        """Whether a call may be made now; then report success(), failure() or release()."""
         permit = self._admit()
         if permit:
-            new: Any = collections.deque(maxlen=100)  # bounded, in case none is ever reported
+            new: Any = collections.deque(maxlen=100)  # in case none is ever reported
             self._allowed.setdefault(_thread.get_ident(), new).append(permit)
         return permit is not None
 
     def success(self) -> None:
-        """The call that was allowed has succeeded."""
         self._report(self._pop_allowed(), True)
 
     def failure(self) -> None:
-        """The call that was allowed has failed."""
         self._report(self._pop_allowed(), False)
 
     def release(self) -> None:
-        """The call that was allowed was not made or not finished: it counts as neither."""
         self._report(self._pop_allowed(), None)
 
     def reset(self) -> None:
@@ -640,30 +612,24 @@ class CircuitBreaker:
         self._report(self._pop_allowed(), _outcome(error))
 
     def _pop_allowed(self) -> _Permit:
-        """Return the last permit that allow() gave to this thread. A thread without one reports for
-        another thread; its call is taken for one of the current generation."""
         allowed = self._allowed.get(_thread.get_ident())
-        return allowed.pop() if allowed else _Permit(self.opened)
+        return allowed.pop() if allowed else _Permit(self.opened)  # reports for another thread
 
     def _open_error(self) -> CircuitOpenError:
         what, wait_s = "the circuit is open: nothing was sent, a probe may go", self.retry_after
         return CircuitOpenError("%s in %.3g s" % (what, wait_s), retry_after=wait_s)
 
     def _admit(self) -> Any:
-        """Return a permit for a call, or None if the call may not be made."""
-        permit = _Permit(self.opened)  # made before the state is read: it may open in between
+        permit = _Permit(self.opened)  # before the state is read: it may open in between
         return permit if self._state == "closed" else self._do(self._new_permit)
 
     def _report(self, permit: _Permit, succeeded: bool | None) -> None:
-        """Count the outcome of a call: success, failure or, for None, neither. Of later outcomes of
-        the same call only a failure counts. A finalizer may call this with None."""
         self._lock.defer(self._count, permit, succeeded)
-        if succeeded is not None:  # on_change must not run in a finalizer
+        if succeeded is not None:  # else perhaps a finalizer, where on_change must not run
             self._changes.drain()
 
     def _do(self, work: Callable[..., Any], *args: Any) -> Any:
-        """Do `work(*args)` under the lock. Then call on_change for each change, in order, in one
-        thread at a time, which also makes the calls for changes by other threads."""
+        """Do the work under the lock, then call on_change: in order, in one thread at a time."""
         result = self._lock.do(work, *args)
         self._changes.drain()
         return result
@@ -671,7 +637,7 @@ class CircuitBreaker:
     # What follows runs under the lock.
 
     def _set_state(self, state: str) -> None:
-        """Change the state. No other method does."""
+        """Nothing else changes the state."""
         if state == "open":
             self._opened_at, self.opened = self.clock(), self.opened + 1
         if self.on_change and state != self._state:
@@ -693,7 +659,7 @@ class CircuitBreaker:
         return permit
 
     def _count(self, permit: _Permit, succeeded: bool | None) -> None:
-        is_counted = succeeded is False or not permit.reported
+        is_counted = succeeded is False or not permit.reported  # a stream fails after its success
         permit.reported = True
         if not is_counted or permit.generation != self.opened or self._state == "open":
             return
@@ -712,12 +678,12 @@ class CircuitBreaker:
 
     def _fails_too_often(self) -> bool:
         failures, successes = map(sum, zip(*self._buckets.values()))
-        rate = failures / (failures + successes)  # a product would be inexact: 0.1 * 30 > 3
+        rate = failures / (failures + successes)  # not a product: 0.1 * 30 > 3
         return failures >= self.failure_threshold and rate >= self.failure_rate
 
 
 def _outcome(error: BaseException | None) -> bool | None:
-    """Return the outcome of a call: success (True), failure (False), neither (None)."""
+    """Return True (success), False (failure) or None (neither)."""
     is_refused = isinstance(error, OpenAIError) and not isinstance(error, APIError)  # by this side
     if is_refused or not isinstance(error, Exception):
         return True if error is None else None
@@ -727,36 +693,32 @@ def _outcome(error: BaseException | None) -> bool | None:
 # ----------------------------------------------------------------------
 # Request queue
 #
-# A slot is the right to have one attempt under way. Callers and jobs stand in two lines, each by
-# priority, then by arrival; the first of both starts next. The queue's lock guards all of this, for
-# a few lines at a time. Whoever frees a slot grants it to the next one and wakes it:
+# A slot is the right to have one attempt under way. Callers and jobs stand in two lines, by
+# priority, then by arrival; the first of both starts next. The queue's lock guards all of this.
+# Whoever frees a slot grants it to the next one and wakes it:
 # - A caller waits for the lock of its own slot. To be woken means to look at the slot again.
-# - A worker thread waits with a slot for any job, and is granted the slot together with the job.
-# - While a pause or per_minute blocks all, the waiting threads sleep until it ends; the first to
-#   wake up grants.
-# A finalizer may give a slot back. A slot that is dropped gives itself back, so the queue refers to
-# slots only as long as they wait. This room knows nothing of HTTP.
+# - A worker thread waits with a slot for any job, and is granted both together.
+# - While a pause or per_minute blocks all, they sleep until it ends; the first one up grants.
+# A dropped slot gives itself back, so the queue refers only to slots that wait.
 
 HIGH, NORMAL, LOW = 0, 1, 2
 
 
 class _Slot:
-    """The right to have one attempt under way: a context manager. release() may come at any time,
-    from any thread, more than once."""
+    """A context manager. Any thread may call release(), also twice."""
 
     state = "new"  # then waiting, granted, released
-    # `place`: (priority, number) in the line of callers. `work`: the job granted to a worker.
+    # `place`: (priority, number) in line. `work`: the job granted to a worker.
     place, work = (), None  # type: Any, Any
 
     def __init__(self, queue: RequestQueue, priority: Any, timeout: float | None, job: Any) -> None:
-        # `job`: the place of the job that runs in this slot, or that has asked for it.
+        # `job`: the place of the job that has this slot or asks for it.
         self.queue, self.priority, self.timeout, self.job = queue, priority, timeout, job
-        self.lock = _thread.allocate_lock()  # taken by wait(), released to wake it
+        self.lock = _thread.allocate_lock()  # released to wake wait()
 
     def acquire(self) -> _Slot:
-        """Wait until granted. Raises QueueFullError, or QueueTimeoutError after `timeout` s."""
         try:
-            if self.state != "granted":  # a job's slot is granted already
+            if self.state != "granted":  # a job's slot is
                 self.queue._lock.do(self.queue._arrive, self)
             if self.state == "waiting" and not self.wait(self.timeout):
                 pause_s = max(self.queue._paused_until - self.queue._clock(), 0.0)
@@ -768,7 +730,6 @@ class _Slot:
         return self
 
     def wait(self, seconds: float | None) -> bool:
-        """Wait until granted, or for `seconds`; return whether it was granted."""
         queue, clock = self.queue, self.queue._clock
         end = clock() + (float("inf") if seconds is None else seconds)
         while self.state == "waiting":
@@ -776,13 +737,13 @@ class _Slot:
             if now >= end:
                 return False
             until = queue._paused_until if now < queue._paused_until < end else end
-            # One second at most: a Ctrl-C just before the wait would go unnoticed.
+            # At most 1 s: a Ctrl-C just before it would go unnoticed.
             self.lock.acquire(True, min(until - now, 1.0))
             queue._lock.do(queue._grant)
         return True
 
     def release(self, *exc_info: Any, retry: bool = False) -> None:
-        """Give the slot back. `retry`: its job will retry, so a slot is kept free for it."""
+        """`retry`: a slot is kept free for its job, which will retry."""
         if self.state in ("waiting", "granted"):
             self.queue._lock.defer(self.queue._take_back, self, retry)
             self.state = "released"
@@ -793,14 +754,10 @@ class _Slot:
 class RequestQueue:
     """At most `max_concurrent` at once, and at most `per_minute` started in any minute.
 
-    Callers over that wait by priority (HIGH, NORMAL, LOW), then by arrival; if `size` are waiting,
-    the next one gets a QueueFullError at once. May be shared between threads and clients.
+    Callers over that wait by priority (HIGH, NORMAL, LOW), then by arrival; over `size` waiting
+    raise QueueFullError. Threads and clients may share it.
 
-    >>> queue = RequestQueue(max_concurrent=2)
-    >>> with queue.slot(HIGH, timeout=5.0):
-    ...     queue.running
-    1
-    >>> list(queue.map(len, ["a", "bb"]))
+    >>> list(RequestQueue(max_concurrent=2).map(len, ["a", "bb"]))
     [1, 2]
     """
 
@@ -811,23 +768,20 @@ class RequestQueue:
         _check_number("per_minute", 1 if per_minute is None else per_minute, 1)
         self.max_concurrent, self.size, self.per_minute = max_concurrent, size, per_minute
         self._starts: Any = collections.deque([float("-inf")] * (per_minute or 0), per_minute or 0)
-        # The numbers go on in a forked child, so that no place there equals one of the parent's.
+        # The numbers go on in a forked child, where the parent's slots may come back.
         self._clock, self._paused_until, self._numbers = time.monotonic, 0.0, itertools.count()
         self._renew()
         _renew_after_fork(self)
 
     def _renew(self) -> None:
-        """Start with empty lines. In a forked child all earlier slots are the parent's."""
         self._lock, self._insort = _Lock(), bisect.insort  # imported before it is needed there
         # Sorted, as (priority, number, slot) and (priority, number, job).
         self._callers, self._jobs = [], []  # type: Any, Any
-        # The ids of the granted slots (a reference would keep a dropped slot alive), and the places
-        # of the jobs that wait to retry.
+        # Ids of the granted slots; places of the jobs that wait to retry.
         self._held, self._retrying = set(), set()  # type: set[int], set[Any]
-        # The number of workers, the slots of those that wait for a job, and the threads of clients
-        # within an attempt.
+        # How many; slots of those without a job; threads of clients within an attempt.
         self._workers, self._idle, self.active = 0, [], []  # type: int, list[_Slot], list[int]
-        self._local = threading.local()  # in a worker: .job (its place) and .slot until it is used
+        self._local = threading.local()  # in a worker: .job (its place), .slot until it is used
 
     def __reduce__(self) -> Any:
         return type(self), (self.max_concurrent, self.size, self.per_minute)
@@ -836,34 +790,27 @@ class RequestQueue:
     waiting = property(lambda self: len(self._callers) + len(self._jobs), doc="How many wait.")
 
     def slot(self, priority: float = NORMAL, timeout: float | None = None) -> _Slot:
-        """A context manager that waits for a slot, at most `timeout` seconds, and gives it back.
-
-        The first slot that is asked for within a job is the one with which the job was started.
-        """
+        """A context manager that waits for a slot; after `timeout` seconds it raises
+        QueueTimeoutError. The first one within a job is the job's own."""
         _check_number("priority", priority, float("-inf"))
         local = self._local.__dict__
         return local.pop("slot", None) or _Slot(self, priority, timeout, local.get("job"))
 
     def pause(self, seconds: float) -> None:
-        """Let nothing start for `seconds`. What runs already goes on."""
+        """Let nothing start for `seconds`."""
         self._lock.defer(self._pause_until, self._clock() + seconds)
 
     def submit(self, function: Any, /, *args: Any, priority: float = NORMAL, **kw: Any) -> Any:
-        """Have a daemon thread call `function(*args, **kw)`; return its Future.
-
-        It starts in its turn, with a slot. Jobs are never refused and do not time out. Within a job
-        the function is called at once, as a job that waits for another one could wait forever.
-        """
+        """Have a daemon thread call `function(*args, **kw)` with a slot; return its Future."""
         return self._submit([], args, priority, function, kw)[0]
 
     def _submit(self, results: Any, args: Any, priority: float, function: Any, kw: Any) -> Any:
-        """Append the job's future to `results`, and return `results`. It is appended before a
-        thread is started, so that a Ctrl-C loses no result."""
+        """Append the future to `results` before the thread starts: a Ctrl-C loses no result."""
         _check_number("priority", priority, float("-inf"))
         future: Any = concurrent.futures.Future()
         place, job = (priority, next(self._numbers)), (future, function, args, kw)
         future.add_done_callback(lambda done: self._lock.defer(self._end_job, place, done))
-        is_nested = "job" in self._local.__dict__
+        is_nested = "job" in self._local.__dict__  # called at once: it could wait forever
         too_few = not is_nested and self._lock.do(self._add_job, (*place, job))
         results.append(future)
         if is_nested:
@@ -871,19 +818,15 @@ class RequestQueue:
         elif too_few:
             try:
                 threading.Thread(target=self._work, name="openai_mini", daemon=True).start()
-            except RuntimeError as error:  # the system has no thread left
+            except RuntimeError as error:  # too many threads
                 if self._lock.do(self._end_worker) and not self._workers:  # else one runs it
                     results.pop().cancel()
                     raise QueueFullError("no thread can be started: %s" % error) from None
         return results
 
     def map(self, function: Any, inputs: Any, *, priority: float = NORMAL, **kw: Any) -> _Map:
-        """Yield `function(input, **kw)` for each of `inputs`, in the order of the inputs.
-
-        At most `size` inputs are read ahead. An exception of a call is raised in place of its
-        result, and the next result follows it. An exception of the inputs is raised at once; no
-        result is lost.
-        """
+        """Yield `function(input, **kw)` for each of `inputs`, in order; raise a call's error in
+        its place. At most `size` inputs are read ahead."""
         if not hasattr(inputs, "__iter__"):
             raise ValidationError("map() needs an iterable, not %r" % type(inputs).__name__)
         return _Map(self, iter(inputs), priority, function, kw)
@@ -891,7 +834,6 @@ class RequestQueue:
     # What follows runs under the lock.
 
     def _arrive(self, slot: _Slot) -> None:
-        """Let a slot start at once if one is free, which is the usual case, else put it in line."""
         is_free = len(self._held) < self.max_concurrent and not self._callers and not self._jobs
         if is_free and self._clock() >= self._paused_until:
             return self._start(slot)
@@ -902,7 +844,6 @@ class RequestQueue:
             raise QueueFullError("%d callers wait already: raise queue_size=" % self.size)
 
     def _take_back(self, slot: _Slot, retry: bool) -> None:
-        """Take back a slot that was released, or whose caller has given up."""
         _remove(self._callers, slot.place)  # if it still waits
         self._held.discard(id(slot))
         if retry and slot.job:
@@ -910,22 +851,18 @@ class RequestQueue:
         self._grant()
 
     def _grant(self) -> None:
-        """Grant the free slots to the next in line: callers, or jobs if a worker is idle.
-
-        One slot stays free for each job that waits to retry. Otherwise streams, which keep
-        their slots, could take all slots while their reader waits for that job.
-        """
+        """Grant the free slots to callers, or to jobs if a worker is idle. Jobs leave one free for
+        each that waits to retry: streams could keep all while their reader waits for that job."""
         while len(self._held) < self.max_concurrent and (self._callers or self._jobs):
             taken = len(self._held) + len(self._retrying)
             jobs = self._jobs if self._idle and taken < self.max_concurrent else []
-            # The line whose first item comes first:
             line = min(filter(None, (self._callers, jobs)), default=None)
             if line is None or self._clock() < self._paused_until:
                 return
             try:
                 slot = self._idle.pop() if line is self._jobs else None
                 *place, item = line.pop(0)
-            except IndexError:  # taken by a signal handler, which may enter the lock again
+            except IndexError:  # a signal handler took it
                 continue
             if slot:
                 slot.work, slot.job = item, tuple(place)
@@ -946,33 +883,30 @@ class RequestQueue:
             self._paused_until = until
             for slot in (*self._idle, *(waiting[2] for waiting in self._callers)):
                 if slot.lock.locked():
-                    slot.lock.release()  # its thread looks again and waits until then
+                    slot.lock.release()
 
     def _add_job(self, item: Any) -> bool:
-        """Put a job in line. Return whether a thread must be started, which is counted here."""
+        """Return whether a thread must be started; it is counted here."""
         self._insort(self._jobs, item)
         self._grant()
-        # Twice as many: some may be at the end of a job that has given its slot back.
+        # Twice as many: some may be ending a job without a slot.
         too_few = len(self._idle) < len(self._jobs) and self._workers < 2 * self.max_concurrent
         self._workers += too_few
         return too_few
 
     def _end_job(self, place: Any, future: Any) -> None:
-        """Forget a job that is done or was cancelled."""
         self._retrying.discard(place)
         if _remove(self._jobs, place):
             future.set_running_or_notify_cancel()  # wakes concurrent.futures.wait()
         self._grant()
 
     def _offer(self, slot: _Slot) -> None:
-        """Let a worker wait for a job."""
         slot.state = "waiting"
         self._idle.append(slot)
         self._grant()
 
     def _end_worker(self, slot: _Slot | None = None) -> bool:
-        """Return whether a worker that has waited long enough may end. Without a slot: the thread
-        did not start."""
+        """Return whether an idle worker may end. No slot: its thread did not start."""
         if slot and (self._jobs or slot.state != "waiting"):
             return False
         self._idle = [idle for idle in self._idle if idle is not slot]
@@ -982,21 +916,19 @@ class RequestQueue:
     # What follows runs outside the lock.
 
     def _work(self) -> None:
-        """Run jobs in this thread until there has been none for a while."""
         local = self._local.__dict__
         while True:
             slot = _Slot(self, None, None, None)
             self._lock.do(self._offer, slot)
-            while not slot.wait(0.5):  # a thread that is idle for so long ends
+            while not slot.wait(0.5):  # idle for so long, it ends
                 if self._lock.do(self._end_worker, slot):
                     return
             local["slot"], local["job"] = slot, slot.job
-            del slot  # only `local` refers to it, so it comes back when the job drops it
+            del slot  # it comes back when the job drops it
             self._run(vars(local["slot"]).pop("work"), is_nested=False)
 
     def _run(self, job: Any, is_nested: bool) -> None:
-        """Call a job's function, give its slot back, and set its future, so that whoever gets the
-        last result finds no slot taken."""
+        """Call a job's function. Its slot comes back before its future is set."""
         future, function, args, kw = job
         finish, value = future.cancelled, ()  # type: Any, Any  # does nothing
         if future.set_running_or_notify_cancel():
@@ -1005,13 +937,12 @@ class RequestQueue:
             except BaseException as error:
                 finish, value = future.set_exception, (error,)
         if not is_nested:
-            self.slot().release()  # the job's slot or, if the job has used it, a new one
+            self.slot().release()  # the job's slot or, if it was used, a new one
         finish(*value)
-        del job, future, function, args, value, finish  # a traceback would make a reference cycle
+        del job, future, function, args, value, finish  # a traceback would make a cycle
 
 
 def _remove(line: list[Any], place: Any) -> bool:
-    """Remove the item at `place` from a line, if it is there; return whether it was."""
     index = bisect.bisect_left(line, place)
     is_there = index < len(line) and line[index][:2] == place
     del line[index : index + is_there]
@@ -1019,11 +950,8 @@ def _remove(line: list[Any], place: Any) -> bool:
 
 
 class _Map:
-    """The results of many jobs, in order.
-
-    A class and not a generator, so that dropping it ends it even before its first result: jobs that
-    have not begun are cancelled.
-    """
+    """Dropping it cancels the jobs that have not begun, also before the first result, which a
+    generator would not."""
 
     def __init__(self, queue: RequestQueue, inputs: Iterator[Any], *job: Any) -> None:
         self._queue, self._inputs, self._job = queue, inputs, job  # priority, function, keywords
@@ -1033,7 +961,7 @@ class _Map:
         return self
 
     def __next__(self) -> Any:
-        """Return the next result. Read one input, and more while the result is not there."""
+        """Read one input, and more until the next result is there."""
         results = self._results
         for _, value in zip(range(max(self._queue.size, 1) - len(results)), self._inputs):
             self._queue._submit(results, (value,), *self._job)
@@ -1048,7 +976,6 @@ class _Map:
             raise RuntimeError("the call raised StopIteration") from error
 
     def close(self) -> None:
-        """Cancel the jobs that have not begun."""
         self._inputs = iter(())
         while self._results:
             self._results.popleft().cancel()
