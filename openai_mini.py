@@ -4,10 +4,9 @@
     client = OpenAIMini(base_url="echo:")  # offline; else OPENAI_API_KEY and api.openai.com
     print(client.chat("Hello").content)
 
-Copy this file into a project or install it; it needs `requests`, `urllib3` and Python 3.8 or later.
-Rooms, bottom up: errors, lock, server-sent events, circuit breaker, request queue, results,
-streams, uploads, wire, calls, client, tools and schemas, resources, offline transport, command
-line. The few calls to a room further down are of whole steps.
+It needs `requests`, `urllib3` and Python 3.8 or later. Rooms, bottom up: errors, lock, server-sent
+events, circuit breaker, request queue, results, streams, uploads, wire, calls, client, tools and
+schemas, resources, offline transport, command line.
 
 openai_mini 2.0.0. MIT licence: use, copy, change and pass on this file, with this notice; it comes
 without warranty of any kind. Copyright (c) 2026 the openai_mini developers.
@@ -15,7 +14,7 @@ without warranty of any kind. Copyright (c) 2026 the openai_mini developers.
 
 from __future__ import annotations
 
-# JSON is of type Any, and the method that returns it names its type, so mypy need not warn:
+# JSON is of type Any:
 # mypy: disable-error-code="no-any-return"
 import _thread
 import io
@@ -35,7 +34,7 @@ __all__ = [
     "QueueTimeoutError", "ToolLoopError", "ValidationError",
 ]  # fmt: skip
 
-# The default models; edit them in your copy. `model=` comes first, then, for chat, OPENAI_MODEL.
+# Edit them in your copy. `model=` comes first, then, for chat, OPENAI_MODEL.
 DEFAULT_MODELS = {
     "chat": "gpt-5.4-mini", "embedding": "text-embedding-3-small", "image": "gpt-image-2",
     "speech": "gpt-4o-mini-tts", "transcription": "gpt-transcribe",
@@ -43,14 +42,10 @@ DEFAULT_MODELS = {
 }  # fmt: skip
 
 TYPE_CHECKING = False
-if TYPE_CHECKING:
-    from typing import Any, Callable, Iterable, Iterator, Mapping, TypeVar
-
-    _Self = TypeVar("_Self")
 
 
 class _Late:
-    """Stands for a module until one of its names is used: a program pays for what it uses."""
+    """Stands for a module until one of its names is used."""
 
     def __init__(self, name: str) -> None:
         self._name, self._package = name, name.partition(".")[0]
@@ -69,11 +64,14 @@ _importing: list[int] = []  # threads that import: no call may be made in their 
 
 
 # isort: off
-if TYPE_CHECKING:  # never runs: type checkers and packers such as PyInstaller read it
+if TYPE_CHECKING:  # never runs: read by type checkers, and packers such as PyInstaller
+    from typing import Any, Callable, Iterable, Iterator, Mapping, TypeVar
     import argparse, base64, bisect, certifi, collections, contextlib, copy  # noqa: E401
     import concurrent.futures, difflib, encodings.idna, functools, hashlib, inspect  # noqa: E401
     import itertools, json, logging, mimetypes, os, random, re, requests, select  # noqa: E401
     import socket, threading, typing, urllib.parse, urllib3, weakref, zlib  # noqa: E401
+
+    _Self = TypeVar("_Self")
 # isort: on
 else:
     for _name in """argparse base64 bisect certifi collections concurrent.futures contextlib copy
