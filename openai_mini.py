@@ -3761,40 +3761,34 @@ if vars(sys.modules.get(__name__, sys)) is globals():  # not where exec() runs t
 # base_url="echo:" answers in the process, through the same parsers as any answer.
 
 
-_ECHO_VALUES = {"integer": 0, "number": 0.0, "boolean": False, "array": [], "object": {}}
-
-
 def _echo_chat(body: dict[str, Any]) -> Any:
-    """Return the last user message or a schema's fields, whole or as an event stream."""
+    """Return the last user message, or 0 for each field of a schema, whole or as a stream."""
     users = [m.get("content") for m in _dicts(body.get("messages")) if m.get("role") == "user"]
-    text, holder = _text_of(users[-1:]) or "", "delta" if body.get("stream") else "message"
+    text, is_stream = _text_of(users[-1:]) or "", body.get("stream")
     form = (body.get("response_format") or {}).get("json_schema")
     if form:
-        fields = form["schema"].get("properties", {}).items()
-        text = json.dumps({n: _ECHO_VALUES.get(str(f.get("type")), text) for n, f in fields})
-    pieces = re.split("(?= )", text) if holder == "delta" else [text]
-    choices = [{"index": 0, holder: {"role": "assistant", "content": piece}} for piece in pieces]
+        text = json.dumps(dict.fromkeys(form["schema"].get("properties", ()), 0))
+    name, pieces = ("delta", re.split("(?= )", text)) if is_stream else ("message", [text])
+    choices = [{"index": 0, name: {"role": "assistant", "content": piece}} for piece in pieces]
     choices[-1]["finish_reason"] = "stop"
     usage = {"prompt_tokens": 1, "completion_tokens": 1, "total_tokens": 2}
     answers = [{"choices": [choice], "usage": usage} for choice in choices]
     lines = map("data: {}\n\n".format, [*map(json.dumps, answers), "[DONE]"])
-    return answers[0] if holder == "message" else "".join(lines).encode()
+    return "".join(lines).encode() if is_stream else answers[0]
 
 
 def _echo_embeddings(body: dict[str, Any]) -> Any:
-    """Return unit vectors of 32 signs, by a checksum of the text."""
     texts = body["input"] if isinstance(body.get("input"), list) else [body.get("input")]
     hashes = [zlib.crc32(json.dumps(text).encode()) for text in texts]
     vectors = [[(2 * (bits >> n & 1) - 1) / 32**0.5 for n in range(32)] for bits in hashes]
-    data = [{"index": index, "embedding": vector} for index, vector in enumerate(vectors)]
-    return {"object": "list", "data": data}
+    return {"data": [{"index": i, "embedding": vector} for i, vector in enumerate(vectors)]}
 
 
 _ECHO_ANSWERS: dict[str, Any] = {  # part of the path: the answer, or its function
     "completions": _echo_chat, "embeddings": _echo_embeddings, "speech": b"ID3 echo",
     "models": {"object": "list", "data": [{"id": "echo", "object": "model"}]},
     "moderations": {"results": [{"flagged": False, "categories": {"violence": False}}]},
-    "content": b"echo", "files": {"id": "file-echo", "object": "file", "filename": "echo"},
+    "content": b"echo", "files": {"id": "file-echo", "object": "file"},
     "images": {"data": [{"b64_json":
     "iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAAAAAA6fptVAAAACklEQVR42mNgAAAAAgAB5Sfe/AAAAABJRU5ErkJggg=="
     }]},
@@ -3802,10 +3796,9 @@ _ECHO_ANSWERS: dict[str, Any] = {  # part of the path: the answer, or its functi
 
 
 def _echo(call: Any, limits: _Limits) -> Any:
-    """Answer in place of a server."""
     body = json.loads(call.body) if isinstance(call.json, dict) and not call.is_form else {}
-    default = {"echo": body, "text": "echo"}  # for all other paths
-    answer = next((a for part, a in _ECHO_ANSWERS.items() if part in call.path), default)
+    answer: Any = {"echo": body, "text": "echo"}  # to all other paths
+    answer = next((a for part, a in _ECHO_ANSWERS.items() if part in call.path), answer)
     answer = answer(body) if callable(answer) else answer
     kind = "text/event-stream" if body.get("stream") else "application/octet-stream"
     if isinstance(answer, dict):

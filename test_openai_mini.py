@@ -6527,11 +6527,8 @@ def test_offline_a_stream_is_bytes_through_the_real_parser(offline, text):
     assert stream.usage.total_tokens
 
 
-def test_offline_a_schema_is_answered_in_its_form(offline):
-    kinds = {"integer": 0, "array": [], "boolean": False, "number": 0, "object": {}, "string": "x"}
-    fields = {**{kind: {"type": kind} for kind in kinds}, "several": {"type": ["string", "null"]}}
-    answer = offline.chat("x", schema={"type": "object", "properties": fields})
-    assert answer.parsed == {**kinds, "several": "x"}
+def test_offline_a_schema_is_answered_by_0_for_each_field(offline):
+    assert offline.chat("x", schema={"type": "object", "properties": {"a": {}}}).parsed == {"a": 0}
 
 
 def test_offline_embeddings_are_unit_vectors_that_depend_on_the_text(offline):
