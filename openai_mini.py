@@ -1735,19 +1735,16 @@ class Stream(_Closing):
 # ----------------------------------------------------------------------
 # Uploads
 #
-# A form (RFC 7578) of known length, read from disk as it is sent: memory stays constant.
+# A form (RFC 7578) of known length, read from disk as it is sent.
 
-# Formats of the API that the tables of some systems lack.
-_TYPES = {name: "audio/" + name for name in "flac m4a ogg opus wav webm".split()}
-_TYPES["webp"] = "image/webp"
-
-
-def _type_of(name: str) -> str | None:
-    return _TYPES.get(name.rpartition(".")[2].lower()) or mimetypes.guess_type(name)[0]
+# Types that some systems do not know.
+_TYPES = {"webp": "image/webp", **{n: "audio/" + n for n in "flac m4a ogg opus wav webm".split()}}
+# As in HTML, so that no name can end its header.
+_QUOTES = str.maketrans({'"': "%22", "\r": "%0D", "\n": "%0A"})
 
 
 def _is_file(value: Any) -> bool:
-    """Whether an argument is a file, (name, file[, type]) or a list of them."""
+    """Whether this is a file, (name, file[, type]) or a list of them."""
     if isinstance(value, (list, tuple)):
         return any(map(_is_file, value[:1] if isinstance(value, list) else value[1:2]))
     kinds = (bytes, bytearray, memoryview, os.PathLike, _File)
@@ -1755,11 +1752,11 @@ def _is_file(value: Any) -> bool:
 
 
 class _File:
-    """A file to upload: a path, bytes, a binary file from its position, an upload object of a web
-    framework, or (name, any of these[, content type])."""
+    """A path, bytes, a binary file from where it stands, a web framework's upload object, or (name,
+    any of these[, content type])."""
 
     def __init__(self, file: Any, name: str | None = None) -> None:
-        is_tuple = isinstance(file, tuple) and len(file) in (2, 3, 4) and not _is_file(file[0])
+        is_tuple = isinstance(file, tuple) and len(file) > 1 and not _is_file(file[0])
         given_name, file, kind = (*file, None)[:3] if is_tuple else (None, file, None)
         try:
             if isinstance(file, (str, os.PathLike)):
@@ -1770,18 +1767,20 @@ class _File:
             # FastAPI's own read() is a coroutine.
             self.file = getattr(file, "file", file) if hasattr(file, "filename") else file
             memoryview(self.file.read(0))
-        except (AttributeError, TypeError, ValueError):  # e.g. a closed file, a path with a NUL
+        except (AttributeError, TypeError, ValueError):  # or a closed file, a path with a NUL
             raise ValidationError("not a path, bytes or a file in 'rb': %.200r" % (file,)) from None
-        if not (hasattr(self.file, "seekable") and self.file.seekable()):  # e.g. a pipe
+        if not (hasattr(self.file, "seekable") and self.file.seekable()):  # a pipe
             self.file = io.BytesIO(self.file.read())
         self.start = self.file.tell()
-        default = "file." + _extension(self.file.read(16))
-        # Of a web framework's object, `name` may be the form's field. An int is a descriptor.
+        extension = _extension(self.file.read(16))
+        # Flask's `name` is the form's field. Others are "<stdin>" or a number.
         own: Any = getattr(file, "filename", None) or getattr(file, "name", None)
-        own = os.path.basename(own).strip("<>") if isinstance(own, str) else ""  # "<stdin>"
-        own += default[4:] if own and "." not in own and default != "file.bin" else ""
-        self.name = str(name or given_name or own or default)
-        self.type = kind or _type_of(self.name) or _type_of(default) or "application/octet-stream"
+        own = os.path.basename(own).strip("<>") if isinstance(own, str) else ""
+        own += "." + extension if own and "." not in own and extension != "bin" else ""
+        self.name = str(name or given_name or own or "file." + extension).translate(_QUOTES)
+        suffix = self.name.rpartition(".")[2].lower() if "." in self.name else extension
+        known = _TYPES.get(suffix) or mimetypes.guess_type("x." + suffix)[0]
+        self.type = (kind or known or "application/octet-stream").translate(_QUOTES)
         self.file.seek(0, 2)
         self.size = self.file.tell() - self.start
         self.file.seek(self.start)
@@ -1789,7 +1788,6 @@ class _File:
             raise ValidationError("the file %r is empty, or stands at its end: seek(0)" % self.name)
 
     def __iter__(self) -> Iterator[Any]:
-        """Yield as many bytes as were announced."""
         self.file.seek(self.start)
         left = self.size
         while left:
@@ -1801,21 +1799,20 @@ class _File:
 
 
 class _FromCaller(Exception):
-    """What the caller's own file or progress= raised is its `__context__`."""
+    """Its `__context__` is what the caller's file or progress= raised."""
 
 
 class _Form:
-    """A multipart form of pairs (name, str or _File), as an iterable of bytes."""
+    """Made of pairs (name, str or _File): an iterable of bytes."""
 
     def __init__(self, pairs: Iterable[Any], progress: Any = None) -> None:
         boundary, self._progress, parts = os.urandom(16).hex(), progress, []
         self.content_type = "multipart/form-data; boundary=" + boundary
         for name, value in pairs:
-            head = '--%s\r\nContent-Disposition: form-data; name="%s"' % (boundary, _quoted(name))
+            head = 'Content-Disposition: form-data; name="%s"' % name.translate(_QUOTES)
             if isinstance(value, _File):
-                names = _quoted(value.name), _quoted(value.type)
-                head += '; filename="%s"\r\nContent-Type: %s' % names
-            parts += [head + "\r\n\r\n", value, "\r\n"]
+                head += '; filename="%s"\r\nContent-Type: %s' % (value.name, value.type)
+            parts += ["--%s\r\n%s\r\n\r\n" % (boundary, head), value, "\r\n"]
         parts.append("--%s--\r\n" % boundary)
         self._parts = [(p.encode("utf-8", "replace"),) if isinstance(p, str) else p for p in parts]
 
@@ -1835,19 +1832,11 @@ class _Form:
             raise _FromCaller from None
 
     def rewind(self) -> None:
-        """Set the files back to where they began, so that the caller's next call sends all."""
+        """Set the files back, for the caller's next call."""
         for part in self._parts:
             if isinstance(part, _File):
                 with contextlib.suppress(Exception):  # e.g. it is closed: the answer counts
                     part.file.seek(part.start)
-
-
-def _quoted(name: str) -> str:
-    """Return a name escaped by HTML's multipart rules, so that it cannot end its header.
-
-    https://html.spec.whatwg.org/multipage/form-control-infrastructure.html#multipart-form-data
-    """
-    return name.replace('"', "%22").replace("\r", "%0D").replace("\n", "%0A")
 
 
 # ----------------------------------------------------------------------
