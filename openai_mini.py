@@ -1776,8 +1776,8 @@ class _File:
         # Flask's `name` is the form's field. Others are "<stdin>" or a number.
         own: Any = getattr(file, "filename", None) or getattr(file, "name", None)
         own = os.path.basename(own).strip("<>") if isinstance(own, str) else ""
-        own += "." + extension if own and "." not in own and extension != "bin" else ""
-        self.name = str(name or given_name or own or "file." + extension).translate(_QUOTES)
+        own = own if "." in own else "%s.%s" % (own or "file", extension)
+        self.name = str(name or given_name or own).translate(_QUOTES)
         suffix = self.name.rpartition(".")[2].lower() if "." in self.name else extension
         known = _TYPES.get(suffix) or mimetypes.guess_type("x." + suffix)[0]
         self.type = (kind or known or "application/octet-stream").translate(_QUOTES)
