@@ -1827,7 +1827,6 @@ class _Form:
                 sent += len(block)
                 if self._progress:
                     self._progress(sent, len(self))
-            self.rewind()  # now, as another thread may send the same file
         except Exception:  # an OSError would look like a connection failure
             raise _FromCaller from None
 
@@ -1835,7 +1834,7 @@ class _Form:
         """Set the files back, for the caller's next call."""
         for part in self._parts:
             if isinstance(part, _File):
-                with contextlib.suppress(Exception):  # e.g. it is closed: the answer counts
+                with contextlib.suppress(Exception):  # it may be closed: the answer counts
                     part.file.seek(part.start)
 
 
@@ -2474,11 +2473,11 @@ class _Exchange:
                 self.end(None)  # gives the slot back: `then` may make a call
         except BaseException as error:
             self.end(error)
-            if self.call.form is not None:
-                self.call.form.rewind()
             raise
         finally:
             active.remove(thread)
+            if self.call.form is not None:
+                self.call.form.rewind()
         return result
 
     def _start(self, is_nested: bool) -> None:

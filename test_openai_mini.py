@@ -3736,17 +3736,6 @@ def test_an_open_file_is_sent_whole_again_after_an_upload_that_broke_off(uploads
     assert part_of(uploads.last).body == content
 
 
-def test_an_open_file_may_be_sent_again_while_its_first_upload_waits(uploads, client):
-    let, file, done = Event(), io.BytesIO(b"x" * 1000), Answer(json={"id": "f"})
-    uploads.script(Answer(json={"id": "f"}, wait=let), done)
-    first = client.submit("upload_file", file)
-    eventually(lambda: uploads.count == 1)
-    assert client.upload_file(file).id == "f"
-    let.set()
-    assert first.result(10).id == "f"
-    assert [part_of(request).body for request in uploads.requests] == [b"x" * 1000] * 2
-
-
 def test_of_a_file_that_changes_the_old_length_goes_out_or_nothing(uploads, client, tmp_path):
     path = tmp_path / "log.jsonl"
     path.write_bytes(b"x" * 1_000_000)
