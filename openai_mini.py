@@ -84,16 +84,15 @@ else:
 # ----------------------------------------------------------------------
 # Errors
 #
-# A message says what happened, to which method and path, after how many attempts, and what to do
-# next. This room knows the shapes in which servers report errors, not how an answer is fetched.
+# A message says what happened, to which method and path, after how many attempts, what to do next.
 
 
 class OpenAIError(Exception):
-    """The base of all errors of this module. `.message` is also its `str()`."""
+    """The base of all errors of this module."""
 
     code = type = param = body = response = partial = status_code = retry_after = None  # type: Any
-    _transient = False  # whether the same request may succeed later
-    _may_be_done = False  # whether the server may have done, and billed, the work
+    _transient = False  # the same request may succeed later
+    _may_be_done = False  # the server may have done, and billed, the work
 
     def __init__(self, message: str = "", *, advice: str = "", **details: Any) -> None:
         super().__init__(message.rstrip(". ") + ". " + advice if advice else message)
@@ -125,13 +124,13 @@ class OpenAIError(Exception):
 class APIError(OpenAIError):
     """The call could not be made or answered.
 
-    `.code`, `.type`, `.param`, `.body` (the inner error object), `.request_id`, `.status_code`,
-    `.response`: from the server. `.retry_after`: seconds. `.partial`: what came before the error.
+    Of the server: `.code`, `.type`, `.param`, `.body` (the inner error object), `.request_id`,
+    `.status_code`, `.response`. `.retry_after`: seconds. `.partial`: what came before the error.
     """
 
 
 class APIConnectionError(APIError):
-    """The server could not be reached, or the connection broke: see `.__cause__`, an OSError."""
+    """No connection, or it broke: see `.__cause__`, an OSError."""
 
     _transient = True
 
@@ -160,35 +159,35 @@ class APIStatusError(APIError):
 
 
 class BadRequestError(APIStatusError):
-    """400: the request is wrong."""
+    """400."""
 
 
 class AuthenticationError(APIStatusError):
-    """401: the API key is missing or wrong."""
+    """401: the API key."""
 
 
 class PermissionDeniedError(APIStatusError):
-    """403: the key may not do this."""
+    """403."""
 
 
 class NotFoundError(APIStatusError):
-    """404: no such path, model or object."""
+    """404: path, model or object."""
 
 
 class ConflictError(APIStatusError):
-    """409: the object was changed meanwhile."""
+    """409."""
 
 
 class UnprocessableEntityError(APIStatusError):
-    """422: the request cannot be processed."""
+    """422."""
 
 
 class RateLimitError(APIStatusError):
-    """429: too many requests, or a quota is used up."""
+    """429: too many requests, or no quota."""
 
 
 class InternalServerError(APIStatusError):
-    """500 and over: the server failed."""
+    """500 and over."""
 
 
 class CircuitOpenError(OpenAIError):
@@ -196,7 +195,7 @@ class CircuitOpenError(OpenAIError):
 
 
 class QueueFullError(OpenAIError):
-    """More callers wait for a slot than the queue takes."""
+    """Too many callers wait for a slot."""
 
 
 class QueueTimeoutError(OpenAIError):
@@ -204,7 +203,7 @@ class QueueTimeoutError(OpenAIError):
 
 
 class ToolLoopError(OpenAIError):
-    """The model went on calling tools; `.messages` is the conversation so far."""
+    """The model went on calling tools; `.messages` is the conversation."""
 
 
 class ValidationError(OpenAIError, ValueError):
@@ -224,8 +223,7 @@ _STATUSES: dict[int, tuple[type[APIError], str]] = {  # class, advice
     429: (RateLimitError, "The rate limit is reached: wait, or lower requests_per_minute=."),
     500: (InternalServerError, "The server failed: try again later."),
 }
-# The status of an error under a 2xx status: that of the first pattern found in its code and type
-# or, without them, its text.
+# The status of an error under a 2xx status: the first whose words are in its codes or its text.
 _ERROR_WORDS = {
     401: "authentication_error|invalid_api_key", 403: "permission_(error|denied)", 404: "not_found",
     429: "rate.?limit|too many req|insufficient_quota|^(requests|tokens)$",
@@ -237,26 +235,26 @@ _WORDS = "loc message msg error_msg detail errors error base_resp status_msg met
 
 
 def _plain(text: str, limit: int = 500) -> str:
-    """Return `text` on one line, without control characters, of `limit` at most."""
+    """Return `text` on one line, printable, of `limit` characters at most."""
     text = "".join(c if c.isprintable() else "?" for c in " ".join(text[: 4 * limit].split()))
     return text if len(text) <= limit else text[: limit - 3] + "..."
 
 
 def _error_text(value: Any) -> str:
-    """Return the words of an error of any shape, or ""; of an HTML page those to its title."""
+    """Return the words of an error of any shape, or ""; of an HTML page those of its title."""
     if isinstance(value, dict):
         value = [value[name] for name in _WORDS if value.get(name)]
     if isinstance(value, list):
         return _plain("; ".join(filter(None, dict.fromkeys(map(_error_text, value[:5])))))
     text = "" if value is None or value is True else str(value)
-    if re.match(r"\s*<[!?a-zA-Z]", text):  # an HTML page
+    if re.match(r"\s*<[!?a-zA-Z]", text):
         text = "an HTML page: " + re.sub("(?is)</title.*|<[^>]*>?", " ", text[:9999])
     return _plain(text)
 
 
 def _error_in(data: Any, any_kind: bool, needed: tuple[str, ...] = ()) -> Any:
-    """Return the part of an answer that is an error, or None. `any_kind`: of objects such as a
-    failed batch, too. `needed`: names, one of which a choice must have."""
+    """Return the part of an answer that is an error, or None. `any_kind`: of objects that may have
+    failed, such as a batch, too. `needed`: names, one of which a choice must have."""
     data = data if isinstance(data, dict) else {}
     choices = _dicts(data.get("choices"))
     for holder in (data, *choices) if any_kind or data.get("object") in (None, "error") else ():
@@ -278,8 +276,12 @@ def _answer_error(response: Any, body: Any, location: str, partial: Any) -> APIE
     holder, text = inner if isinstance(inner, dict) else outer, _error_text(body)
     codes = [str(holder.get(name)) for name in ("code", "type", "error_type", "status")]
     status = response.status_code
-    status = _status_in(codes, text) if status in range(200, 300) else status
-    retry = status in (408, 409, 429) or status not in range(200, 500)  # 103: http.client took it
+    if 200 <= status < 300:
+        numbers = [int(code) for code in codes if re.fullmatch("[45][0-9][0-9]", code)]
+        words = "\n".join(c for c in codes if not re.fullmatch("[0-9]*|None|error", c)) or text
+        rows = [row for row, expr in _ERROR_WORDS.items() if re.search("(?im)" + expr, words)]
+        status = [*numbers, *rows, 200][0]
+    retry = status in (408, 409, 429) or not 200 <= status < 500  # 103: http.client took it
     row = status if 400 <= status < 500 else min(status // 100 * 100, 500)
     cls, advice = _STATUSES.get(row, (APIStatusError, "Check base_url= and the arguments."))
     if "insufficient_quota" in codes:
@@ -287,30 +289,20 @@ def _answer_error(response: Any, body: Any, location: str, partial: Any) -> APIE
     elif status in (400, 404) and re.search(_NO_MODEL, "%s %s" % (codes, text)):
         advice = "list_models() tells which models there are."
     retry = {"true": True, "false": False}.get(response.headers.get("x-should-retry"), retry)
-    words = text or _plain(str(inner or ""), 200)
-    return cls(
-        "%d %s%s" % (status, location and "-> %.200s " % location, words),
-        advice=advice.replace("{url}", response.url), body=inner or None, response=response,
-        status_code=status, retry_after=_retry_after(response.headers), _transient=retry,
-        partial=partial,
-    )  # fmt: skip
-
-
-def _status_in(codes: list[str], text: str) -> int:
-    """Return the status of an error under a 2xx status, from its words; 200 if they tell none."""
-    numbers = [int(code) for code in codes if re.fullmatch("[45][0-9][0-9]", code)]
-    words = "\n".join(c for c in codes if not re.fullmatch("[0-9]*|None|error", c)) or text
-    rows = [row for row, expr in _ERROR_WORDS.items() if re.search("(?im)" + expr, words)]
-    return [*numbers, *rows, 200][0]
+    location = location and "-> %.200s " % location
+    what = "%d %s%s" % (status, location, text or _plain(str(inner or ""), 200))
+    advice, retry_after = advice.replace("{url}", response.url), _retry_after(response.headers)
+    return cls(what, advice=advice, body=inner or None, response=response, status_code=status,
+               retry_after=retry_after, _transient=retry, partial=partial)  # fmt: skip
 
 
 def _retry_after(headers: Any) -> float | None:
-    """Return the seconds to wait that an answer asks for (RFC 9110, section 10.2.3)."""
+    """Return the seconds that an answer asks to wait."""
     for name, unit in (("retry-after-ms", 0.001), ("retry-after", 1.0)):
         number = re.match(r"\s*(\d+(\.\d*)?)\s*(,|$)", headers.get(name) or "", re.A)  # "7, 7"
         if number:
             return float(number[1]) * unit
-    with contextlib.suppress(Exception):  # no date: errors of several kinds, of email's parser
+    with contextlib.suppress(Exception):  # no date: errors of several kinds
         return urllib3.Retry().parse_retry_after(headers.get("retry-after"))
     return None
 
