@@ -261,9 +261,6 @@ def _error_in(data: Any, any_kind: bool, needed: tuple[str, ...] = ()) -> Any:
         error = holder.get("error") or getattr(holder.get("base_resp"), "status_code", 0)  # MiniMax
         if error and (not isinstance(error, dict) or any(error.values())):
             return holder
-        reason = "%s %s" % (holder.get("finish_reason"), holder.get("native_finish_reason"))
-        if re.search("(?i)error|abort|insufficient|malformed", reason):
-            return {"message": "the model broke off: " + reason, "code": "server_error"}
     messages = _dicts([choice.get(name) for choice in choices for name in needed])
     return data if data.get("object") == "error" or needed and not any(messages) else None
 

@@ -3145,22 +3145,6 @@ def test_an_error_inside_a_stream_is_raised_with_what_had_come(server, once, cas
     assert len(got) == (not first)
 
 
-@cases("reason", ["network_error", "Abort", "insufficient_system_resource", "f: MALFORMED_CALL"])
-def test_a_finish_reason_of_a_break_is_an_error_with_what_had_come(server, once, reason):
-    broken = {"finish_reason": "stop", "native_" * (reason == "Abort") + "finish_reason": reason}
-    last = {"choices": [{"delta": {}, **broken}]}
-    whole = Answer(json={"choices": [{"message": MSG, **broken}]})
-    again = once.with_options(max_retries=1)
-    server.script(whole, HELLO, Answer(sse=[last]), Answer(sse=chunks("a")))
-    assert again.chat("hi").content == "hello" and stream_text(again.stream_chat("hi")) == "a"
-    server.script(whole, Answer(sse=[text("half of it"), last]))
-    stream = lambda: list(again.stream_chat("hi"))  # noqa: E731
-    for ask, words in ((lambda: once.chat("hi"), MSG["content"]), (stream, "half of it")):
-        error = client_error(ask, InternalServerError)
-        assert reason in str(error) and error.partial.content == words
-    assert server.count == 6
-
-
 def test_words_without_choices_are_an_error_unless_the_answer_goes_on_to_its_end(once):
     for told in ({"detail": W}, {"code": 5, "error_msg": W}, {"success": False, "errors": [W]}):
         assert of_stream(once, text("a"), told, text("b", "stop")).content == "ab"
