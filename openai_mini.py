@@ -241,15 +241,12 @@ def _plain(text: str, limit: int = 500) -> str:
 
 
 def _error_text(value: Any) -> str:
-    """Return the words of an error of any shape, or ""; of an HTML page those of its title."""
+    """Return the words of an error of any shape, or ""."""
     if isinstance(value, dict):
         value = [value[name] for name in _WORDS if value.get(name)]
     if isinstance(value, list):
         return _plain("; ".join(filter(None, dict.fromkeys(map(_error_text, value[:5])))))
-    text = "" if value is None or value is True else str(value)
-    if re.match(r"\s*<[!?a-zA-Z]", text):
-        text = "an HTML page: " + re.sub("(?is)</title.*|<[^>]*>?", " ", text[:9999])
-    return _plain(text)
+    return "" if value is None or value is True else _plain(str(value))
 
 
 def _error_in(data: Any, any_kind: bool, needed: tuple[str, ...] = ()) -> Any:
