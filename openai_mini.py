@@ -265,8 +265,7 @@ def _error_in(data: Any, any_kind: bool, needed: tuple[str, ...] = ()) -> Any:
 def _answer_error(response: Any, body: Any, location: str, partial: Any) -> APIError:
     """Return the error for an answer. `body`: all of it, or the part that is an error."""
     outer = [*_dicts(body), {}][0]  # Google sends a list
-    found = map(outer.get, ("error", "errors", "detail"))
-    inner = next((part for part in found if part and isinstance(part, (str, dict, list))), body)
+    inner = next(filter(None, map(outer.get, ("error", "errors", "detail"))), body)
     holder, text = inner if isinstance(inner, dict) else outer, _error_text(body)
     codes = [str(holder.get(name)) for name in ("code", "type", "error_type", "status")]
     status = response.status_code

@@ -964,11 +964,6 @@ def error_of(server, client):
     return raised
 
 
-def test_the_code_beside_an_error_that_is_only_true_is_read(error_of):
-    answer = Answer(400, json={"error": True, "message": "no", "code": "c", "param": "p"})
-    assert (error_of(answer).code, error_of(answer).param) == ("c", "p")
-
-
 @cases("name, base", [("OpenAIError", None), *ERROR_CLASSES])
 def test_an_error_is_where_the_tree_has_it_has_every_attribute_and_pickles(name, base):
     cls = getattr(openai_mini, name)
@@ -1015,7 +1010,6 @@ ERROR_SHAPES = [  # (body, what the message has of it, code, inner body where it
     ('{"detail": ["1a", "2a", "3a", "4a", "5a", "6a"]}', "1a; 2a; 3a; 4a; 5a, after"),
     ('[{"error": {"message": "of google", "code": 4}}, 7]', "of google", 4),
     ('{"error": {"message": null, "detail": "aside"}}', "aside"),
-    ('{"error": true, "message": "beside"}', "beside"),
     ('{"error": {}, "message": "beside"}', "beside"), ('"a string"', "a string", None, "a string"),
     ('{"error": {"message": {"text": "inner"}}}', "inner"), ("null", ""), ("[]", ""), ("", ""),
     ("plain words", "plain words", None, "plain words"), ("w" * 600, "w" * 497),
