@@ -212,12 +212,10 @@ class ValidationError(OpenAIError, ValueError):
 
 _STATUSES: dict[int, tuple[type[APIError], str]] = {  # class, advice
     200: (APIResponseError, "This is not an answer: check base_url= and what is asked for."),
-    300: (APIStatusError, "This redirect is not followed: set base_url= to where it leads."),
     400: (BadRequestError, "Check the arguments."),
     401: (AuthenticationError, "The API key was not accepted: check api_key= or OPENAI_API_KEY."),
     403: (PermissionDeniedError, "Check the key, organization= and project=."),
     404: (NotFoundError, "Check base_url=; asked for was {url}."),
-    407: (APIStatusError, "The proxy wants another user or password: check HTTPS_PROXY."),
     409: (ConflictError, "Read the object again first."),
     422: (UnprocessableEntityError, "Check the arguments."),
     429: (RateLimitError, "The rate limit is reached: wait, or lower requests_per_minute=."),
