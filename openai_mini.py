@@ -91,8 +91,8 @@ class OpenAIError(Exception):
     """The base of all errors of this module."""
 
     code = type = param = body = response = partial = status_code = retry_after = None  # type: Any
-    _transient = False  # the same request may succeed later
-    _may_be_done = False  # the server may have done, and billed, the work
+    # The same request may succeed later. The server may have done, and billed, the work.
+    _transient = _may_be_done = False
 
     def __init__(self, message: str = "", *, advice: str = "", **details: Any) -> None:
         super().__init__(message.rstrip(". ") + ". " + advice if advice else message)
@@ -224,11 +224,9 @@ _STATUSES: dict[int, tuple[type[APIError], str]] = {  # class, advice
 # The status of an error under a 2xx status: the first whose words are in its codes or its text.
 _ERROR_WORDS = {
     401: "authentication_error|invalid_api_key", 403: "permission_(error|denied)", 404: "not_found",
-    429: "rate.?limit|too many req|insufficient_quota|^(requests|tokens)$",
-    529: "overload|too busy", 400: "invalid_(request_error|prompt)|context_length|content_filter",
-    500: "server|internal|unavailable|over capacity",
+    429: "rate.?limit|too many|insufficient_quota|^(requests|tokens)$", 529: "overload|too busy",
+    400: "invalid_(request|prompt)|context_length|content_filter", 500: "server|unavailable",
 }  # fmt: skip
-_NO_MODEL = "(?i)model.*(exist|found|name)|(unknown|invalid) model"
 _WORDS = "loc message msg error_msg detail errors error base_resp status_msg metadata raw".split()
 
 
@@ -277,14 +275,13 @@ def _answer_error(response: Any, body: Any, location: str, partial: Any) -> APIE
     cls, advice = _STATUSES.get(row, (APIStatusError, "Check base_url= and the arguments."))
     if "insufficient_quota" in codes:
         retry, advice = False, "The quota is used up: look at the account's billing."
-    elif status in (400, 404) and re.search(_NO_MODEL, "%s %s" % (codes, text)):
+    elif re.search("(?i)model.*(exist|found)|(valid|known) model", "%s %s" % (codes, text)):
         advice = "list_models() tells which models there are."
     retry = {"true": True, "false": False}.get(response.headers.get("x-should-retry"), retry)
-    location = location and "-> %.200s " % location
-    what = "%d %s%s" % (status, location, text or _plain(str(inner or ""), 200))
-    advice, retry_after = advice.replace("{url}", response.url), _retry_after(response.headers)
-    return cls(what, advice=advice, body=inner or None, response=response, status_code=status,
-               retry_after=retry_after, _transient=retry, partial=partial)  # fmt: skip
+    words = (location and "-> %.200s " % location) + (text or _plain(str(inner or ""), 200))
+    return cls("%d %s" % (status, words), advice=advice.replace("{url}", response.url),
+               body=inner or None, response=response, status_code=status, partial=partial,
+               retry_after=_retry_after(response.headers), _transient=retry)  # fmt: skip
 
 
 def _retry_after(headers: Any) -> float | None:
