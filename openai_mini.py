@@ -84,15 +84,14 @@ else:
 # ----------------------------------------------------------------------
 # Errors
 #
-# A message says what happened, to which method and path, after how many attempts, what to do next.
+# A message says what happened, to which method and path, after how many attempts, and what to do.
 
 
 class OpenAIError(Exception):
     """The base of all errors of this module."""
 
     code = type = param = body = response = partial = status_code = retry_after = None  # type: Any
-    # The same request may succeed later. The server may have done, and billed, the work.
-    _transient = _may_be_done = False
+    _transient = _may_be_done = False  # it may succeed later; it may have been done, and billed
 
     def __init__(self, message: str = "", *, advice: str = "", **details: Any) -> None:
         super().__init__(message.rstrip(". ") + ". " + advice if advice else message)
@@ -122,15 +121,13 @@ class OpenAIError(Exception):
 
 
 class APIError(OpenAIError):
-    """The call could not be made or answered.
-
-    Of the server: `.code`, `.type`, `.param`, `.body` (the inner error object), `.request_id`,
-    `.status_code`, `.response`. `.retry_after`: seconds. `.partial`: what came before the error.
-    """
+    """The call could not be made or answered. From the server: `.code`, `.type`, `.param`, `.body`
+    (the inner error object), `.request_id`, `.status_code`, `.response`. `.retry_after`: seconds.
+    `.partial`: what came before the error."""
 
 
 class APIConnectionError(APIError):
-    """No connection, or it broke: see `.__cause__`, an OSError."""
+    """No connection, or a broken one: see `.__cause__`, an OSError."""
 
     _transient = True
 
@@ -191,7 +188,7 @@ class InternalServerError(APIStatusError):
 
 
 class CircuitOpenError(OpenAIError):
-    """The circuit breaker is open; nothing was sent. `.retry_after`: seconds until a probe."""
+    """The circuit breaker is open; nothing was sent. `.retry_after`: until a probe."""
 
 
 class QueueFullError(OpenAIError):
@@ -203,7 +200,7 @@ class QueueTimeoutError(OpenAIError):
 
 
 class ToolLoopError(OpenAIError):
-    """The model went on calling tools; `.messages` is the conversation."""
+    """The model goes on calling tools: see `.messages`."""
 
 
 class ValidationError(OpenAIError, ValueError):
@@ -211,17 +208,17 @@ class ValidationError(OpenAIError, ValueError):
 
 
 _STATUSES: dict[int, tuple[type[APIError], str]] = {  # class, advice
-    200: (APIResponseError, "This is not an answer: check base_url= and what is asked for."),
+    200: (APIResponseError, "This is no answer: check base_url=."),
     400: (BadRequestError, "Check the arguments."),
-    401: (AuthenticationError, "The API key was not accepted: check api_key= or OPENAI_API_KEY."),
+    401: (AuthenticationError, "Check the API key: api_key= or OPENAI_API_KEY."),
     403: (PermissionDeniedError, "Check the key, organization= and project=."),
     404: (NotFoundError, "Check base_url=; asked for was {url}."),
     409: (ConflictError, "Read the object again first."),
     422: (UnprocessableEntityError, "Check the arguments."),
     429: (RateLimitError, "The rate limit is reached: wait, or lower requests_per_minute=."),
-    500: (InternalServerError, "The server failed: try again later."),
+    500: (InternalServerError, "Try again later."),
 }
-# The status of an error under a 2xx status: the first whose words are in its codes or its text.
+# The status of an error under 200: the first whose words are in its codes or, without, its text.
 _ERROR_WORDS = {
     401: "authentication_error|invalid_api_key", 403: "permission_(error|denied)", 404: "not_found",
     429: "rate.?limit|too many|insufficient_quota|^(requests|tokens)$", 529: "overload|too busy",
@@ -246,8 +243,8 @@ def _error_text(value: Any) -> str:
 
 
 def _error_in(data: Any, any_kind: bool, needed: tuple[str, ...] = ()) -> Any:
-    """Return the part of an answer that is an error, or None. `any_kind`: of objects that may have
-    failed, such as a batch, too. `needed`: names, one of which a choice must have."""
+    """Return the part of an answer that is an error. `any_kind`: of an object that may tell of one,
+    such as a batch, too. `needed`: one of these a choice must have."""
     data = data if isinstance(data, dict) else {}
     choices = _dicts(data.get("choices"))
     for holder in (data, *choices) if any_kind or data.get("object") in (None, "error") else ():
@@ -259,7 +256,6 @@ def _error_in(data: Any, any_kind: bool, needed: tuple[str, ...] = ()) -> Any:
 
 
 def _answer_error(response: Any, body: Any, location: str, partial: Any) -> APIError:
-    """Return the error for an answer. `body`: all of it, or the part that is an error."""
     outer = [*_dicts(body), {}][0]  # Google sends a list
     inner = next(filter(None, map(outer.get, ("error", "errors", "detail"))), body)
     holder, text = inner if isinstance(inner, dict) else outer, _error_text(body)
@@ -285,10 +281,8 @@ def _answer_error(response: Any, body: Any, location: str, partial: Any) -> APIE
 
 
 def _retry_after(headers: Any) -> float | None:
-    """Return the seconds that an answer asks to wait."""
     for name, unit in (("retry-after-ms", 0.001), ("retry-after", 1.0)):
-        number = re.match(r"\s*(\d+(\.\d*)?)\s*(,|$)", headers.get(name) or "", re.A)  # "7, 7"
-        if number:
+        if number := re.match(r"\s*(\d+(\.\d*)?)\s*(,|$)", headers.get(name) or "", re.A):
             return float(number[1]) * unit
     with contextlib.suppress(Exception):  # no date: errors of several kinds
         return urllib3.Retry().parse_retry_after(headers.get("retry-after"))
@@ -296,10 +290,10 @@ def _retry_after(headers: Any) -> float | None:
 
 
 def _without(keys: Iterable[str], value: Any, depth: int = 0) -> Any:
-    """Return `value` without the secret `keys`, or parts that are nested too deep."""
+    """Return `value` without secrets, and without parts that are nested too deep."""
     if isinstance(value, str):
         for key in keys:
-            value = value.replace(key, "[key]").replace(key.replace("/", "\\/"), "[key]")
+            value = value.replace(key, "[key]").replace(key.replace("/", "\\/"), "[key]")  # PHP
     elif isinstance(value, bytes):
         value = _without(keys, value.decode("utf-8", "replace")).encode("utf-8", "replace")
     elif hasattr(value, "items"):  # a JSON object or headers
@@ -311,12 +305,11 @@ def _without(keys: Iterable[str], value: Any, depth: int = 0) -> Any:
 
 def _dicts(value: Any) -> list[Any]:
     """Return the JSON objects in a list, or the one that `value` is."""
-    values = value if isinstance(value, list) else [value]
-    return [item for item in values if isinstance(item, dict)]
+    return [v for v in (value if isinstance(value, list) else [value]) if isinstance(v, dict)]
 
 
 def _check_number(name: str, value: Any, least: float, most: float = float("inf")) -> None:
-    """Check a range. If `least` is an int, the value must be whole."""
+    """Check a range; the value must be whole if `least` is an int."""
     kind = int if isinstance(least, int) else (int, float)
     if isinstance(value, bool) or not isinstance(value, kind) or not least <= value <= most:
         needed = "a whole number" if kind is int else "a number", least, most
