@@ -120,13 +120,12 @@ class OpenAIError(Exception):
 
 
 class APIError(OpenAIError):
-    """The call could not be made or answered. From the server: `.code`, `.type`, `.param`, `.body`
-    (the inner error object), `.request_id`, `.status_code`, `.response`. `.retry_after`: seconds.
-    `.partial`: what came before the error."""
+    """The server's: `.code`, `.type`, `.param`, `.body` (the inner error object), `.request_id`,
+    `.status_code`, `.response`. `.retry_after`: seconds. `.partial`: what came before the error."""
 
 
 class APIConnectionError(APIError):
-    """No connection, or a broken one: see `.__cause__`, an OSError."""
+    """No connection, or a broken one: `.__cause__` is an OSError."""
 
     _transient = True
 
@@ -136,7 +135,7 @@ class APITimeoutError(APIConnectionError):
 
 
 class APIResponseError(APIError):
-    """An invalid answer: broken JSON, HTML, a body cut short."""
+    """Broken JSON, HTML, a body cut short, or no answer in it."""
 
 
 # The official package's names.
@@ -187,7 +186,7 @@ class InternalServerError(APIStatusError):
 
 
 class CircuitOpenError(OpenAIError):
-    """The circuit breaker is open; nothing was sent. `.retry_after`: until a probe."""
+    """Nothing was sent. `.retry_after`: seconds until a probe."""
 
 
 class QueueFullError(OpenAIError):
@@ -217,7 +216,7 @@ _STATUSES: dict[int, tuple[type[APIError], str]] = {  # class, advice
     429: (RateLimitError, "The rate limit is reached: wait, or lower requests_per_minute=."),
     500: (InternalServerError, "Try again later."),
 }
-# The status of an error under 200: the first whose words are in its codes or, without, its text.
+# The status of an error under 200, by words of its codes or, without them, its text.
 _ERROR_WORDS = {
     401: "authentication_error|invalid_api_key", 403: "permission_(error|denied)", 404: "not_found",
     429: "rate.?limit|too many|insufficient_quota|^(requests|tokens)$", 529: "overload|too busy",
@@ -227,13 +226,13 @@ _WORDS = "loc message msg error_msg detail errors error base_resp status_msg met
 
 
 def _plain(text: str, limit: int = 500) -> str:
-    """Return `text` on one line, printable, of `limit` characters at most."""
+    """Return `text` on one line, printable."""
     text = "".join(c if c.isprintable() else "?" for c in " ".join(text[: 4 * limit].split()))
     return text if len(text) <= limit else text[: limit - 3] + "..."
 
 
 def _error_text(value: Any) -> str:
-    """Return the words of an error of any shape, or ""."""
+    """Return the words of an error, or ""."""
     if isinstance(value, dict):
         value = [value[name] for name in _WORDS if value.get(name)]
     if isinstance(value, list):
@@ -242,8 +241,8 @@ def _error_text(value: Any) -> str:
 
 
 def _error_in(data: Any, any_kind: bool, needed: tuple[str, ...] = ()) -> Any:
-    """Return the part of an answer that is an error. `any_kind`: of an object that may tell of one,
-    such as a batch, too. `needed`: one of these a choice must have."""
+    """Return the part of an answer that is an error. `any_kind`: also of an object with a kind, as
+    a batch. `needed`: one of these a choice must have."""
     data = data if isinstance(data, dict) else {}
     choices = _dicts(data.get("choices"))
     for holder in (data, *choices) if any_kind or data.get("object") in (None, "error") else ():
@@ -283,13 +282,13 @@ def _retry_after(headers: Any) -> float | None:
     for name, unit in (("retry-after-ms", 0.001), ("retry-after", 1.0)):
         if number := re.match(r"\s*(\d+(\.\d*)?)\s*(,|$)", headers.get(name) or "", re.A):
             return float(number[1]) * unit
-    with contextlib.suppress(Exception):  # no date: errors of several kinds
+    with contextlib.suppress(Exception):  # no date: of several kinds
         return urllib3.Retry().parse_retry_after(headers.get("retry-after"))
     return None
 
 
 def _without(keys: Iterable[str], value: Any, depth: int = 0) -> Any:
-    """Return `value` without secrets, and without parts that are nested too deep."""
+    """Return `value` without secrets, and parts that are nested too deep."""
     if isinstance(value, str):
         for key in keys:
             value = value.replace(key, "[key]").replace(key.replace("/", "\\/"), "[key]")  # PHP
@@ -303,12 +302,12 @@ def _without(keys: Iterable[str], value: Any, depth: int = 0) -> Any:
 
 
 def _dicts(value: Any) -> list[Any]:
-    """Return the JSON objects in a list, or the one that `value` is."""
+    """Return the JSON objects in a list, or this one."""
     return [v for v in (value if isinstance(value, list) else [value]) if isinstance(v, dict)]
 
 
 def _check_number(name: str, value: Any, least: float, most: float = float("inf")) -> None:
-    """Check a range; the value must be whole if `least` is an int."""
+    """Check a range; of whole numbers if `least` is an int."""
     kind = int if isinstance(least, int) else (int, float)
     if isinstance(value, bool) or not isinstance(value, kind) or not least <= value <= most:
         needed = "a whole number" if kind is int else "a number", least, most
@@ -387,7 +386,7 @@ def _renew_all() -> None:
 #
 # Bytes in, events out, by the rules of
 # https://html.spec.whatwg.org/multipage/server-sent-events.html#event-stream-interpretation
-# The parser keeps the bytes of the unfinished event and decodes complete ones in one step.
+# The parser keeps the bytes of the unfinished event, and decodes the complete ones at once.
 
 MAX_EVENT_BYTES = 16 << 20  # an image in a stream has 4 MB as base64
 
@@ -403,8 +402,8 @@ class ServerSentEvent:
 
 
 def iter_sse(chunks: Iterable[bytes], max_event_bytes: int = MAX_EVENT_BYTES) -> Iterator[Any]:
-    """Yield the events in `chunks` (bytes, cut anywhere), each at its blank line; one that is
-    larger than `max_event_bytes` raises APIResponseError.
+    """Yield the events in `chunks` (bytes, cut anywhere), each at its blank line. A larger one
+    raises APIResponseError.
 
     >>> [event.data for event in iter_sse([b"data: a", b"b\\n\\ndata: c"])]
     ['ab']
@@ -418,9 +417,9 @@ def iter_sse(chunks: Iterable[bytes], max_event_bytes: int = MAX_EVENT_BYTES) ->
 
 
 class _EventParser:
-    """Turns bytes into blocks (the lines of an event), and these into events."""
+    """Makes blocks (the lines of an event) of bytes, and events of blocks."""
 
-    _encoding = "utf-8-sig"  # at the start, for a byte order mark
+    _encoding = "utf-8-sig"  # for a byte order mark
 
     def __init__(self, max_event_bytes: int) -> None:
         self._limit, self._after_cr, self._last_id = max_event_bytes, False, ""
@@ -444,7 +443,7 @@ class _EventParser:
         self._encoding = "utf-8"
         if end <= self._limit:
             return blocks
-        # One by one: the events before the large one still come.
+        # One by one: those before the large one come.
         return (block for block in blocks if not self._check_size(len(block.encode())))
 
     def _check_size(self, size: int) -> Any:
@@ -454,7 +453,7 @@ class _EventParser:
     def event_of(self, block: str) -> ServerSentEvent | None:
         event, data = ServerSentEvent(), []
         first, _, last = block.rpartition("\n")
-        # The usual lines first, which takes half the time.
+        # The usual lines first: half the time.
         if last[:6] == "data: " and (not first or first[:7] == "event: " and "\n" not in first):
             event.event, event.data, event.id = first[7:] or "message", last[6:], self._last_id
             return event
@@ -481,7 +480,7 @@ class _EventParser:
 # open       reset_timeout has passed        -> half_open  (noticed when asked)
 # half_open  success_threshold in a row      -> closed
 # half_open  one failure                     -> open
-# half_open  a probe without an outcome      -> half_open  (the next probe may go)
+# half_open  a probe without an outcome      -> half_open
 #
 # The lock guards the state and the counts, never the guarded work or on_change. Each opening begins
 # a generation: outcomes of calls of an older one are ignored. Outcomes are counted in buckets:
@@ -505,9 +504,6 @@ class CircuitBreaker:
     It opens when at least `failure_threshold` outcomes of the last `window` seconds are failures,
     and at least `failure_rate` of all. `reset_timeout` seconds later it lets one probe at a time
     through. `on_change(old, new)` is called after each change of state.
-
-    >>> CircuitBreaker(failure_threshold=1).call(len, "ok")
-    2
     """
 
     # `opened` is the generation, `_buckets` has number: [failures, successes].
@@ -569,7 +565,7 @@ class CircuitBreaker:
         self._do(self._set_state, "closed")
 
     def call(self, function: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Any:
-        """Return `function(*args, **kwargs)`, or raise CircuitOpenError without calling it."""
+        """Return `function(*args, **kwargs)`, or raise CircuitOpenError."""
         with self:
             return function(*args, **kwargs)
 
@@ -595,7 +591,7 @@ class CircuitBreaker:
 
     def _report(self, permit: _Permit, succeeded: bool | None) -> None:
         self._lock.defer(self._count, permit, succeeded)
-        if succeeded is not None:  # else perhaps a finalizer, where on_change must not run
+        if succeeded is not None:  # else a finalizer's, in which on_change must not run
             self._changes.drain()
 
     def _do(self, work: Callable[..., Any], *args: Any) -> Any:
@@ -678,7 +674,7 @@ class _Slot:
     """A context manager. Any thread may call release(), also twice."""
 
     state = "new"  # then waiting, granted, released
-    # `place`: (priority, number) in line. `work`: the job granted to a worker.
+    # `place`: (priority, number) in line. `work`: a worker's job.
     place, work = (), None  # type: Any, Any
 
     def __init__(self, queue: RequestQueue, priority: Any, timeout: float | None, job: Any) -> None:
@@ -707,13 +703,13 @@ class _Slot:
             if now >= end:
                 return False
             until = queue._paused_until if now < queue._paused_until < end else end
-            # At most 1 s: a Ctrl-C just before it would go unnoticed.
+            # 1 s: a Ctrl-C just before it would go unnoticed.
             self.lock.acquire(True, min(until - now, 1.0))
             queue._lock.do(queue._grant)
         return True
 
     def release(self, *exc_info: Any, retry: bool = False) -> None:
-        """`retry`: a slot is kept free for its job, which will retry."""
+        """`retry`: one stays free for its job, which will retry."""
         if self.state in ("waiting", "granted"):
             self.queue._lock.defer(self.queue._take_back, self, retry)
             self.state = "released"
@@ -726,9 +722,6 @@ class RequestQueue:
 
     Callers over that wait by priority (HIGH, NORMAL, LOW), then by arrival; over `size` waiting
     raise QueueFullError. Threads and clients may share it.
-
-    >>> list(RequestQueue(max_concurrent=2).map(len, ["a", "bb"]))
-    [1, 2]
     """
 
     def __init__(self, max_concurrent: int = 10, size: int = 100,
@@ -738,7 +731,7 @@ class RequestQueue:
         _check_number("per_minute", 1 if per_minute is None else per_minute, 1)
         self.max_concurrent, self.size, self.per_minute = max_concurrent, size, per_minute
         self._starts: Any = collections.deque([float("-inf")] * (per_minute or 0), per_minute or 0)
-        # The numbers go on in a forked child, where the parent's slots may come back.
+        # The numbers go on in a forked child: the parent's slots may come back there.
         self._clock, self._paused_until, self._numbers = time.monotonic, 0.0, itertools.count()
         self._renew()
         _renew_after_fork(self)
@@ -747,7 +740,7 @@ class RequestQueue:
         self._lock, self._insort = _Lock(), bisect.insort  # imported before it is needed there
         # Sorted, as (priority, number, slot) and (priority, number, job).
         self._callers, self._jobs = [], []  # type: Any, Any
-        # Ids of the granted slots; places of the jobs that wait to retry.
+        # Ids of granted slots; places of jobs that wait to retry.
         self._held, self._retrying = set(), set()  # type: set[int], set[Any]
         # How many; slots of those without a job; threads of clients within an attempt.
         self._workers, self._idle, self.active = 0, [], []  # type: int, list[_Slot], list[int]
@@ -760,14 +753,12 @@ class RequestQueue:
     waiting = property(lambda self: len(self._callers) + len(self._jobs), doc="How many wait.")
 
     def slot(self, priority: float = NORMAL, timeout: float | None = None) -> _Slot:
-        """A context manager that waits for a slot; after `timeout` seconds it raises
-        QueueTimeoutError. The first one within a job is the job's own."""
+        """A context manager (see QueueTimeoutError). The first within a job is the job's own."""
         _check_number("priority", priority, float("-inf"))
         local = self._local.__dict__
         return local.pop("slot", None) or _Slot(self, priority, timeout, local.get("job"))
 
     def pause(self, seconds: float) -> None:
-        """Let nothing start for `seconds`."""
         self._lock.defer(self._pause_until, self._clock() + seconds)
 
     def submit(self, function: Any, /, *args: Any, priority: float = NORMAL, **kw: Any) -> Any:
@@ -775,7 +766,7 @@ class RequestQueue:
         return self._submit([], args, priority, function, kw)[0]
 
     def _submit(self, results: Any, args: Any, priority: float, function: Any, kw: Any) -> Any:
-        """Append the future to `results` before the thread starts: a Ctrl-C loses no result."""
+        """The future is in `results` before a thread starts: a Ctrl-C loses no result."""
         _check_number("priority", priority, float("-inf"))
         future: Any = concurrent.futures.Future()
         place, job = (priority, next(self._numbers)), (future, function, args, kw)
@@ -795,8 +786,8 @@ class RequestQueue:
         return results
 
     def map(self, function: Any, inputs: Any, *, priority: float = NORMAL, **kw: Any) -> _Map:
-        """Yield `function(input, **kw)` for each of `inputs`, in order; raise a call's error in
-        its place. At most `size` inputs are read ahead."""
+        """Yield `function(input, **kw)` for each of `inputs`, in order, or raise its error. At most
+        `size` inputs are read ahead."""
         if not hasattr(inputs, "__iter__"):
             raise ValidationError("map() needs an iterable, not %r" % type(inputs).__name__)
         return _Map(self, iter(inputs), priority, function, kw)
@@ -859,7 +850,7 @@ class RequestQueue:
         """Return whether a thread must be started; it is counted here."""
         self._insort(self._jobs, item)
         self._grant()
-        # Twice as many: some may be ending a job without a slot.
+        # Twice as many: some may be ending a job, without a slot.
         too_few = len(self._idle) < len(self._jobs) and self._workers < 2 * self.max_concurrent
         self._workers += too_few
         return too_few
@@ -876,7 +867,7 @@ class RequestQueue:
         self._grant()
 
     def _end_worker(self, slot: _Slot | None = None) -> bool:
-        """Return whether an idle worker may end. No slot: its thread did not start."""
+        """Return whether an idle worker may end. No slot: it did not start."""
         if slot and (self._jobs or slot.state != "waiting"):
             return False
         self._idle = [idle for idle in self._idle if idle is not slot]
@@ -898,7 +889,7 @@ class RequestQueue:
             self._run(vars(local["slot"]).pop("work"), is_nested=False)
 
     def _run(self, job: Any, is_nested: bool) -> None:
-        """Call a job's function. Its slot comes back before its future is set."""
+        """Call a job's function. The slot comes back before the future is set."""
         future, function, args, kw = job
         finish, value = future.cancelled, ()  # type: Any, Any  # does nothing
         if future.set_running_or_notify_cancel():
@@ -920,8 +911,7 @@ def _remove(line: list[Any], place: Any) -> bool:
 
 
 class _Map:
-    """Dropping it cancels the jobs that have not begun, also before the first result, which a
-    generator would not."""
+    """Dropped, it cancels the jobs that have not begun; an unstarted generator would not."""
 
     def __init__(self, queue: RequestQueue, inputs: Iterator[Any], *job: Any) -> None:
         self._queue, self._inputs, self._job = queue, inputs, job  # priority, function, keywords
@@ -931,7 +921,7 @@ class _Map:
         return self
 
     def __next__(self) -> Any:
-        """Read one input, and more until the next result is there."""
+        """Read one input, and more until a result is there."""
         results = self._results
         for _, value in zip(range(max(self._queue.size, 1) - len(results)), self._inputs):
             self._queue._submit(results, (value,), *self._job)
