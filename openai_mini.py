@@ -1721,7 +1721,7 @@ class _File:
         given_name, file, kind = (*file, None)[:3] if is_tuple else (None, file, None)
         try:
             if isinstance(file, (str, os.PathLike)):
-                file = open(file, "rb", buffering=0)
+                file = open(file, "rb")
                 weakref.finalize(self, file.close)
             elif isinstance(file, (bytes, bytearray, memoryview)):
                 file = io.BytesIO(file)
@@ -1750,12 +1750,10 @@ class _File:
 
     def __iter__(self) -> Iterator[Any]:
         self.file.seek(self.start)
-        left = self.size
-        while left:
+        for left in range(self.size, 0, -BLOCK_BYTES):
             block = self.file.read(min(left, BLOCK_BYTES))
-            if not block:
+            if len(block) < min(left, BLOCK_BYTES):
                 raise OSError(5, "The file became shorter while it was sent", self.name)
-            left -= len(block)
             yield block
 
 
@@ -1788,7 +1786,7 @@ class _Form:
                 sent += len(block)
                 if self._progress:
                     self._progress(sent, len(self))
-        except Exception:  # an OSError would look like a connection failure
+        except Exception:  # an OSError would look like the connection's
             raise _FromCaller from None
 
     def rewind(self) -> None:
