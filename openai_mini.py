@@ -84,7 +84,7 @@ else:
 # ----------------------------------------------------------------------
 # Errors
 #
-# A message says what happened, to which method and path, after how many attempts, and what to do.
+# A message says what happened, to which method and path, after how many attempts, what to do next.
 
 
 class OpenAIError(Exception):
@@ -111,7 +111,7 @@ class OpenAIError(Exception):
         self.response, partial = response, self.partial
         for holder in filter(None, (self, response)):
             vars(holder).update(_without(secrets, vars(holder)))
-        # A key as short as `ollama` may be a word of the model's answer.
+        # A key such as `ollama` may be a word of the model's.
         self.partial = _without([secret for secret in secrets if len(secret) > 11], partial)
         times = ", after %d attempt%s" % (attempts, "s" * (attempts > 1))
         parts = (where, self._what.rstrip(". "), times if isinstance(self, APIError) else "")
@@ -241,8 +241,8 @@ def _error_text(value: Any) -> str:
 
 
 def _error_in(data: Any, any_kind: bool, needed: tuple[str, ...] = ()) -> Any:
-    """Return the part of an answer that is an error. `any_kind`: also of an object with a kind, as
-    a batch. `needed`: one of these a choice must have."""
+    """Return the part of an answer that is an error. `any_kind`: in any object, also in a batch,
+    which may have failed. `needed`: names, one of which a choice must have."""
     data = data if isinstance(data, dict) else {}
     choices = _dicts(data.get("choices"))
     for holder in (data, *choices) if any_kind or data.get("object") in (None, "error") else ():
@@ -281,7 +281,7 @@ def _retry_after(headers: Any) -> float | None:
     for name, unit in (("retry-after-ms", 0.001), ("retry-after", 1.0)):
         if number := re.match(r"\s*(\d+(\.\d*)?)\s*(,|$)", headers.get(name) or "", re.A):
             return float(number[1]) * unit
-    with contextlib.suppress(Exception):  # no date: of several kinds
+    with contextlib.suppress(Exception):  # not a date
         return urllib3.Retry().parse_retry_after(headers.get("retry-after"))
     return None
 
@@ -301,7 +301,7 @@ def _without(keys: Iterable[str], value: Any, depth: int = 0) -> Any:
 
 
 def _dicts(value: Any) -> list[Any]:
-    """Return the JSON objects in a list, or this one."""
+    """Return the JSON objects in a list, or `value` if it is one."""
     return [v for v in (value if isinstance(value, list) else [value]) if isinstance(v, dict)]
 
 
@@ -401,8 +401,8 @@ class ServerSentEvent:
 
 
 def iter_sse(chunks: Iterable[bytes], max_event_bytes: int = MAX_EVENT_BYTES) -> Iterator[Any]:
-    """Yield the events in `chunks` (bytes, cut anywhere), each at its blank line. A larger one
-    raises APIResponseError.
+    """Yield the events in `chunks` (bytes, cut anywhere), each at its blank line. One of more than
+    `max_event_bytes` raises APIResponseError.
 
     >>> [event.data for event in iter_sse([b"data: a", b"b\\n\\ndata: c"])]
     ['ab']
@@ -752,7 +752,7 @@ class RequestQueue:
     waiting = property(lambda self: len(self._callers) + len(self._jobs), doc="How many wait.")
 
     def slot(self, priority: float = NORMAL, timeout: float | None = None) -> _Slot:
-        """A context manager (see QueueTimeoutError). The first within a job is the job's own."""
+        """A context manager: a slot, or QueueTimeoutError. A job's first slot is its own."""
         _check_number("priority", priority, float("-inf"))
         local = self._local.__dict__
         return local.pop("slot", None) or _Slot(self, priority, timeout, local.get("job"))
@@ -1762,7 +1762,7 @@ class _FromCaller(Exception):
 
 
 class _Form:
-    """Made of pairs (name, str or _File): an iterable of bytes."""
+    """An iterable of bytes, made of pairs (name, str or _File)."""
 
     def __init__(self, pairs: Iterable[Any], progress: Any = None) -> None:
         boundary, self._progress, parts = os.urandom(16).hex(), progress, []
