@@ -423,11 +423,11 @@ class _EventParser:
     def __init__(self, max_event_bytes: int) -> None:
         self._limit, self._after_cr, self._last_id = max_event_bytes, False, ""
         self._buffer = bytearray()  # the unfinished event, its lines ended by LF
-        self.unknown: Any = collections.deque(maxlen=20)  # lines with an unknown field
+        self.unknown: Any = collections.deque(maxlen=20)  # lines of other fields
 
     def blocks(self, chunk: bytes) -> Iterable[str]:
         if self._after_cr or b"\r" in chunk:
-            raw = b"\r" * self._after_cr + chunk  # the chunk may begin with the LF of a CRLF
+            raw = b"\r" * self._after_cr + chunk  # it may begin with the LF of a CRLF
             chunk = raw.replace(b"\r\n", b"\n").replace(b"\r", b"\n")[self._after_cr :]
             self._after_cr = raw[-1:] == b"\r"
         buffer = self._buffer
@@ -482,8 +482,8 @@ class _EventParser:
 # half_open  a probe without an outcome      -> half_open
 #
 # The lock guards the state and the counts, never the guarded work or on_change. Each opening begins
-# a generation: outcomes of calls of an older one are ignored. Outcomes are counted in buckets:
-# memory is constant, and one may count for a bucket too long.
+# a generation: outcomes of older calls are ignored. Outcomes are counted in buckets: memory is
+# constant, and one may count for a bucket too long.
 
 _BUCKETS = 10  # in a window
 
@@ -543,7 +543,7 @@ class CircuitBreaker:
         return max(0.0, self._opened_at + self.reset_timeout - self.clock())
 
     def allow(self) -> bool:
-        """Whether a call may be made now; then report success(), failure() or release()."""
+        """Whether a call may be made; then report success(), failure() or release()."""
         permit = self._admit()
         if permit:
             new: Any = collections.deque(maxlen=100)  # in case none is ever reported
@@ -594,7 +594,7 @@ class CircuitBreaker:
             self._changes.drain()
 
     def _do(self, work: Callable[..., Any], *args: Any) -> Any:
-        """Do the work under the lock, then call on_change: in order, in one thread at a time."""
+        """Do the work under the lock, then call on_change, in order, one thread at a time."""
         result = self._lock.do(work, *args)
         self._changes.drain()
         return result
@@ -663,7 +663,7 @@ def _outcome(error: BaseException | None) -> bool | None:
 # Whoever frees a slot grants it to the next one and wakes it:
 # - A caller waits for the lock of its own slot. To be woken means to look at the slot again.
 # - A worker thread waits with a slot for any job, and is granted both together.
-# - While a pause or per_minute blocks all, they sleep until it ends; the first one up grants.
+# - While a pause or per_minute blocks all, they sleep to its end; the first one up grants.
 # A dropped slot gives itself back, so the queue refers only to slots that wait.
 
 HIGH, NORMAL, LOW = 0, 1, 2
@@ -730,7 +730,7 @@ class RequestQueue:
         _check_number("per_minute", 1 if per_minute is None else per_minute, 1)
         self.max_concurrent, self.size, self.per_minute = max_concurrent, size, per_minute
         self._starts: Any = collections.deque([float("-inf")] * (per_minute or 0), per_minute or 0)
-        # The numbers go on in a forked child: the parent's slots may come back there.
+        # The numbers go on in a forked child, where slots of the parent may come back.
         self._clock, self._paused_until, self._numbers = time.monotonic, 0.0, itertools.count()
         self._renew()
         _renew_after_fork(self)
@@ -741,7 +741,7 @@ class RequestQueue:
         self._callers, self._jobs = [], []  # type: Any, Any
         # Ids of granted slots; places of jobs that wait to retry.
         self._held, self._retrying = set(), set()  # type: set[int], set[Any]
-        # How many; slots of those without a job; threads of clients within an attempt.
+        # How many; slots of the idle; threads of clients within an attempt.
         self._workers, self._idle, self.active = 0, [], []  # type: int, list[_Slot], list[int]
         self._local = threading.local()  # in a worker: .job (its place), .slot until it is used
 
@@ -765,7 +765,7 @@ class RequestQueue:
         return self._submit([], args, priority, function, kw)[0]
 
     def _submit(self, results: Any, args: Any, priority: float, function: Any, kw: Any) -> Any:
-        """The future is in `results` before a thread starts: a Ctrl-C loses no result."""
+        """`results` has the future before a thread starts: a Ctrl-C loses nothing."""
         _check_number("priority", priority, float("-inf"))
         future: Any = concurrent.futures.Future()
         place, job = (priority, next(self._numbers)), (future, function, args, kw)
@@ -811,8 +811,8 @@ class RequestQueue:
         self._grant()
 
     def _grant(self) -> None:
-        """Grant the free slots to callers, or to jobs if a worker is idle. Jobs leave one free for
-        each that waits to retry: streams could keep all while their reader waits for that job."""
+        """Grant free slots to callers, or to jobs if a worker is idle. Jobs leave one free for each
+        that waits to retry: streams could keep all while their reader waits for it."""
         while len(self._held) < self.max_concurrent and (self._callers or self._jobs):
             taken = len(self._held) + len(self._retrying)
             jobs = self._jobs if self._idle and taken < self.max_concurrent else []
@@ -866,7 +866,7 @@ class RequestQueue:
         self._grant()
 
     def _end_worker(self, slot: _Slot | None = None) -> bool:
-        """Return whether an idle worker may end. No slot: it did not start."""
+        """Return whether a worker may end. No slot: it did not start."""
         if slot and (self._jobs or slot.state != "waiting"):
             return False
         self._idle = [idle for idle in self._idle if idle is not slot]
@@ -910,7 +910,7 @@ def _remove(line: list[Any], place: Any) -> bool:
 
 
 class _Map:
-    """Dropped, it cancels the jobs that have not begun; an unstarted generator would not."""
+    """Dropped, it cancels jobs that have not begun; an unstarted generator would not."""
 
     def __init__(self, queue: RequestQueue, inputs: Iterator[Any], *job: Any) -> None:
         self._queue, self._inputs, self._job = queue, inputs, job  # priority, function, keywords
