@@ -3495,8 +3495,7 @@ def _tool_message(functions: dict[str, Any], call: Any) -> dict[str, Any]:
 #
 # The official package's shape by rule: the attribute path is the URL path, the verb the method. A
 # segment in the plural has an id, named after its singular. Ids come by keyword, the last one also
-# by position. The rest is the query, or a POST's body; a file makes it a form. The tables hold the
-# exceptions of openai 3.57.0.
+# by position; the rest is the query, or a POST's body. The exceptions are those of openai 3.57.0.
 
 
 def _table(text: str) -> dict[str, str]:
@@ -3508,63 +3507,55 @@ _TOP_LEVEL = """admin audio batches beta chat completions containers content_pro
     conversations decisions embeddings evals files fine_tuning images live models moderations
     realtime responses safety skills uploads vector_stores videos webhooks with_raw_response
     with_streaming_response""".split()
-# Attribute paths that are not the URL path: a pattern, and its replacement.
-_MOVED = _table(r"""^(beta|admin)/= ^agents/vaults=vaults ^organization/(projects/.*roles/)=\1
-    ^(organization/usage/\w+)$=\1/list ^organization/usage/costs=organization/costs
-    /list_(events|files|items)$=/\1/list (retrieve_content|download_\w+)$=content""")
-# By verb or segment.verb: the method and the path behind the segment, {} for its id; without
-# them, POST/{}/verb.
-_VERBS = _table("""create=POST list=GET retrieve=GET/{} update=POST/{} delete=DELETE/{} accept
-    archive cancel complete fork hangup pause refer reject remix resume rotate_secret run search
-    test validate activate=POST/activate compact=POST/compact count=POST deactivate=POST/deactivate
-    parse=POST content=GET/{}/content events.stream=GET permissions.retrieve=GET
-    list_rate_limits=GET update_rate_limit=POST/{} live.create=POST/sessions
-    create_character=POST/characters get_character=GET/characters/{character_id} edit=POST/edits
-    create_variation=POST/variations generate=POST/generations extend=POST/extensions""")
-# Ids that are not named after the singular. Then plurals without an id: always, or before the
-# segment after the slash.
-_IDS = _table("""admin_api_keys=key_id alerts=id batches=batch_id cases=id file_batches=batch_id
-    models=model checkpoints=fine_tuned_model_checkpoint jobs=fine_tuning_job_id versions=version
-    spend_alerts=alert_id federation_rules=workload_identity_federation_rule_id
-    templates=environment_template_id voice_consents=consent_id external_storage=external_storage_id
-    graders hosted_tool_permissions model_permissions service_tier_settings agents/automations
-    agents/environments agents/sessions environments/templates responses/input_tokens""")
+# By verb or segment.verb: the method, and what follows the segment's id (/) or the segment (:). No
+# value is POST/verb.
+_VERBS = _table("""create=POST list=GET retrieve=GET/ update=POST/ delete=DELETE/ accept archive
+    cancel complete fork hangup pause refer reject remix resume rotate_secret run search test
+    validate activate=POST:activate compact=POST:compact count=POST deactivate=POST:deactivate
+    parse=POST content=GET/content retrieve_content=GET/content download_content=GET/content
+    download_recording=GET/content events.stream=GET permissions.retrieve=GET
+    list_events=GET/events list_files=GET/files list_items=GET/items list_rate_limits=GET
+    update_rate_limit=POST/ live.create=POST:sessions create_character=POST:characters
+    get_character=GET:characters/ create_variation=POST:variations edit=POST:edits
+    extend=POST:extensions generate=POST:generations""")
+# Patterns in the URL by the rule, and what replaces them.
+_URLS = _table(r"""^/beta(/responses.*?)/?$=\1?beta=true ^/(beta|admin)/=/ usage/costs=costs
+    ^/organization(/projects/.*/roles)=\1 ^/agents/{agent_id}/vaults=/vaults
+    /{\w+}/(automations|environments|sessions|templates|input_tokens)=/\1
+    /{(grader|hosted_tool_permission|model_permission|service_tier_setting)_id}=
+    (external_storage)/=\1/{\1_id}/ (file_)?batche_id=batch_id {(alert|case)_id={id
+    (admin_api|spend)_(key|alert)_id=\2_id {model_id={model {version_id={version
+    {checkpoint_id={fine_tuned_model_checkpoint {job_={fine_tuning_job_
+    {template_={environment_template_ {federation_={workload_identity_federation_
+    {voice_consent_={consent_""")
 # What the official client sends as OpenAI-Beta.
 _BETA = {"agents": "agents=v1", "chatkit": "chatkit_beta=v1", "vector_stores": "assistants=v2"}
 
 
 def _template(path: tuple[str, ...]) -> tuple[str, str]:
     """("files", "content") -> ("GET", "/files/{file_id}/content")."""
-    joined = "/".join(path)
-    for pattern, moved in _MOVED.items():
-        joined = re.sub(pattern, moved, joined)
-    *before, last, verb = ["", *joined.split("/")]
-    row = _VERBS.get(last + "." + verb, _VERBS.get(verb))
+    *before, last, verb = ["", *path]
+    row = "GET:" + verb if last == "usage" else _VERBS.get(last + "." + verb, _VERBS.get(verb))
     if row is None or not last:
         raise _unknown_name(".".join(["client", *path[:-1]]), verb, _VERBS)
-    method, _, rest = (row or "POST/{}/" + verb).partition("/")
-    url = "".join(a + _id_of(a, b) + "/" for a, b in zip(before, [*before[1:], last])) + last
-    return method, url + ("/" + rest if rest else "").replace("/{}", _id_of(last))
+    method, end = re.fullmatch("([A-Z]+)(.*)", row or "POST/" + verb).groups()  # type: ignore
+    url = re.sub(r"(\w+)s/", r"\1s/{\1_id}/", "/".join([*before, last]) + end).replace(":", "/")
+    for pattern, replacement in _URLS.items():
+        url = re.sub(pattern, replacement, url)
+    return method, url.rstrip("/")
 
 
-def _id_of(segment: str, following: str = "") -> str:
-    """'files' -> '/{file_id}', 'content' -> ''. `following` is the next segment."""
-    singular = segment[:-1] + "_id" if segment.endswith("s") else ""
-    name = _IDS.get(segment + "/" + following, _IDS.get(segment, singular))
-    return "/{%s}" % name if name else ""
-
-
-def _filled(path: Any, url: str, args: tuple[Any, ...], params: dict[str, Any]) -> str:
+def _filled(name: str, url: str, args: tuple[Any, ...], params: dict[str, Any]) -> str:
     """Return the URL path with its ids, which are popped from `params`."""
     ids = re.findall(r"{(\w+)}", url)
     if len(args) > len(ids[-1:]) or params.keys() & {*ids} != {*ids[: len(ids) - len(args)]}:
-        raise TypeError("%s(): ids by keyword, the last also by position: %s" % (path[-1], ids))
+        raise TypeError("%s(): ids by keyword, the last also by position: %s" % (name, ids))
     params.update(zip(ids[-1:], args))
     return url.format(**{name: _path_id(name, params.pop(name)) for name in ids})
 
 
 def _how_to_read(url: str, verb: str, params: dict[str, Any]) -> tuple[str, Any]:
-    """Return how to read the answer (a kind of the room "Calls"), and what it goes through then."""
+    """Return how to read the answer (a kind of the room "Calls"), and what makes the result."""
     schema = params.get("response_format") or params.get("text_format")
     if params.get("stream") or verb == "stream" or params.get("stream_format") == "sse":
         return "stream", None
@@ -3584,21 +3575,20 @@ def _how_to_read(url: str, verb: str, params: dict[str, Any]) -> tuple[str, Any]
     return "json", then
 
 
-def _resolve(path: tuple[str, ...], raw: str, args: Any, params: dict[str, Any]) -> _Call:
-    """Return the call for `client.<path>(*args, **params)`, or `client.<raw>.<path>(...)`."""
+def _resolve(resource: _Resource, args: Any, params: dict[str, Any]) -> _Call:
+    """Return the call for `client.<path>(*args, **params)`."""
     if isinstance(params.get("file"), (str, list)):  # a tuple of str has become a list
         raise ValidationError("file= is not a file: give a pathlib.Path, a binary file or bytes")
-    method, template = _template(path)
+    path, (method, template), raw = resource._path, resource._route, resource._raw
     read, then = _how_to_read(template, path[-1], params)
-    url = _filled(path, template, args, params)
+    url = _filled(path[-1], template, args, params)
     call = _Call(method, url, read, params, raw=raw, admin=path[0] == "admin", then=then)
     betas = params.pop("betas", ()) or [_BETA[name] for name in path[:2] if name in _BETA]
-    call.headers = {"OpenAI-Beta": ",".join(betas)} if betas else {}
     key = params.pop("idempotency_key", None)
-    call.headers.update({"Idempotency-Key": key} if key else {})
-    call.query = {"beta": "true"} if path[:2] == ("beta", "responses") else {}
+    headers = {"OpenAI-Beta": ",".join(betas), "Idempotency-Key": key}
+    call.headers = {name: value for name, value in headers.items() if value}
     if path[-3:-1] == ("conversations", "items"):
-        call.query["include"] = params.pop("include", None)  # also for a POST
+        call.query = {"include": params.pop("include", None)}  # also for a POST
     if method != "POST":
         call.query.update(params)
     elif path[:2] == ("beta", "agents") and params:  # `async` is a keyword in Python
@@ -3630,7 +3620,9 @@ def _unknown_name(where: str, name: str, names: Iterable[str]) -> AttributeError
 
 class _Resource:
     """A part of the API, such as `client.files`. An attribute is a part of it, or a verb such as
-    `create`. It is kept, so that patches stay."""
+    `create`, and is kept, so that patches stay."""
+
+    _route: Any = None  # method and URL, once it has been called
 
     def __init__(self, client: Any, path: tuple[str, ...], raw: str = "") -> None:
         self._client, self._path, self._raw = client, path, raw
@@ -3646,7 +3638,8 @@ class _Resource:
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
         params = {name: _as_list(value) for name, value in kwargs.items() if value is not NOT_GIVEN}
-        return self._client._run(_resolve(self._path, self._raw, args, params))
+        self._route = self._route or _template(self._path)
+        return self._client._run(_resolve(self, args, params))
 
 
 class _Chat(_Resource):
@@ -3654,10 +3647,10 @@ class _Chat(_Resource):
 
     def __call__(self, messages: Any, *, model: str | None = None, schema: Any = None,
                  **params: Any) -> Result:  # fmt: skip
-        """Return the answer to a conversation: `.content`, `.tool_calls`, `.finish_reason`,
-        `.usage`. `messages`: a list of messages, or a str, which is one user message. `schema`: a
-        JSON schema, or a class with `model_json_schema` and `model_validate_json`; the answer then
-        has `.parsed`. All other arguments are sent as they are."""
+        """Return the answer to `messages`, a list of them, or a str, which is one user message:
+        `.content`, `.tool_calls`, `.finish_reason`, `.usage`. `schema`: a JSON schema, or a class
+        with `model_json_schema` and `model_validate_json`, for `.parsed`. All other arguments are
+        sent as they are."""
         if params.get("stream"):
             raise ValidationError("chat() gives whole answers: for stream=True use stream_chat()")
         form, then = (NOT_GIVEN, None) if schema is None else _by_schema(schema)
@@ -3666,7 +3659,7 @@ class _Chat(_Resource):
 
 
 class _TopLevel:
-    """A part of the API as an attribute of a client, made at its first use."""
+    """Makes a part of the API when a client is first asked for it."""
 
     def __init__(self, name: str) -> None:
         self._name = name
@@ -3674,9 +3667,7 @@ class _TopLevel:
     def __get__(self, client: Any, owner: Any = None) -> Any:
         if client is None:  # on the class: for help() and specs
             return _Chat.__call__ if self._name == "chat" else self
-        parts = vars(client)  # the root is made here: a client without one is freed at once
-        root = parts.get("_root") or parts.setdefault("_root", _Resource(client, ()))
-        return getattr(root, self._name)
+        return getattr(vars(client).setdefault("_root", _Resource(client, ())), self._name)
 
 
 for _name in _TOP_LEVEL:
@@ -3690,11 +3681,10 @@ class _Module(type(sys)):  # type: ignore[misc]
         raise _unknown_name("the module (make a client: openai_mini.OpenAI())", name, __all__)
 
     def __setattr__(self, name: str, value: Any) -> None:
-        if name[:1] != "_" and name not in vars(self):  # openai.api_key = "..."
-            self.__getattr__(name)
+        getattr(self, name)  # openai.api_key = "..." would have no effect
         super().__setattr__(name, value)
 
-    def __reduce__(self) -> Any:  # pickling by cloudpickle knows modules by their exact class
+    def __reduce__(self) -> Any:  # for cloudpickle, which knows modules by their exact class
         return __import__, (self.__name__, None, None, ["main"])
 
 
