@@ -3387,60 +3387,49 @@ def _described_tool(tool: Any) -> tuple[dict[str, Any], Any]:
             raise TypeError("it is async")
         if not schema or "function" not in schema:
             described = {"name": function.__name__, "description": inspect.getdoc(function) or ""}
-            schema, function = (schema, function) if schema else _read_parameters(function, {})
+            schema, function = (schema, function) if schema else _read_parameters(function)
             schema = {"type": "function", "function": {**described, "parameters": schema}}
         return schema, function
     except Exception as error:  # it cannot be a tool
-        raise ValidationError("the tool %r cannot be described: %r" % (tool, error)) from None
+        what = "the tool %r cannot be described (%r): pass (schema, function)" % (tool, error)
+        raise ValidationError(what) from None
 
 
-def _read_parameters(function: Any, defs: dict[str, Any]) -> tuple[dict[str, Any], Any]:
-    """Return the schema of a function's parameters, and a function that calls it with JSON values.
-    `defs` gets the definitions that the schema refers to."""
+def _read_parameters(function: Any) -> tuple[dict[str, Any], Any]:
+    """Return the schema of a function's parameters, and a function that calls it with JSON."""
     hints, parameters = typing.get_type_hints(function), inspect.signature(function).parameters
     named = {name: p for name, p in parameters.items() if "VAR_" not in p.kind.name}
-    for name, p in named.items():
-        if p.kind is p.POSITIONAL_ONLY or type(p.default).__name__ == "FieldInfo":
-            raise TypeError("%s= is positional only, or its default is a pydantic Field" % name)
-    read = {name: _read_hint(hints.get(name, object), defs) for name in named}
+    read = {name: _read_hint(hints.get(name, object)) for name in named}
     properties = {name: schema for name, (schema, _) in read.items()}
     required = [name for name, p in named.items() if p.default is p.empty]
-    schema = {"type": "object", "properties": properties, "required": required}
 
     def call(**values: Any) -> Any:
         # Models give null for what they leave out.
-        args = {n: v for n, v in values.items() if v is not None or n in required or n not in read}
-        return function(**{n: read[n][1](v) if n in read else v for n, v in args.items()})
+        given = {name: v for name, v in values.items() if v is not None or name in required}
+        return function(**{n: read[n][1](v) if n in read else v for n, v in given.items()})
 
-    return {**schema, "$defs": defs} if defs else schema, call
+    return {"type": "object", "properties": properties, "required": required}, call
 
 
 _JSON_TYPES = {str: "string", int: "integer", float: "number", bool: "boolean", type(None): "null"}
 
 
-def _read_hint(hint: Any, defs: dict[str, Any]) -> tuple[dict[str, Any], Any]:
-    """Return the schema of a type hint, and a function that converts a JSON value to it, or raise
+def _read_hint(hint: Any) -> tuple[dict[str, Any], Any]:
+    """Return the schema of a type hint, and what converts a JSON value to it, or raise
     LookupError."""
     kind, args = typing.get_origin(hint) or hint, typing.get_args(hint)
     if kind in (typing.Any, object):
         return {}, lambda value: value
     if kind is typing.Union or type(hint).__name__ == "UnionType":  # UnionType: X | Y
-        read = [_read_hint(arg, defs) for arg in args]
+        read = [_read_hint(arg) for arg in args]
         return {"anyOf": [s for s, _ in read]}, lambda value: _first_that_fits(read, value)
     if kind is typing.Literal or hasattr(kind, "__members__"):  # __members__: an Enum
         members = {getattr(m, "value", m): m for m in args or kind}
         kinds = {"type": "string"} if all(isinstance(value, str) for value in members) else {}
         return {**kinds, "enum": [*members]}, members.__getitem__
-    if hasattr(kind, "model_json_schema"):
-        schema = dict(kind.model_json_schema())
-        defs.update(schema.pop("$defs", {}))
-        return schema, lambda value: kind.model_validate_json(json.dumps(value))
-    if hasattr(kind, "__dataclass_fields__"):
-        schema, call = _read_parameters(kind, defs)
-        return schema, lambda value: call(**value)
     if kind not in (list, dict):
-        return {"type": _JSON_TYPES[kind]}, lambda value: _checked(kind, value)
-    item, make = _read_hint(args[-1] if args else object, defs)
+        return {"type": _JSON_TYPES[kind]}, functools.partial(_checked, kind)
+    item, make = _read_hint(args[-1] if args else object)
     if kind is list:
         return {"type": "array", "items": item}, lambda value: [*map(make, _checked(list, value))]
     schema = {"type": "object", "additionalProperties": item}
