@@ -3320,30 +3320,25 @@ def _by_schema(schema: Any) -> tuple[dict[str, Any], Any]:
     """Return the response_format of a schema or class, and what sets `.parsed`."""
     described, read = schema, _parse_json
     if hasattr(schema, "model_json_schema"):
-        described, read = dict(schema.model_json_schema()), schema.model_validate_json
-        root = described.pop("$ref", "").rpartition("/")[2]  # of a class that contains itself
-        described.update(described.get("$defs", {}).get(root, {}))
+        described, read = schema.model_json_schema(), schema.model_validate_json
         described = json.loads(json.dumps(described), object_hook=_strict)
     if not isinstance(described, dict):
         raise ValidationError("schema=%.80r: a dict or a class with a schema is needed" % (schema,))
-    is_open = re.search(rb'"additionalProperties":(?!false)', _json_bytes(described))
-    strict = described.get("additionalProperties") is False and not is_open
     name = getattr(schema, "__name__", None) or described.get("title") or "answer"
-    form = {"name": re.sub("[^a-zA-Z0-9_-]", "_", name)[:64], "schema": described, "strict": strict}
-    form = described if "json_schema" in described else {"type": "json_schema", "json_schema": form}
-    return form, functools.partial(_with_parsed, read)
+    form = {"name": re.sub("[^a-zA-Z0-9_-]", "_", name)[:64], "schema": described,
+            "strict": described.get("additionalProperties") is False}  # fmt: skip
+    return {"type": "json_schema", "json_schema": form}, functools.partial(_with_parsed, read)
 
 
 def _strict(part: dict[str, Any]) -> dict[str, Any]:
-    """Adapt a part of a schema to strict mode: all properties required, no others, no defaults, no
-    choice but `anyOf`, nothing beside a $ref."""
+    """Adapt a part of a schema to strict mode: all properties required, no others, no defaults,
+    nothing beside a $ref."""
     if all(isinstance(value, dict) for value in part.values()):
         return part  # properties or definitions, by name
-    names = {"oneOf": "anyOf", "allOf": "anyOf", "default": "", "discriminator": ""}
-    part = {names.get(k, k): value for k, value in part.items() if names.get(k, k)}
+    part.pop("default", None)
     if "$ref" in part and len(part) > 1:
         part = {"anyOf": [{"$ref": part.pop("$ref")}], **part}
-    if part.get("type") == "object" and "properties" in part:
+    if "properties" in part:
         part.update(additionalProperties=False, required=list(part["properties"]))
     return part
 
