@@ -3344,16 +3344,14 @@ def _strict(part: dict[str, Any]) -> dict[str, Any]:
 
 
 def _with_parsed(read: Any, result: Any) -> Any:
-    """Set `.parsed` of messages, or texts of a Responses answer, and of `result` (the first one).
-    It is None beside the call of a tool. The error for a text that does not fit has `.partial`."""
-    items = [i for i in _dicts(result.get("output")) if i.get("phase") in (None, "final_answer")]
-    holders = _dicts([choice.get("message") for choice in _dicts(result.get("choices"))])
-    has_calls = any(i.get("type") == "function_call" for i in items) or result.tool_calls
-    parts = [part for item in items for part in _dicts(item.get("content"))]
-    holders += [part for part in parts if part.get("type") == "output_text"]
+    """Set `.parsed` of each message or text of a Responses answer, and of `result`: the first one.
+    Beside the call of a tool it is None."""
+    items, choices = _dicts(result.get("output")), _dicts(result.get("choices"))
+    texts = [p for i in items for p in _dicts(i.get("content")) if p.get("type") == "output_text"]
+    has_calls = result.tool_calls or any(i.get("type") == "function_call" for i in items)
     if result.finish_reason == "length":
         raise APIResponseError("the answer was cut off: raise max_tokens=", partial=result)
-    for holder in reversed(holders):
+    for holder in reversed(_dicts([choice.get("message") for choice in choices]) + texts):
         text = None if has_calls else _text_of(holder.get("content", holder.get("text")))
         try:
             value = read(_json_in(text)) if text else None  # no text: a refusal
@@ -3367,10 +3365,8 @@ def _with_parsed(read: Any, result: Any) -> Any:
 
 def _json_in(text: str) -> str:
     """Return the JSON in a text: all of it, or behind a model's thoughts, or fenced there."""
-    if _begins(text.encode("utf-8", "replace")) == "json":
-        return text
-    rest = text.rpartition("</think>")[2]
-    fenced = re.search(r"(?s)```\w*\s*([\[{].*[\]}])\s*```", rest)
+    rest = re.sub(r"(?s)^(?!\s*[{[]).*</think>", "", text)
+    fenced = re.match(r"(?s)(?!\s*[{[]).*?```\w*\s*([{[].*[}\]])\s*```", rest)
     return fenced[1] if fenced else rest
 
 

@@ -3936,16 +3936,11 @@ def test_a_class_has_a_name_that_the_api_takes_and_properties_of_any_name(server
     assert asked["schema"] == {**schema, **closed} and asked["strict"] is True
 
 
-def test_words_beside_a_call_or_of_a_commentary_are_not_parsed(server, client):
+def test_words_beside_a_call_are_not_parsed(server, client):
     call = {"id": "c", "type": "function", "function": {"name": "forecast", "arguments": "{}"}}
     server.script(chat_saying("Let me see.", tool_calls=[call]))
     answer = client.chat("x", schema=Person)
     assert answer.parsed is None and answer.tool_calls and answer.content == "Let me see."
-    texts = [("commentary", '{"name": "draft"}'), ("final_answer", '{"name": "Ada"}')]
-    output = [{"phase": phase, "content": [{"type": "output_text", "text": text}]}
-              for phase, text in texts]
-    server.script(json={"output": output})
-    assert client.responses.parse(text_format=Person).output_parsed.name == "Ada"
 
 
 @cases("frame, is_read", [
