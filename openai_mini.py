@@ -3382,8 +3382,7 @@ def _described_tool(tool: Any) -> tuple[dict[str, Any], Any]:
             schema = {"type": "function", "function": {**described, "parameters": schema}}
         return schema, function
     except Exception as error:  # it cannot be a tool
-        what = "the tool %r cannot be described (%r): pass (schema, function)" % (tool, error)
-        raise ValidationError(what) from None
+        raise ValidationError("no tool: %r: %r; pass (schema, function)" % (tool, error)) from None
 
 
 def _read_parameters(function: Any) -> tuple[dict[str, Any], Any]:
@@ -3442,31 +3441,22 @@ def _checked(kind: Any, value: Any) -> Any:
     return made
 
 
-def _plain_value(value: Any) -> Any:
-    """Return a value for JSON. The text of a large numpy array would be cut."""
-    return value.tolist() if hasattr(value, "tolist") else str(value)
-
-
 def _tool_message(functions: dict[str, Any], call: Any) -> dict[str, Any]:
     """Call a tool; return the message with its result or its error."""
-    arguments: Any = None
+    function: Any = call.get("function") or {}
+    arguments = function.get("arguments")
     try:
-        name, arguments = call["function"]["name"], call["function"].get("arguments")
         while isinstance(arguments, str):  # JSON, perhaps encoded twice
             arguments = json.loads(arguments.strip() or "{}", strict=False)
-        if name not in functions:
-            raise LookupError("there is no tool %r, but %s" % (name, ", ".join(functions)))
-        answer = functions[name](**(arguments or {}))
-        if any(hasattr(answer, name) for name in ("__await__", "__anext__", "__next__")):
-            raise TypeError("it returned %r, not a result" % (answer,))
-        if not isinstance(answer, str):
-            with contextlib.suppress(TypeError, ValueError):  # e.g. keys that are dates: the text
-                answer = json.dumps(answer, default=_plain_value, ensure_ascii=False)
-        content = answer if isinstance(answer, str) else str(answer)
+        content = functions[function.get("name")](**(arguments or {}))
+        if any(hasattr(content, name) for name in ("__await__", "__anext__", "__next__")):
+            raise TypeError("it returned %r, not a result" % (content,))
+        if not isinstance(content, str):
+            content = json.dumps(content, default=str, ensure_ascii=False)
     except Exception as error:  # for the model
         content = "Error: %s: %s" % (type(error).__name__, _plain(str(error)))
         if isinstance(arguments, str):  # not JSON: servers refuse such a message
-            call["function"]["arguments"] = "{}"
+            function["arguments"] = "{}"
     return {"role": "tool", "tool_call_id": call["id"], "content": content}
 
 

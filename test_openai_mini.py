@@ -4209,7 +4209,6 @@ def generator(it: str):
     (forecast, None, "[" * 100_000, ""), (forecast, None, '{"city": "B', ""),
     (forecast, None, '{"town": "Bonn"}', "town"),
     (forecast, None, "", "city"), (full_disk, None, "", "disk is full"),
-    (forecast, "no_such_tool", "{}", "forecast"),
     *((functools.wraps(one)(lambda it, one=one: one(it)), None, {"it": "x"}, "Error: ")
       for one in (async_tool, async_generator, generator)),
 ])
@@ -4246,8 +4245,7 @@ def model_of(**fields):
 
 @cases("result, told", [
     ({"city": "東京"}, '{"city": "東京"}'), ([Reading()], "[\"Reading(unit='°C')\"]"),
-    ({(1, 2): 3}, "{(1, 2): 3}"), (b"x", "\"b'x'\""),
-    ({"numpy": types.SimpleNamespace(tolist=lambda: [1])}, '{"numpy": [1]}'),
+    (b"x", "\"b'x'\""),
 ], ids=str)
 def test_what_a_tool_returns_is_told_as_json_or_as_text(server, client, result, told):
     def tool():
