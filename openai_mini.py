@@ -3344,15 +3344,14 @@ def _strict(part: dict[str, Any]) -> dict[str, Any]:
 
 
 def _with_parsed(read: Any, result: Any) -> Any:
-    """Set `.parsed` of each message or text of a Responses answer, and of `result`: the first one.
-    Beside the call of a tool it is None."""
+    """Set `.parsed` of each message or text, and of `result`: the first one. It is None beside the
+    call of a tool."""
     items, choices = _dicts(result.get("output")), _dicts(result.get("choices"))
     texts = [p for i in items for p in _dicts(i.get("content")) if p.get("type") == "output_text"]
-    has_calls = result.tool_calls or any(i.get("type") == "function_call" for i in items)
     if result.finish_reason == "length":
         raise APIResponseError("the answer was cut off: raise max_tokens=", partial=result)
     for holder in reversed(_dicts([choice.get("message") for choice in choices]) + texts):
-        text = None if has_calls else _text_of(holder.get("content", holder.get("text")))
+        text = None if result.tool_calls else _text_of(holder.get("content", holder.get("text")))
         try:
             value = read(_json_in(text)) if text else None  # no text: a refusal
         except (APIResponseError, ValueError) as error:  # pydantic's errors are ValueErrors
