@@ -3467,36 +3467,31 @@ def _tool_message(functions: dict[str, Any], call: Any) -> dict[str, Any]:
 # by position; the rest is the query, or a POST's body. The exceptions are those of openai 3.57.0.
 
 
-def _table(text: str) -> dict[str, str]:
-    """'a=b c' -> {'a': 'b', 'c': ''}."""
-    return dict(pair.partition("=")[::2] for pair in text.split())
-
-
 _TOP_LEVEL = """admin audio batches beta chat completions containers content_provenance_checks
     conversations decisions embeddings evals files fine_tuning images live models moderations
     realtime responses safety skills uploads vector_stores videos webhooks with_raw_response
     with_streaming_response""".split()
 # By verb or segment.verb: the method, and what follows the segment's id (/) or the segment (:). No
 # value is POST/verb.
-_VERBS = _table("""create=POST list=GET retrieve=GET/ update=POST/ delete=DELETE/ accept archive
-    cancel complete fork hangup pause refer reject remix resume rotate_secret run search test
-    validate activate=POST:activate compact=POST:compact count=POST deactivate=POST:deactivate
-    parse=POST content=GET/content retrieve_content=GET/content download_content=GET/content
-    download_recording=GET/content events.stream=GET permissions.retrieve=GET
-    list_events=GET/events list_files=GET/files list_items=GET/items list_rate_limits=GET
-    update_rate_limit=POST/ live.create=POST:sessions create_character=POST:characters
-    get_character=GET:characters/ create_variation=POST:variations edit=POST:edits
-    extend=POST:extensions generate=POST:generations""")
+_VERBS = dict(pair.split("=") for pair in """create=POST list=GET retrieve=GET/ update=POST/
+    delete=DELETE/ accept= archive= cancel= complete= fork= hangup= pause= refer= reject= remix=
+    resume= rotate_secret= run= search= test= validate= activate=POST:activate parse=POST
+    compact=POST:compact count=POST deactivate=POST:deactivate content=GET/content
+    retrieve_content=GET/content download_content=GET/content download_recording=GET/content
+    list_events=GET/events list_files=GET/files list_items=GET/items events.stream=GET
+    permissions.retrieve=GET list_rate_limits=GET update_rate_limit=POST/ live.create=POST:sessions
+    create_character=POST:characters get_character=GET:characters/ edit=POST:edits
+    create_variation=POST:variations extend=POST:extensions generate=POST:generations""".split())
 # Patterns in the URL by the rule, and what replaces them.
-_URLS = _table(r"""^/beta(/responses.*?)/?$=\1?beta=true ^/(beta|admin)/=/ usage/costs=costs
-    ^/organization(/projects/.*/roles)=\1 ^/agents/{agent_id}/vaults=/vaults
+_URLS = dict(pair.split("=", 1) for pair in r"""^/beta(/responses.*?)/?$=\1?beta=true
+    ^/(beta|admin)/=/ ^/organization(/projects/.*/roles)=\1 usage/costs=costs
+    ^/agents/{agent_id}/vaults=/vaults (external_storage)/=\1/{\1_id}/
     /{\w+}/(automations|environments|sessions|templates|input_tokens)=/\1
     /{(grader|hosted_tool_permission|model_permission|service_tier_setting)_id}=
-    (external_storage)/=\1/{\1_id}/ (file_)?batche_id=batch_id {(alert|case)_id={id
-    (admin_api|spend)_(key|alert)_id=\2_id {model_id={model {version_id={version
-    {checkpoint_id={fine_tuned_model_checkpoint {job_={fine_tuning_job_
-    {template_={environment_template_ {federation_={workload_identity_federation_
-    {voice_consent_={consent_""")
+    (file_)?batche_id=batch_id {(alert|case)_id={id (admin_api|spend)_(key|alert)_id=\2_id
+    {model_id={model {version_id={version {checkpoint_id={fine_tuned_model_checkpoint
+    {job_={fine_tuning_job_ {template_={environment_template_ {voice_consent_={consent_
+    {federation_={workload_identity_federation_""".split())
 # What the official client sends as OpenAI-Beta.
 _BETA = {"agents": "agents=v1", "chatkit": "chatkit_beta=v1", "vector_stores": "assistants=v2"}
 
@@ -3512,15 +3507,6 @@ def _template(path: tuple[str, ...]) -> tuple[str, str]:
     for pattern, replacement in _URLS.items():
         url = re.sub(pattern, replacement, url)
     return method, url.rstrip("/")
-
-
-def _filled(name: str, url: str, args: tuple[Any, ...], params: dict[str, Any]) -> str:
-    """Return the URL path with its ids, which are popped from `params`."""
-    ids = re.findall(r"{(\w+)}", url)
-    if len(args) > len(ids[-1:]) or params.keys() & {*ids} != {*ids[: len(ids) - len(args)]}:
-        raise TypeError("%s(): ids by keyword, the last also by position: %s" % (name, ids))
-    params.update(zip(ids[-1:], args))
-    return url.format(**{name: _path_id(name, params.pop(name)) for name in ids})
 
 
 def _how_to_read(url: str, verb: str, params: dict[str, Any]) -> tuple[str, Any]:
@@ -3550,7 +3536,11 @@ def _resolve(resource: _Resource, args: Any, params: dict[str, Any]) -> _Call:
         raise ValidationError("file= is not a file: give a pathlib.Path, a binary file or bytes")
     path, (method, template), raw = resource._path, resource._route, resource._raw
     read, then = _how_to_read(template, path[-1], params)
-    url = _filled(path[-1], template, args, params)
+    ids = re.findall(r"{(\w+)}", template)
+    if len(args) > len(ids[-1:]) or params.keys() & {*ids} != {*ids[: len(ids) - len(args)]}:
+        raise TypeError("%s(): ids by keyword, the last also by position: %s" % (path[-1], ids))
+    params.update(zip(ids[-1:], args))
+    url = template.format(**{name: _path_id(name, params.pop(name)) for name in ids})
     call = _Call(method, url, read, params, raw=raw, admin=path[0] == "admin", then=then)
     betas = params.pop("betas", ()) or [_BETA[name] for name in path[:2] if name in _BETA]
     key = params.pop("idempotency_key", None)
@@ -3577,9 +3567,9 @@ def _with_numbers(result: Any) -> Any:
 
 def _as_list(value: Any) -> Any:
     """Return a generator, set, column or the like as a list, as the official package does."""
-    is_one = isinstance(value, (str, type, typing.Mapping)) or hasattr(value, "model_dump")
-    is_many = hasattr(value, "__iter__") and not is_one and not _is_file(value)
-    return list(value) if is_many else value
+    if isinstance(value, (str, type, typing.Mapping)) or _is_file(value):
+        return value
+    return list(value) if hasattr(value, "__iter__") else value
 
 
 def _unknown_name(where: str, name: str, names: Iterable[str]) -> AttributeError:
