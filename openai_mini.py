@@ -3550,8 +3550,6 @@ def _resolve(resource: _Resource, args: Any, params: dict[str, Any]) -> _Call:
         call.query = {"include": params.pop("include", None)}  # also for a POST
     if method != "POST":
         call.query.update(params)
-    elif path[:2] == ("beta", "agents") and params:  # `async` is a keyword in Python
-        call.json = json.loads(_json_bytes(params).replace(b'"async_":', b'"async":'))
     elif params or _VERBS.get(path[-1]) and path[-2] != "invocations":
         call.json = params
         call.is_form = url in ("/audio/voices", "/videos") or any(map(_is_file, params.values()))
