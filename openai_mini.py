@@ -3546,10 +3546,8 @@ def _resolve(resource: _Resource, args: Any, params: dict[str, Any]) -> _Call:
     key = params.pop("idempotency_key", None)
     headers = {"OpenAI-Beta": ",".join(betas), "Idempotency-Key": key}
     call.headers = {name: value for name, value in headers.items() if value}
-    if path[-3:-1] == ("conversations", "items"):
-        call.query = {"include": params.pop("include", None)}  # also for a POST
     if method != "POST":
-        call.query.update(params)
+        call.query = params
     elif params or _VERBS.get(path[-1]) and path[-2] != "invocations":
         call.json = params
         call.is_form = url in ("/audio/voices", "/videos") or any(map(_is_file, params.values()))

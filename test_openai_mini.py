@@ -6955,7 +6955,7 @@ OFFICIAL_VERSION, OFFICIAL_METHODS = "3.57.0", 396
 OFFICIAL_RETIRED = ("beta.assistants", "beta.threads", "beta.realtime", "realtime", "webhooks")
 # What the rule gets wrong and no table mends.
 OFFICIAL_LEFT_OUT = (
-    "beta.agents.create beta.agents.update beta.agents.sessions.create "
+    "conversations.items.create beta.agents.create beta.agents.update beta.agents.sessions.create "
     "beta.agents.automations.create beta.agents.automations.update"
 ).split()
 OFFICIAL_OPTIONS = (
