@@ -3543,12 +3543,10 @@ def _resolve(resource: _Resource, args: Any, params: dict[str, Any]) -> _Call:
     url = template.format(**{name: _path_id(name, params.pop(name)) for name in ids})
     call = _Call(method, url, read, params, raw=raw, admin=path[0] == "admin", then=then)
     betas = params.pop("betas", ()) or [_BETA[name] for name in path[:2] if name in _BETA]
-    key = params.pop("idempotency_key", None)
-    headers = {"OpenAI-Beta": ",".join(betas), "Idempotency-Key": key}
-    call.headers = {name: value for name, value in headers.items() if value}
+    call.headers = {"OpenAI-Beta": ",".join(betas)} if betas else {}
     if method != "POST":
         call.query = params
-    elif params or _VERBS.get(path[-1]) and path[-2] != "invocations":
+    elif params or _VERBS.get(path[-1]):
         call.json = params
         call.is_form = url in ("/audio/voices", "/videos") or any(map(_is_file, params.values()))
     return call
