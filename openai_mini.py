@@ -3532,8 +3532,6 @@ def _how_to_read(url: str, verb: str, params: dict[str, Any]) -> tuple[str, Any]
 
 def _resolve(resource: _Resource, args: Any, params: dict[str, Any]) -> _Call:
     """Return the call for `client.<path>(*args, **params)`."""
-    if isinstance(params.get("file"), (str, list)):  # a tuple of str has become a list
-        raise ValidationError("file= is not a file: give a pathlib.Path, a binary file or bytes")
     path, (method, template), raw = resource._path, resource._route, resource._raw
     read, then = _how_to_read(template, path[-1], params)
     ids = re.findall(r"{(\w+)}", template)
