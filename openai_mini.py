@@ -3468,18 +3468,16 @@ def _tool_message(functions: dict[str, Any], call: Any) -> dict[str, Any]:
 
 
 _TOP_LEVEL = """admin audio batches beta chat completions containers content_provenance_checks
-    conversations decisions embeddings evals files fine_tuning images live models moderations
-    realtime responses safety skills uploads vector_stores videos webhooks with_raw_response
-    with_streaming_response""".split()
+    conversations decisions embeddings evals files fine_tuning images models moderations responses
+    safety skills uploads vector_stores videos with_raw_response with_streaming_response""".split()
 # By verb or segment.verb: the method, and what follows the segment's id (/) or the segment (:). No
 # value is POST/verb.
 _VERBS = dict(pair.split("=") for pair in """create=POST list=GET retrieve=GET/ update=POST/
-    delete=DELETE/ accept= archive= cancel= complete= fork= hangup= pause= refer= reject= remix=
-    resume= rotate_secret= run= search= test= validate= activate=POST:activate parse=POST
-    compact=POST:compact count=POST deactivate=POST:deactivate content=GET/content
-    retrieve_content=GET/content download_content=GET/content download_recording=GET/content
+    delete=DELETE/ archive= cancel= complete= pause= remix= resume= run= search= validate=
+    activate=POST:activate parse=POST compact=POST:compact count=POST deactivate=POST:deactivate
+    content=GET/content retrieve_content=GET/content download_content=GET/content
     list_events=GET/events list_files=GET/files list_items=GET/items events.stream=GET
-    permissions.retrieve=GET list_rate_limits=GET update_rate_limit=POST/ live.create=POST:sessions
+    permissions.retrieve=GET list_rate_limits=GET update_rate_limit=POST/
     create_character=POST:characters get_character=GET:characters/ edit=POST:edits
     create_variation=POST:variations extend=POST:extensions generate=POST:generations""".split())
 # Patterns in the URL by the rule, and what replaces them.
