@@ -3474,12 +3474,10 @@ _TOP_LEVEL = """admin audio batches beta chat completions containers content_pro
 # value is POST/verb.
 _VERBS = dict(pair.split("=") for pair in """create=POST list=GET retrieve=GET/ update=POST/
     delete=DELETE/ archive= cancel= complete= pause= remix= resume= run= search= validate=
-    activate=POST:activate parse=POST compact=POST:compact count=POST deactivate=POST:deactivate
-    content=GET/content retrieve_content=GET/content download_content=GET/content
-    list_events=GET/events list_files=GET/files list_items=GET/items events.stream=GET
-    permissions.retrieve=GET list_rate_limits=GET update_rate_limit=POST/
-    create_character=POST:characters get_character=GET:characters/ edit=POST:edits
-    create_variation=POST:variations extend=POST:extensions generate=POST:generations""".split())
+    parse=POST compact=POST:compact count=POST content=GET/content retrieve_content=GET/content
+    download_content=GET/content list_events=GET/events list_files=GET/files list_items=GET/items
+    edit=POST:edits create_variation=POST:variations extend=POST:extensions
+    generate=POST:generations activate=POST:activate deactivate=POST:deactivate""".split())
 # Patterns in the URL by the rule, and what replaces them.
 _URLS = dict(pair.split("=", 1) for pair in r"""^/beta(/responses.*?)/?$=\1?beta=true
     ^/(beta|admin)/=/ ^/organization(/projects/.*/roles)=\1 usage/costs=costs
@@ -3510,7 +3508,7 @@ def _template(path: tuple[str, ...]) -> tuple[str, str]:
 def _how_to_read(url: str, verb: str, params: dict[str, Any]) -> tuple[str, Any]:
     """Return how to read the answer (a kind of the room "Calls"), and what makes the result."""
     schema = params.get("response_format") or params.get("text_format")
-    if params.get("stream") or verb == "stream" or params.get("stream_format") == "sse":
+    if params.get("stream") or params.get("stream_format") == "sse":
         return "stream", None
     if url == "/audio/speech" or url.endswith("/content") and "vector_stores" not in url:
         return "bytes", None
