@@ -3480,14 +3480,11 @@ _VERBS = dict(pair.split("=") for pair in """create=POST list=GET retrieve=GET/ 
     generate=POST:generations activate=POST:activate deactivate=POST:deactivate""".split())
 # Patterns in the URL by the rule, and what replaces them.
 _URLS = dict(pair.split("=", 1) for pair in r"""^/beta(/responses.*?)/?$=\1?beta=true
-    ^/(beta|admin)/=/ ^/organization(/projects/.*/roles)=\1 usage/costs=costs
-    ^/agents/{agent_id}/vaults=/vaults (external_storage)/=\1/{\1_id}/
-    /{\w+}/(automations|environments|sessions|templates|input_tokens)=/\1
-    /{(grader|hosted_tool_permission|model_permission|service_tier_setting)_id}=
-    (file_)?batche_id=batch_id {(alert|case)_id={id (admin_api|spend)_(key|alert)_id=\2_id
-    {model_id={model {version_id={version {checkpoint_id={fine_tuned_model_checkpoint
-    {job_={fine_tuning_job_ {template_={environment_template_ {voice_consent_={consent_
-    {federation_={workload_identity_federation_""".split())
+    ^/(beta|admin)/=/ ^/organization(/projects/.*/roles)=\1 ^/agents/{agent_id}/vaults=/vaults
+    /{\w+}/(automations|environments|sessions|templates|input_tokens)=/\1 {voice_consent_={consent_
+    usage/costs=costs (file_)?batche_id=batch_id /{grader_id}= {model_id={model {version_id={version
+    {(alert|case)_id={id (admin_api|spend)_(key|alert)_id=\2_id {template_={environment_template_
+    {job_={fine_tuning_job_ {checkpoint_id={fine_tuned_model_checkpoint""".split())
 # What the official client sends as OpenAI-Beta.
 _BETA = {"agents": "agents=v1", "chatkit": "chatkit_beta=v1", "vector_stores": "assistants=v2"}
 

@@ -6958,6 +6958,18 @@ OFFICIAL_LEFT_OUT = (
     "beta.agents.sessions.events.create beta.agents.sessions.events.stream "
     "admin.organization.projects.rate_limits.list_rate_limits "
     "admin.organization.projects.rate_limits.update_rate_limit "
+    "admin.organization.external_storage.delete admin.organization.external_storage.retrieve "
+    "admin.organization.external_storage.validate "
+    "admin.organization.projects.hosted_tool_permissions.retrieve "
+    "admin.organization.projects.hosted_tool_permissions.update "
+    "admin.organization.projects.model_permissions.delete "
+    "admin.organization.projects.model_permissions.retrieve "
+    "admin.organization.projects.model_permissions.update "
+    "admin.organization.projects.service_tier_settings.retrieve "
+    "admin.organization.projects.service_tier_settings.update "
+    "admin.organization.workload_identity_providers.federation_rules.delete "
+    "admin.organization.workload_identity_providers.federation_rules.retrieve "
+    "admin.organization.workload_identity_providers.federation_rules.update "
     "fine_tuning.checkpoints.permissions.retrieve videos.create_character videos.get_character"
 ).split()
 OFFICIAL_OPTIONS = (
