@@ -3462,37 +3462,35 @@ def _tool_message(functions: dict[str, Any], call: Any) -> dict[str, Any]:
 # ----------------------------------------------------------------------
 # Resources
 #
-# The official package's shape by rule: the attribute path is the URL path, the verb the method. A
-# segment in the plural has an id, named after its singular. Ids come by keyword, the last one also
-# by position; the rest is the query, or a POST's body. The exceptions are those of openai 3.57.0.
-
+# The official package's shape (openai 3.57.0) by rule: the attribute path is the URL path, the verb
+# the method. A segment in the plural has an id, named after its singular. Ids come by keyword, the
+# last one also by position; the rest is the query, or a POST's body.
 
 _TOP_LEVEL = """admin audio batches beta chat completions containers content_provenance_checks
     conversations decisions embeddings evals files fine_tuning images models moderations responses
     safety skills uploads vector_stores videos with_raw_response with_streaming_response""".split()
-# By verb or segment.verb: the method, and what follows the segment's id (/) or the segment (:). No
-# value is POST/verb.
+# The method of a verb, and what follows the id (/) or the segment without it (:); else POST/verb.
 _VERBS = dict(pair.split("=") for pair in """create=POST list=GET retrieve=GET/ update=POST/
     delete=DELETE/ archive= cancel= complete= pause= remix= resume= run= search= validate=
     parse=POST compact=POST:compact count=POST content=GET/content retrieve_content=GET/content
     download_content=GET/content list_events=GET/events list_files=GET/files list_items=GET/items
     edit=POST:edits create_variation=POST:variations extend=POST:extensions
     generate=POST:generations activate=POST:activate deactivate=POST:deactivate""".split())
-# Patterns in the URL by the rule, and what replaces them.
+# Exceptions: patterns in the URL by the rule, and what replaces them.
 _URLS = dict(pair.split("=", 1) for pair in r"""^/beta(/responses.*?)/?$=\1?beta=true
     ^/(beta|admin)/=/ ^/organization(/projects/.*/roles)=\1 ^/agents/{agent_id}/vaults=/vaults
     /{\w+}/(automations|environments|sessions|templates|input_tokens)=/\1 {voice_consent_={consent_
     usage/costs=costs (file_)?batche_id=batch_id /{grader_id}= {model_id={model {version_id={version
     {(alert|case)_id={id (admin_api|spend)_(key|alert)_id=\2_id {template_={environment_template_
     {job_={fine_tuning_job_ {checkpoint_id={fine_tuned_model_checkpoint""".split())
-# What the official client sends as OpenAI-Beta.
+# The header OpenAI-Beta.
 _BETA = {"agents": "agents=v1", "chatkit": "chatkit_beta=v1", "vector_stores": "assistants=v2"}
 
 
 def _template(path: tuple[str, ...]) -> tuple[str, str]:
     """("files", "content") -> ("GET", "/files/{file_id}/content")."""
     *before, last, verb = ["", *path]
-    row = "GET:" + verb if last == "usage" else _VERBS.get(last + "." + verb, _VERBS.get(verb))
+    row = "GET:" + verb if last == "usage" else _VERBS.get(verb)
     if row is None or not last:
         raise _unknown_name(".".join(["client", *path[:-1]]), verb, _VERBS)
     method, end = re.fullmatch("([A-Z]+)(.*)", row or "POST/" + verb).groups()  # type: ignore
@@ -3503,7 +3501,7 @@ def _template(path: tuple[str, ...]) -> tuple[str, str]:
 
 
 def _how_to_read(url: str, verb: str, params: dict[str, Any]) -> tuple[str, Any]:
-    """Return how to read the answer (a kind of the room "Calls"), and what makes the result."""
+    """Return how to read the answer (as for _Call), and what makes the result."""
     schema = params.get("response_format") or params.get("text_format")
     if params.get("stream") or params.get("stream_format") == "sse":
         return "stream", None
@@ -3524,7 +3522,6 @@ def _how_to_read(url: str, verb: str, params: dict[str, Any]) -> tuple[str, Any]
 
 
 def _resolve(resource: _Resource, args: Any, params: dict[str, Any]) -> _Call:
-    """Return the call for `client.<path>(*args, **params)`."""
     path, (method, template), raw = resource._path, resource._route, resource._raw
     read, then = _how_to_read(template, path[-1], params)
     ids = re.findall(r"{(\w+)}", template)
@@ -3551,7 +3548,7 @@ def _with_numbers(result: Any) -> Any:
 
 
 def _as_list(value: Any) -> Any:
-    """Return a generator, set, column or the like as a list, as the official package does."""
+    """Return a generator, set, column or the like as a list."""
     if isinstance(value, (str, type, typing.Mapping)) or _is_file(value):
         return value
     return list(value) if hasattr(value, "__iter__") else value
@@ -3563,10 +3560,9 @@ def _unknown_name(where: str, name: str, names: Iterable[str]) -> AttributeError
 
 
 class _Resource:
-    """A part of the API, such as `client.files`. An attribute is a part of it, or a verb such as
-    `create`, and is kept, so that patches stay."""
+    """A part of the API (`client.files`), or a verb. Attributes are kept, so that patches stay."""
 
-    _route: Any = None  # method and URL, once it has been called
+    _route: Any = None  # method and URL, after the first call
 
     def __init__(self, client: Any, path: tuple[str, ...], raw: str = "") -> None:
         self._client, self._path, self._raw = client, path, raw
@@ -3575,7 +3571,7 @@ class _Resource:
     def __getattr__(self, name: str) -> Any:
         if name[0] == "_":
             raise AttributeError(name)
-        raw = name if name in ("with_raw_response", "with_streaming_response") else ""
+        raw = name if name.startswith("with_") else ""
         path = self._path if raw else (*self._path, name)
         kind = _Chat if path == ("chat",) else _Resource
         return vars(self).setdefault(name, kind(self._client, path, raw or self._raw))
@@ -3591,10 +3587,9 @@ class _Chat(_Resource):
 
     def __call__(self, messages: Any, *, model: str | None = None, schema: Any = None,
                  **params: Any) -> Result:  # fmt: skip
-        """Return the answer to `messages`, a list of them, or a str, which is one user message:
-        `.content`, `.tool_calls`, `.finish_reason`, `.usage`. `schema`: a JSON schema, or a class
-        with `model_json_schema` and `model_validate_json`, for `.parsed`. All other arguments are
-        sent as they are."""
+        """Return the answer to `messages` (a list, or a str: one user message): `.content`,
+        `.tool_calls`, `.finish_reason`, `.usage`. `schema`: a JSON schema, or a class with
+        `model_json_schema` and `model_validate_json`, for `.parsed`. The rest is sent as it is."""
         if params.get("stream"):
             raise ValidationError("chat() gives whole answers: for stream=True use stream_chat()")
         form, then = (NOT_GIVEN, None) if schema is None else _by_schema(schema)
