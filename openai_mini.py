@@ -3688,43 +3688,39 @@ def _echo(call: Any, limits: _Limits) -> Any:
 # ----------------------------------------------------------------------
 # Command line
 #
-# A table of commands over the client's methods; main(argv) returns the exit code.
+# A table of commands: method, arguments, and the attribute to show or the file to write.
 
-_COMMANDS = {  # method, arguments, attribute that is shown or file that is written
-    "chat": ("chat", "TEXT", "content"), "embed": ("embedding", "TEXT", ""),
-    "image": ("generate_image", "TEXT", "save"), "speak": ("text_to_speech", "TEXT", "speech.mp3"),
-    "transcribe": ("transcribe_audio", "FILE", "text"), "models": ("list_models", "", ""),
-    "translate": ("translate_audio", "FILE", "text"), "upload": ("upload_file", "FILE", "id"),
-    "download": ("download_file", "ID", "download.out"), "health": ("health", "", ""),
-    "moderate": ("moderation", "TEXT", "results"), "request": ("request", "METHOD PATH", ""),
-}  # fmt: skip
+_COMMANDS = dict(row.split("=") for row in """chat=chat:TEXT:content embed=embedding:TEXT:
+    image=generate_image:TEXT:save speak=text_to_speech:TEXT:speech.mp3 models=list_models::
+    transcribe=transcribe_audio:FILE:text translate=translate_audio:FILE:text health=health::
+    moderate=moderation:TEXT:results upload=upload_file:FILE:id request=request:METHOD/PATH:
+    download=download_file:ID:download.out""".split())
 
 
 def _parser() -> Any:
-    use = "openai-mini [COMMAND] [OPTIONS] [TEXT | FILE | ID | METHOD PATH [JSON]]\n\ncommands: "
     parser = argparse.ArgumentParser(  # a usage text would come before each error
-        "openai-mini", description=use + " ".join(_COMMANDS), epilog=main.__doc__,
+        "openai-mini", description="commands: " + " ".join(_COMMANDS), epilog=main.__doc__,
         usage=argparse.SUPPRESS, formatter_class=argparse.RawDescriptionHelpFormatter,
     )  # fmt: skip
-    add = parser.add_argument
-    add("words", nargs="*", help="a pipe is read too; - stands for it, and waits for it")
-    add("-m", "--model", dest="param", action="append", metavar="ID", type=lambda m: ("model", m))
-    add("-s", "--system", help="what the model is told to be")
-    add("-p", "--param", action="append", type=_key_value, metavar="KEY=VALUE", help="any field")
+    add, more = parser.add_argument, {"dest": "param", "action": "append"}  # type: Any, Any
+    add("words", nargs="*", help="TEXT, FILE, ID or METHOD PATH [JSON]; - stands for a pipe")
+    add("-m", "--model", **more, metavar="ID", type=lambda value: ("model", value))
+    add("-p", "--param", **more, metavar="KEY=VALUE", type=_key_value, help="any field")
+    add("--schema", **more, metavar="FILE", type=lambda value: ("schema", _json_object(value)))
+    add("-s", "--system", help="instructions")
     add("-a", "--attach", action="append", type=_image, metavar="IMAGE", help="a file or URL")
-    add("-o", "--output", metavar="PATH", help="the file to write, or the folder of images")
-    add("--schema", type=_json_object, metavar="FILE", help="a JSON schema for the answer of chat")
+    add("-o", "--output", help="a file, or a folder for images")
     add("--json", action="store_true", help="the whole answer as JSON")
-    add("--no-stream", action="store_true", help="the answer when it is whole")
+    add("--no-stream", action="store_true", help="only the whole answer")
     add("--base-url", metavar="URL", help="another server")
-    add("--offline", dest="base_url", action="store_const", const="echo:", help="needs no network")
-    add("--verbose", action="store_true", help="a line for each attempt on stderr")
+    add("--offline", dest="base_url", action="store_const", const="echo:")
+    add("--verbose", action="store_true", help="a line per attempt")
     add("--version", action="version", version="openai-mini " + __version__)
     return parser
 
 
 def main(argv: list[str] | None = None) -> int:
-    """The exit code is 0, 1 (no whole answer), 2 (wrong usage) or 130 (Ctrl-C).
+    """Run a command; return 0, 1 (no whole answer), 2 (wrong usage) or 130 (Ctrl-C).
 
     samples:
       openai-mini "Why is the sky blue?"
@@ -3740,7 +3736,7 @@ def main(argv: list[str] | None = None) -> int:
         args = _parser().parse_intermixed_args(argv[:end])
         args.words = (args.words or ["chat"]) + argv[end + 1 :]
         return _run_command(args)
-    except BrokenPipeError:  # the reader has gone: be quiet at exit too
+    except BrokenPipeError:  # be quiet at exit, too
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
     except KeyboardInterrupt:
@@ -3755,65 +3751,56 @@ def main(argv: list[str] | None = None) -> int:
 def _run_command(args: Any) -> int:
     command = args.words.pop(0) if args.words[0] in _COMMANDS else "chat"
     client = OpenAIMini(base_url=args.base_url, debug=args.verbose)
-    words, options = _arguments(command, args)
-    if command == "chat":
-        return _print_chat(client, words[0], options, args)
-    method, _, target = _COMMANDS[command]
-    result = getattr(client, method)(*words, **options)
-    part: Any = result
-    if "to" in options:  # the result is a count; b"" flushes stdout
+    method, takes, target = _COMMANDS[command].split(":")
+    words, options = _arguments(command, takes, target, args)
+    is_stream = command == "chat" and not (args.json or args.no_stream or "schema" in options)
+    result = part = getattr(client, "stream_chat" if is_stream else method)(*words, **options)
+    if is_stream:
+        _print((chunk.content for chunk in result), end="")
+        part = [] if result.content.endswith("\n") else [""]
+    elif "to" in options:  # the result is a count; b"" flushes stdout
         part = options["to"] if isinstance(options["to"], str) else b""
     elif target and not args.json:
         part = result.save(args.output or ".") if target == "save" else getattr(result, target)
+        part = part or ""  # None after a refusal
     is_many = isinstance(part, Stream) or isinstance(part, list) and not args.json
     _print(part if is_many else [part])
+    if command == "chat" and not args.json:
+        why = result.message.refusal or result.finish_reason
+        if not result.content or why in ("length", "content_filter"):
+            raise OpenAIError("the answer is not whole: %s" % why)
     return int(command == "health" and not result["ok"])
 
 
-def _print_chat(client: OpenAIMini, text: str, options: dict[str, Any], args: Any) -> int:
-    content = [{"type": "text", "text": text}, *args.attach] if args.attach else text
-    system = [{"role": "system", "content": args.system}] if args.system else []
-    messages = [*system, {"role": "user", "content": content}]
-    if args.no_stream or args.json or args.schema:
-        answer: Any = client.chat(messages, schema=args.schema, **options)
-        _print([answer if args.json else answer.content or ""])  # None after a refusal
-    else:
-        answer = client.stream_chat(messages, **options)
-        _print((chunk.content for chunk in answer), end="")
-        _print([""], end="" if answer.content.endswith("\n") else "\n")
-    is_cut = not answer.content or answer.finish_reason in ("length", "content_filter")
-    if is_cut and not args.json:
-        why = answer.message.refusal or "finish_reason is %s" % answer.finish_reason
-        raise OpenAIError("the answer is not whole: %s" % why)
-    return 0
-
-
-def _arguments(command: str, args: Any) -> tuple[list[Any], dict[str, Any]]:
-    """Return the positional and keyword arguments of a command's method."""
-    (_, takes, target), words, options = _COMMANDS[command], args.words, dict(args.param or ())
+def _arguments(command: str, takes: str, target: str, args: Any) -> tuple[list[Any], Any]:
+    """Return the arguments for the method of a command."""
+    words, options = args.words, dict(args.param or ())
+    is_misplaced = command != "chat" and (args.system or args.attach or "schema" in options)
     if command == "request":
         body = {**(_json_object(words.pop()) if len(words) == 3 else {}), **options}
-        is_query = bool(words) and words[0].upper() in ("GET", "DELETE")
-        options = {"params" if is_query else "json": body or None}
+        options = {"params" if re.match("(?i)get|del", " ".join(words)) else "json": body or None}
     elif takes == "TEXT":
         words = [_text(words)]
     elif takes == "FILE" and (words == ["-"] or not (words or sys.stdin.isatty())):
         words = [sys.stdin.buffer.read()]
-    is_misplaced = command != "chat" and (args.system or args.attach or args.schema)
-    if len(words) != len(takes.split()) or not all(words) or is_misplaced:
+    if len(words) != len(re.findall(r"\w+", takes)) or not all(words) or is_misplaced:
         raise ValidationError("%s takes %s; see --help" % (command, takes or "no words"))
-    if target == "save" and not os.path.isdir(args.output or "."):  # before it is billed
-        raise ValidationError("-o: there is no folder %r" % args.output)
+    if command == "chat":
+        content = [{"type": "text", "text": words[0]}, *args.attach] if args.attach else words[0]
+        system = [{"role": "system", "content": args.system}] if args.system else []
+        words = [[*system, {"role": "user", "content": content}]]
+    if target == "save":
+        os.listdir(args.output or ".")  # an error here is not billed
     if "." in target:
-        to_stdout = args.output == "-" or not (args.output or sys.stdout.isatty())
-        options["to"] = sys.stdout.buffer if to_stdout else args.output or target
+        to = args.output or (target if sys.stdout.isatty() else "-")
+        options["to"] = sys.stdout.buffer if to == "-" else to
     if ("." in target or command == "upload") and sys.stderr.isatty():
         options["progress"] = lambda done, total: sys.stderr.write("%.1f MB\r" % (done / 1e6))
     return words, options
 
 
 def _image(value: str) -> dict[str, Any]:
-    """Return the part of a message for a URL, or for a file as a data: URL."""
+    """Return the part of a message for an image: a URL, or a file."""
     if not value.startswith(("http:", "https:", "data:")):
         image = _File(value)
         value = "data:%s;base64,%s" % (image.type, base64.b64encode(b"".join(image)).decode())
@@ -3821,13 +3808,12 @@ def _image(value: str) -> dict[str, Any]:
 
 
 def _key_value(pair: str) -> tuple[str, Any]:
-    """Return name and value. A value that is not JSON is a text."""
     name, value = pair.split("=", 1)
     return name, _json_or_text(value)
 
 
 def _json_object(value: str) -> dict[str, Any]:
-    return {**json.loads(value if value[:1] == "{" else _read(value))}  # TypeError if no object
+    return {**json.loads(value if value[:1] == "{" else _read(value))}  # else a TypeError
 
 
 def _read(name: str) -> str:
@@ -3838,19 +3824,18 @@ def _read(name: str) -> str:
 
 
 def _text(words: list[str]) -> str:
-    """Return the words, followed by piped text."""
     text = " ".join(word for word in words if word != "-")
     if "-" not in words and sys.stdin.isatty():
         return text
-    with contextlib.suppress(OSError):  # Windows, or not a system file: input is read to its end
+    with contextlib.suppress(OSError):  # Windows: read to the end
         if text and "-" not in words and not select.select([sys.stdin.buffer], [], [], 2)[0]:
-            print("openai-mini: no input in 2 s, so none is read; - waits for it", file=sys.stderr)
+            print("openai-mini: no input in 2 s, none is read; - waits for it", file=sys.stderr)
             return text
     return "\n\n".join(filter(None, [text, _read("-")]))
 
 
 def _print(items: Iterable[Any], end: str = "\n") -> None:
-    """Write text and bytes as they are, all else as JSON; to a terminal no control characters."""
+    """Write text and bytes as they are, else JSON; to a terminal no control characters."""
     out, encoding = sys.stdout, sys.stdout.encoding or "utf-8"  # None of a StringIO
     for item in items:
         if isinstance(item, bytes) and not out.isatty():
