@@ -3775,7 +3775,6 @@ def _run_command(args: Any) -> int:
 def _arguments(command: str, takes: str, target: str, args: Any) -> tuple[list[Any], Any]:
     """Return the arguments for the method of a command."""
     words, options = args.words, dict(args.param or ())
-    is_misplaced = command != "chat" and (args.system or args.attach or "schema" in options)
     if command == "request":
         body = {**(_json_object(words.pop()) if len(words) == 3 else {}), **options}
         options = {"params" if re.match("(?i)get|del", " ".join(words)) else "json": body or None}
@@ -3783,7 +3782,7 @@ def _arguments(command: str, takes: str, target: str, args: Any) -> tuple[list[A
         words = [_text(words)]
     elif takes == "FILE" and (words == ["-"] or not (words or sys.stdin.isatty())):
         words = [sys.stdin.buffer.read()]
-    if len(words) != len(re.findall(r"\w+", takes)) or not all(words) or is_misplaced:
+    if len(words) != len(re.findall(r"\w+", takes)) or not all(words):
         raise ValidationError("%s takes %s; see --help" % (command, takes or "no words"))
     if command == "chat":
         content = [{"type": "text", "text": words[0]}, *args.attach] if args.attach else words[0]

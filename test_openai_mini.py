@@ -6711,13 +6711,11 @@ def test_cli_health_says_so_by_its_exit_code(cli, cli_server):
     ("upload DIR/missing", 1, "DIR/missing"), ("-a DIR/missing x", 1, "DIR/missing"),
     ("--schema DIR/missing x", 1, "DIR/missing"), ("--offline download f -o DIR/a/b", 1, "DIR/a"),
     ("--base-url http://127.0.0.1:1/v1 -p max_retries=0 Hi", 1, "POST /chat/completions"),
-    *(("embed x " + more, 2, "embed takes") for more in ("-s x", "-a http://x", "--schema DIR/a")),
 ])
 def test_cli_what_goes_wrong_is_one_line_and_2_for_wrong_usage_or_1(
     cli, cli_server, tmp_path, argv, code, about
 ):
     (tmp_path / "broken").write_text("{broken")
-    (tmp_path / "a").write_text('{"a": 1}')
     cli_server.default = Answer(404, body="<html><title>Nope</title>")
     said = one_line(cli(*argv.replace("DIR", str(tmp_path)).split()), code)
     assert about.replace("DIR", str(tmp_path)) in said
