@@ -3762,13 +3762,10 @@ def _run_command(args: Any) -> int:
         part = options["to"] if isinstance(options["to"], str) else b""
     elif target and not args.json:
         part = result.save(args.output or ".") if target == "save" else getattr(result, target)
-        part = part or ""  # None after a refusal
     is_many = isinstance(part, Stream) or isinstance(part, list) and not args.json
     _print(part if is_many else [part])
-    if command == "chat" and not args.json:
-        why = result.message.refusal or result.finish_reason
-        if not result.content or why in ("length", "content_filter"):
-            raise OpenAIError("the answer is not whole: %s" % why)
+    if command == "chat" and not args.json and result.finish_reason in ("length", "content_filter"):
+        raise OpenAIError("the answer is not whole: " + result.finish_reason)
     return int(command == "health" and not result["ok"])
 
 
