@@ -3698,12 +3698,9 @@ _COMMANDS = dict(row.split("=") for row in """chat=chat:TEXT:content embed=embed
 
 
 def _parser() -> Any:
-    parser = argparse.ArgumentParser(  # a usage text would come before each error
-        "openai-mini", description="commands: " + " ".join(_COMMANDS), epilog=main.__doc__,
-        usage=argparse.SUPPRESS, formatter_class=argparse.RawDescriptionHelpFormatter,
-    )  # fmt: skip
+    parser = argparse.ArgumentParser("openai-mini", usage=argparse.SUPPRESS)  # errors are one line
     add, more = parser.add_argument, {"dest": "param", "action": "append"}  # type: Any, Any
-    add("words", nargs="*", help="TEXT, FILE, ID or METHOD PATH [JSON]; - stands for a pipe")
+    add("words", nargs="*", help="TEXT, FILE, ID or METHOD PATH; commands: " + " ".join(_COMMANDS))
     add("-m", "--model", **more, metavar="ID", type=lambda value: ("model", value))
     add("-p", "--param", **more, metavar="KEY=VALUE", type=_key_value, help="any field")
     add("--schema", **more, metavar="FILE", type=lambda value: ("schema", _json_object(value)))
@@ -3720,16 +3717,7 @@ def _parser() -> Any:
 
 
 def main(argv: list[str] | None = None) -> int:
-    """Run a command; return 0, 1 (no whole answer), 2 (wrong usage) or 130 (Ctrl-C).
-
-    samples:
-      openai-mini "Why is the sky blue?"
-      cat notes | openai-mini -s "Summarise in three lines" > summary
-      openai-mini -m gpt-5.4-mini -p temperature=0.2 -a photo.jpg "What is this?"
-      openai-mini speak "Good morning" -o morning.mp3
-      openai-mini request GET /files -p limit=5 | jq .data
-      openai-mini --base-url http://localhost:11434/v1 -m llama3 "Hello"
-    """
+    """Run a command; return 0, 1 (no whole answer), 2 (wrong usage) or 130 (Ctrl-C)."""
     try:
         argv = sys.argv[1:] if argv is None else argv
         end = (*argv, "--").index("--")  # all that follows are words
