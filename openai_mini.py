@@ -3819,15 +3819,14 @@ def _text(words: list[str]) -> str:
 
 
 def _print(items: Iterable[Any], end: str = "\n") -> None:
-    """Write text and bytes as they are, else JSON; to a terminal no control characters."""
+    """Write text and bytes as they are, else JSON; to a terminal neither bytes nor controls."""
     out, encoding = sys.stdout, sys.stdout.encoding or "utf-8"  # None of a StringIO
     for item in items:
         if isinstance(item, bytes) and not out.isatty():
             out.buffer.write(item)
         else:
-            item = item.decode("utf-8", "replace") if isinstance(item, bytes) else item
             if not isinstance(item, str):
-                item = json.dumps(item, ensure_ascii="utf" not in encoding.lower())
+                item = json.dumps(item, default=str, ensure_ascii="utf" not in encoding.lower())
             if out.isatty():
                 item = re.sub("[\0-\x08\x0b-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069]", "?", item)
             out.write((item + end).encode(encoding, "replace").decode(encoding))
