@@ -3331,8 +3331,7 @@ def _by_schema(schema: Any) -> tuple[dict[str, Any], Any]:
 
 
 def _strict(part: dict[str, Any]) -> dict[str, Any]:
-    """Adapt a part of a schema to strict mode: all properties required, no others, no defaults,
-    nothing beside a $ref."""
+    """Adapt a part of a schema to strict mode."""
     if all(isinstance(value, dict) for value in part.values()):
         return part  # properties or definitions, by name
     part.pop("default", None)
@@ -3363,7 +3362,7 @@ def _with_parsed(read: Any, result: Any) -> Any:
 
 
 def _json_in(text: str) -> str:
-    """Return the JSON in a text: all of it, or behind a model's thoughts, or fenced there."""
+    """Return the JSON in a text, also behind thoughts or fenced."""
     rest = re.sub(r"(?s)^(?!\s*[{[]).*</think>", "", text)
     fenced = re.match(r"(?s)(?!\s*[{[]).*?```\w*\s*([{[].*[}\]])\s*```", rest)
     return fenced[1] if fenced else rest
@@ -3404,8 +3403,7 @@ _JSON_TYPES = {str: "string", int: "integer", float: "number", bool: "boolean", 
 
 
 def _read_hint(hint: Any) -> tuple[dict[str, Any], Any]:
-    """Return the schema of a type hint, and what converts a JSON value to it, or raise
-    LookupError."""
+    """Return the schema of a type hint, and what converts a JSON value to it."""
     kind, args = typing.get_origin(hint) or hint, typing.get_args(hint)
     if kind in (typing.Any, object):
         return {}, lambda value: value
@@ -3447,11 +3445,10 @@ def _tool_message(functions: dict[str, Any], call: Any) -> dict[str, Any]:
     try:
         while isinstance(arguments, str):  # JSON, perhaps encoded twice
             arguments = json.loads(arguments.strip() or "{}", strict=False)
-        content = functions[function.get("name")](**(arguments or {}))
-        if any(hasattr(content, name) for name in ("__await__", "__anext__", "__next__")):
-            raise TypeError("it returned %r, not a result" % (content,))
-        if not isinstance(content, str):
-            content = json.dumps(content, default=str, ensure_ascii=False)
+        raw = functions[function.get("name")](**(arguments or {}))
+        if any(hasattr(raw, name) for name in ("__await__", "__anext__", "__next__")):
+            raise TypeError("it returned %r, not a result" % (raw,))
+        content = raw if isinstance(raw, str) else json.dumps(raw, default=str, ensure_ascii=False)
     except Exception as error:  # for the model
         content = "Error: %s: %s" % (type(error).__name__, _plain(str(error)))
         if isinstance(arguments, str):  # not JSON: servers refuse such a message
