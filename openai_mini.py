@@ -1809,9 +1809,7 @@ DEAD_S = 1.0  # a pooled connection that fails later was alive: the work may hav
 class _Limits:
     """The time limits of one attempt, and the state of its connection."""
 
-    connecting = at_end = alive = False  # alive: it is new, or has begun to answer
-    reusable = True
-    proxy = ""  # its URL
+    connecting, reusable, proxy = False, True, ""  # the proxy's URL
 
     def __init__(self, call: Any) -> None:
         self.connect, self.read = (seconds or float("inf") for seconds in call.timeout)
@@ -1822,8 +1820,10 @@ class _Limits:
         """Start the limit of silence."""
         self.silent_until = time.monotonic() + (timeout or self.read)
 
-    def remaining(self) -> float:
+    def remaining(self, new_limit: float = 0.0) -> float:
         """Return the seconds that the next wait may take, or raise socket.timeout."""
+        if new_limit:
+            self.begin_wait(new_limit)
         left = min(self.silent_until, self.ends_at) - time.monotonic()
         if left <= 0:
             raise socket.timeout("timed out")
@@ -1832,28 +1832,14 @@ class _Limits:
     def receive(self, sock: Any, buffer: Any) -> Any:
         """Read once from the socket, as readinto() of its buffered reader."""
         sock.settimeout(self.remaining())
-        count = sock.recv_into(buffer)
-        self.alive, self.at_end = self.alive or count > 0, not count
-        return count
+        return sock.recv_into(buffer)
 
-
-class _Connection:
-    """Mixed into urllib3's connection: each wait respects the limits of its attempt."""
-
-    def send(self: Any, data: Any) -> None:
-        limits, data = self.limits, memoryview(data)
-        for start in range(0, len(data), BLOCK_BYTES):  # each block renews the time
-            limits.begin_wait(limits.connect if limits.connecting else 0.0)
-            self.sock.settimeout(limits.remaining())
-            self.sock.sendall(data[start : start + BLOCK_BYTES])
-
-    def response_class(self: Any, sock: Any, *args: Any, **kwargs: Any) -> Any:
-        answer = super().response_class(sock, *args, **kwargs)  # type: ignore[misc]
-        answer.fp.raw.readinto = functools.partial(self.limits.receive, sock)
-        return answer
-
-    def __del__(self: Any) -> None:
-        self.close()
+    def blocks(self, conn: Any, body: Any) -> Any:
+        """Yield the blocks of a body. Each renews the time."""
+        for data in [body] if isinstance(body, bytes) else body:
+            for start in range(0, len(data), BLOCK_BYTES):
+                conn.sock.settimeout(self.remaining(self.read))
+                yield memoryview(data)[start : start + BLOCK_BYTES]
 
 
 class _Pools:
@@ -1864,8 +1850,6 @@ class _Pools:
         self._pools: dict[Any, Any] = {}  # by (origin, verify, process)
 
     def close(self) -> None:
-        for pool in [*self._pools.values()]:
-            pool.idle.clear()  # an unfinished answer may refer to the pool
         self._pools = {}
 
     def send(self, call: Any, limits: _Limits) -> Any:
@@ -1876,18 +1860,17 @@ class _Pools:
         while True:
             try:
                 conn, idle_since = pool.idle.pop()
-                is_old = abs(time.time() - idle_since) > 60  # for NAT
-                if is_old or urllib3.util.connection.is_connection_dropped(conn):
-                    conn.close()
             except IndexError:
-                conn = pool._new_conn()
-            conn.limits, limits.alive, limits.reusable = limits, conn.sock is None, True
+                conn, idle_since = pool._new_conn(), 0.0
+            if time.time() - idle_since > 60 or urllib3.util.connection.is_connection_dropped(conn):
+                conn.close()
+            is_new = conn.sock is None
             try:
                 return _send_request(pool, conn, call, limits)
             except BaseException as error:
                 conn.close()
                 has_ended = isinstance(error, (ConnectionError, urllib3.connection.BaseSSLError))
-                if limits.alive or not has_ended or time.monotonic() > dead_until:
+                if is_new or not has_ended or time.monotonic() > dead_until:
                     raise
 
 
@@ -1896,10 +1879,10 @@ def _new_pool(origin: str, verify: Any, size: int) -> Any:
     encodings.idna.getregentry  # noqa: B018 (a signal handler must not find it half imported)
     proxy, tcp = _proxy_for(origin), socket.IPPROTO_TCP
     context = _ssl_context(verify) if "https:" in origin + proxy else None
-    # For NAT, during a long answer.
-    after_60_s = [(tcp, socket.TCP_KEEPIDLE, 60)] if hasattr(socket, "TCP_KEEPIDLE") else []
     alive = [(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1), (tcp, socket.TCP_NODELAY, 1)]
-    options: Any = {"socket_options": alive + after_60_s, "ssl_context": context}
+    if hasattr(socket, "TCP_KEEPIDLE"):
+        alive.append((tcp, socket.TCP_KEEPIDLE, 60))  # for NAT, during a long answer
+    options: Any = {"socket_options": alive, "ssl_context": context}
     if not getattr(verify, "check_hostname", True):  # a context of the caller's
         options["assert_hostname"] = False
     manager: Any = urllib3.PoolManager(**options)
@@ -1907,36 +1890,35 @@ def _new_pool(origin: str, verify: Any, size: int) -> Any:
         options.update({} if proxy[:5] == "socks" else {"proxy_ssl_context": context})
         manager = requests.adapters.HTTPAdapter().proxy_manager_for(proxy, **options)
     pool: Any = manager.connection_from_url(origin)
-    pool.ConnectionCls = type("Connection", (_Connection, pool.ConnectionCls), {})
-    idle: Any = collections.deque(maxlen=size)
-    pool.idle = idle
+    pool.idle = collections.deque(maxlen=size)
     # Called by urllib3's response. monotonic() may stand still while the machine sleeps.
-    pool._put_conn = lambda conn: idle.append((conn, time.time()))
+    pool._put_conn = lambda conn, idle=pool.idle: idle.append((conn, time.time()))
     pool.prefix, pool.proxy_url = origin if pool.proxy and origin[:5] == "http:" else "", proxy
     return pool
 
 
 def _send_request(pool: Any, conn: Any, call: Any, limits: _Limits) -> Any:
     """Send the request and read the head of the answer."""
-    is_tunnel = pool.proxy and not pool.prefix
+    is_tunnel, limits.reusable = pool.proxy and not pool.prefix, True
     if conn.sock is None:
         limits.connecting = True
-        limits.begin_wait(limits.connect)
-        conn.timeout = limits.remaining()
+        conn.timeout = limits.remaining(limits.connect)
         pool._prepare_proxy(conn) if is_tunnel else conn.connect()
         limits.connecting = False
     target = pool.prefix + urllib.parse.quote(call.target, "!$%&'()*+,/:;=?@~")
     headers = {**call.sent_headers, **({} if is_tunnel else pool.proxy_headers)}
+    conn.sock.settimeout(limits.remaining(limits.read))
+    body = call.body
+    if call.is_form or len(body or b"") > BLOCK_BYTES:
+        headers["Content-Length"], body = str(len(body)), limits.blocks(conn, body)
     try:
-        conn.request(call.method, target, call.body, headers)
+        conn.request(call.method, target, body, headers)
     except (ConnectionError, urllib3.connection.BaseSSLError):
         limits.reusable = False  # a server that refused the body may have answered
     answer = super(urllib3.connection.HTTPConnection, conn).getresponse()
     while 101 < answer.status < 200:  # early hints (RFC 9110, section 15.2)
         answer.headers = None
         answer.begin()
-    if limits.at_end:  # http.client accepts a truncated head
-        raise ConnectionResetError("the answer ended in its head")
     more: Any = {"status": answer.status, "request_method": call.method, "preload_content": False}
     return urllib3.HTTPResponse(answer, answer.headers.items(), pool=pool, connection=conn, **more)
 
@@ -1968,14 +1950,16 @@ def _environ(name: str) -> str | None:
 def _ssl_context(verify: Any) -> Any:
     if getattr(urllib3.connection, "ssl", None) is None:
         raise ValidationError("https:// needs a Python with the ssl module")
-    if verify is False or hasattr(verify, "wrap_socket"):
-        return verify or urllib3.util.ssl_.create_urllib3_context(cert_reqs=0)
-    context = urllib3.util.ssl_.create_urllib3_context()
+    if hasattr(verify, "wrap_socket"):
+        return verify
+    context = urllib3.util.ssl_.create_urllib3_context(cert_reqs=0 if verify is False else None)
     if verify in (None, True):
         names = ("REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE", "SSL_CERT_FILE", "SSL_CERT_DIR")
         verify = next(filter(None, map(_environ, names)), None) or certifi.where()
     try:
-        context.load_verify_locations(**{"capath" if os.path.isdir(verify) else "cafile": verify})
+        if verify:
+            places = {"capath" if os.path.isdir(verify) else "cafile": verify}
+            context.load_verify_locations(**places)
     except (OSError, ValueError) as error:  # ssl.SSLError is an OSError
         what = "no certificates can be read from %r (%s): see verify=, *_CA_BUNDLE, SSL_CERT_*"
         raise ValidationError(what % (verify, type(error).__name__)) from None
@@ -2006,7 +1990,7 @@ class _CallersSession:
         try:
             answer = session.send(prepared, allow_redirects=False, **kwargs)
         except OSError as error:
-            if isinstance(kwargs["verify"], (str, os.PathLike)):
+            if kwargs["verify"] is not True:
                 _ssl_context(kwargs["verify"])  # raises the error of a bad bundle
             answer = getattr(error, "response", None)  # from a hook such as raise_for_status()
             if answer is None:
@@ -2018,9 +2002,8 @@ class _CallersSession:
         return answer.raw
 
     def _renew(self) -> None:
-        for adapter in self.session.adapters.values():  # makes new pools, as unpickling does
-            if hasattr(adapter, "__setstate__"):
-                adapter.__setstate__(adapter.__getstate__())
+        for prefix, adapter in self.session.adapters.items():
+            self.session.adapters[prefix] = copy.copy(adapter)  # with new pools
 
 
 class _Body:
@@ -2097,8 +2080,8 @@ class _Body:
                 raise ConnectionAbortedError("it belongs to the parent process")
             data: bytes = self._receive(size)
             self.received += len(data)
-            # With a session=, the head may be truncated.
-            is_lost = self._socket and not (self.received or self._limits.alive)
+            # The head may be truncated.
+            is_lost = self._socket and not self.received
             if not data and (self._is_sized or is_lost):
                 raise ValueError("cut short")
             if self._is_chunked:

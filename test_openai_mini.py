@@ -2940,23 +2940,14 @@ def test_a_dead_pooled_connection_is_replaced_but_not_in_the_answer(server, sess
         server.wait_for(lambda: not server.open_connections)
         assert ending(client) == "hello" and server.connections <= 2
     server.script(ok, Answer(raw=b""), ok, Answer(raw=b"", reset=0), ok)
-    server.script(faults_raw(b"cont", reset=99))
     with faults_client(server, max_retries=0) as client:
         assert ending(client) == ending(client) == "hello"
         assert client.upload_file(b"{}\n" * 100_000).object == "chat.completion"
         assert [request.connection for request in server.requests[2:]] == [3, 3, 4, 4, 5]
-        assert isinstance(ending(client), BROKEN)
-        assert client.stats()["retries"] == 0 and server.count == 8
+        assert client.stats()["retries"] == 0 and server.count == 7
         monkeypatch.setattr(openai_mini, "DEAD_S", -1)
         server.script(ok, Answer(raw=b""))
         assert ending(client) == "hello" and isinstance(ending(client), BROKEN)
-
-
-def test_headers_that_drip_do_not_renew_the_time(server):
-    server.default = Answer(raw=[b"HTTP/1.1 200 OK\r\n"] + [b"x-m", b": y\r\n"] * 90, pause=0.02)
-    for options in ({"timeout": (5, 0.2)}, {"deadline": 0.2}):
-        assert isinstance(ending(faults_client(server, max_retries=0, **options)), LATE)
-    assert server.wait_requests(2) and server.wait_closed(2) and server.count == 2
 
 
 def test_a_body_may_be_slow_but_not_beyond_the_deadline(server, session):
