@@ -2007,51 +2007,48 @@ class _CallersSession:
 
 
 class _Body:
-    """The body of an answer, decoded as it arrives. All transfer chunks at hand are decoded at
-    once: streams have one for each event, and the body's end comes with the last one."""
+    """The body of an answer, decoded as it arrives."""
 
-    unread = b""  # what read() returns next
-    received = 0
-    _rest = b""  # an unfinished chunk head
-    _is_chunked = ended = False
-    progress = _unzip = _length = None  # type: Any
+    unread, received = b"", 0  # unread: what read() returns next
+    progress: Any = None
 
     def __init__(self, raw: Any, limits: _Limits) -> None:
         self._raw, self._limits, limits.outer_error = raw, limits, None
         self._fp = getattr(raw, "_fp", raw)  # http.client's response, or a stand-in
         reader = getattr(self._fp, "fp", None) or self._fp
-        self._receive = getattr(reader, "read1", None) or reader.read
         self._socket: Any = getattr(getattr(reader, "raw", None), "_sock", None)
         if self._socket is not None:  # else it is a mock's body
             reader.raw.readinto = functools.partial(limits.receive, self._socket)
-            self._is_chunked, self._length = raw.chunked, raw.length_remaining
-            # http.client's length is 0 for an answer to HEAD, whatever its headers say.
-            self.ended = 0 in (self._length, getattr(self._fp, "length", None))
-        self._is_sized = self._is_chunked or self._length is not None
-        # Of the chunk or the body:
-        self._left: int = (self._length or 0) if self._is_sized else sys.maxsize
-        header = (raw.headers.get("content-encoding") or "").lower()  # or utf-8, none, ...
-        self._coding = " ".join(re.findall(r"gzip|deflate|\bbr\b|zstd|compress", header))
+        self._length = getattr(self._fp, "length", None)  # 0 if the answer can have no body
+        self.ended = self._length == 0  # known to be whole
+        coding = re.search("(?i)gzip|deflate|br$|zstd", raw.headers.get("content-encoding") or "")
+        size = 1 << 13 if coding else BLOCK_BYTES  # it may expand 1000 times
+        blocks = () if self.ended else iter(functools.partial(reader.read1, size), b"")
+        pieces = self._framed(blocks, self._socket is not None and raw.chunked)
+        self._pieces: Any = filter(None, _inflated(pieces, coding[0]) if coding else pieces)
 
     def read(self) -> bytes:
         """Return the next bytes, b'' at the end."""
         data, self.unread = self.unread, b""
         try:
-            return data or self._next()
+            data = data or next(self._pieces, b"")
+            if not (data or self.ended):  # it ended too early, or with the error before
+                raise ValueError
+            return data
         except OSError as error:
             error.__context__ = None  # perhaps the caller's
             raise _wire_error(error, self._limits)  # noqa: B904
         except (ValueError, zlib.error):  # also if another thread closed it
+            self.ended = False
             what = "the body of the answer is cut short or cannot be decoded"
             raise APIResponseError(what, advice="Try again.", _transient=True) from None
 
     def peek(self) -> bytes:
         """Return the first six bytes or more, which read() will return again."""
-        start, piece = b"", b"?"
-        with contextlib.suppress(APIResponseError):  # the next read raises it again
-            while piece and len(start.strip()) < 6:
-                piece = self.read()
-                start += piece
+        start = b""
+        with contextlib.suppress(StopIteration, APIResponseError):  # the next read raises again
+            while len(start.strip()) < 6:
+                start += next(iter(self.read, b""))
         self.unread = start
         return start
 
@@ -2070,82 +2067,55 @@ class _Body:
         """Return the rest of the body. Raise APIResponseError if it is too large."""
         return b"".join(_at_most(MAX_BODY_BYTES, self.pieces()))
 
-    def _next(self) -> bytes:
-        """Return the next bytes, b'' at the end. Raise ValueError if the body is cut."""
-        if self._coding not in ("", "gzip", "deflate"):
-            raise APIResponseError("the answer has an unknown content coding: " + self._coding)
-        size = 1 << 13 if self._coding else BLOCK_BYTES  # it may expand 1000 times
-        while not self.ended:
-            if self._limits.pid != os.getpid():  # its lock may be held by a dead thread
-                raise ConnectionAbortedError("it belongs to the parent process")
-            data: bytes = self._receive(size)
+    def _framed(self, blocks: Iterable[bytes], is_chunked: bool) -> Iterator[bytes]:
+        """Yield the body without its chunks (RFC 9112, section 7.1): all that are there at once."""
+        head = re.compile(rb"(?:\r?\n)?[ \t]*([\da-fA-F]+)[ \t\r]*(;[^\n]*)?\n")
+        # An unfinished head of a chunk; bytes to come, of a chunk or the body.
+        rest, left = b"", 0 if is_chunked else self._length or sys.maxsize
+        for data in blocks:
             self.received += len(data)
-            # The head may be truncated.
-            is_lost = self._socket and not self.received
-            if not data and (self._is_sized or is_lost):
-                raise ValueError("cut short")
-            if self._is_chunked:
-                data = self._undo_chunks(data)
-            else:
-                self.ended = not data or self._left <= len(data)
-                data, self._left = data[: self._left], self._left - len(data)
-            if self._coding:
-                data = self._inflate(data)
-            if data:
-                return data
-        if self._coding and not getattr(self._unzip, "eof", self._is_sized):
-            raise ValueError("cut short")
-        return b""
-
-    def _undo_chunks(self, data: bytes) -> bytes:
-        """Decode chunks (RFC 9112, section 7.1). `_left`: bytes of the last one to come."""
-        data, pos, size = self._rest + data, self._left, 1
-        out = [data[: max(pos - 2, 0)]]
-        head = re.compile(rb"[ \t]*([\da-fA-F]+)[ \t\r]*(;[^\n]*)?\n")
-        while pos < len(data) and size:
-            found = head.match(data, pos)
-            if not found:
-                break
-            start, size = found.end(), int(found[1], 16)
-            out.append(data[start : start + size])
-            pos = start + size + 2  # CRLF
-        self._left, self._rest = max(pos - len(data), 0), data[pos:]
-        if not size:  # the last chunk; trailers and an empty line follow
-            self.ended, self._limits.reusable = True, b"\n\r\n" in data[start - 1 :]
-        elif b"\n" in self._rest or len(self._rest) > 65536:  # no head of a chunk
-            self._receive = io.BytesIO().read  # the next read fails
-        return b"".join(out)
-
-    def _inflate(self, data: bytes) -> bytes:
-        """Decode gzip (one or more members) or deflate (with or without a zlib header)."""
-        out, unzip = b"", self._unzip
-        while data and (unzip is None or not unzip.eof or data[0] == 31):  # 31: the next member
-            if unzip is None or unzip.eof:
-                has_header = data[0] & 15 in (8, 15)  # zlib, gzip
-                if self._coding == "gzip" and not has_header:  # decoded already, e.g. by vcrpy
-                    self._coding = ""
-                    return data
-                unzip = self._unzip = zlib.decompressobj(47 if has_header else -15)  # 47: both
-            out += unzip.decompress(data)
-            data = unzip.unused_data.lstrip(b"\0")  # padding between members
-        return out
+            data, pos = rest + data, left
+            out = [data[:pos]]
+            while is_chunked and pos < len(data) and not self.ended:
+                found = head.match(data, pos)
+                if not found:
+                    break
+                start, size = found.end(), int(found[1], 16)
+                out.append(data[start : start + size])
+                pos, self.ended = start + size, not size
+            left, rest = max(pos - len(data), 0), data[pos:]
+            if self.ended:  # trailers and an empty line follow
+                self._limits.reusable = b"\n\r\n" in data[pos - 1 :]
+            self.ended = self.ended or not (left or is_chunked)
+            yield b"".join(out)
+            if self.ended or b"\n" in rest[2:] or len(rest) > 65536:  # no head of a chunk
+                return
+        if self._length is None and not is_chunked and (self.received or self._socket is None):
+            self.ended = True  # by the end of the connection; without a byte, the head may be cut
 
     def release(self) -> None:
         """Give the connection back, or close it if the answer is not whole."""
         if not (self.ended and self._limits.reusable):
             return self.close()
+        self._pieces = iter(())  # it refers to self
         self._fp.close()
         getattr(self._raw, "release_conn", self._fp.close)()
-        self._raw = None  # it would keep the pool alive
 
     def close(self) -> None:
         """Close the connection, also in a finalizer. A reader in another thread wakes up."""
-        self.ended, self._limits.reusable = True, False
+        self._limits.reusable, self._pieces = False, iter(())
         for end in (lambda: self._socket.shutdown(2), self._raw.close):
             try:
                 end()
             except (OSError, RuntimeError, AttributeError, ValueError):
                 pass  # already closed, or no socket
+
+
+def _inflated(pieces: Iterator[bytes], coding: str) -> Iterator[bytes]:
+    is_gzip = coding.lower() == "gzip"
+    decoder: Any = (urllib3.response.GzipDecoder if is_gzip else urllib3.response.DeflateDecoder)()
+    yield from map(decoder.decompress, pieces)
+    yield decoder.flush()
 
 
 # Failures that another attempt does not repair, by words of their names and texts.
