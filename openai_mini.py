@@ -2118,10 +2118,6 @@ def _inflated(pieces: Iterator[bytes], coding: str) -> Iterator[bytes]:
     yield decoder.flush()
 
 
-# Failures that another attempt does not repair, by words of their names and texts.
-_HOPELESS = "(?i)cert|failed: 40[1-7]|SOCKS5A|LineTooLong|HTTPException |_VERSION|HANDSHAKE|D_NAME"
-
-
 def _wire_error(error: Any, limits: _Limits) -> Exception:
     """Return our error for one of a library or of the system, and any other as it is."""
     known = (OSError, ValueError, urllib3.exceptions.HTTPError, urllib3.connection.HTTPException)
@@ -2129,32 +2125,27 @@ def _wire_error(error: Any, limits: _Limits) -> Exception:
     by_handler = isinstance(error, TimeoutError) and error.errno is None and not is_of_socket
     if isinstance(error, ValidationError) or by_handler or not isinstance(error, known):
         return error
-    names, os_error, root, is_argument = "", None, error, isinstance(error, ValueError)
-    while error not in (None, limits.outer_error):
-        names, root = names + type(error).__name__ + " ", error
-        error.__traceback__ = None  # its frames refer to the request
-        if isinstance(error, OSError) and type(error).__module__[:8] != "requests":  # with URLs
-            os_error = error
-        error = error.__cause__ or (not error.__suppress_context__ and error.__context__) or None
+    names, os_error, root, cause = "", None, error, error  # type: Any, Any, Any, Any
+    while cause not in (None, limits.outer_error):
+        names, root = names + type(cause).__name__ + " ", cause
+        cause.__traceback__ = None  # its frames refer to the request
+        if isinstance(cause, OSError) and type(cause).__module__[:8] != "requests":  # with URLs
+            os_error = cause
+        cause = cause.__cause__ or cause.__context__
     # Without a proxy's password:
     text = _plain(re.sub(r"//\S*@", "//", getattr(root, "strerror", None) or str(root)), 200)
-    is_hopeless = re.search(_HOPELESS, names + text)
-    if is_argument and not is_hopeless:  # a failed certificate is a ValueError, too
+    is_hopeless = re.search("(?i)cert|failed: 40|LineTooLong|HTTPException |_VERSION", names + text)
+    if isinstance(error, ValueError) and not is_hopeless:  # a bad certificate is a ValueError, too
         return ValidationError("this cannot be sent: " + text, advice="Check base_url=, ALL_PROXY.")
-    is_over, is_late = time.monotonic() >= limits.ends_at, "imeout" in names
-    is_connecting = limits.connecting or "ConnectTimeout" in names
+    is_over, is_connecting = time.monotonic() >= limits.ends_at, limits.connecting
+    is_late, is_connecting = is_over or "imeout" in names, is_connecting or "ConnectT" in names
     what = "the connection to %s failed: %s" % (limits.host, text or names)
-    advice = "Check base_url= (http or https, host, port), a proxy on the way, and the server."
-    if is_over:
-        what, advice = "the deadline has passed", "Raise deadline=, or ask for less."
-    elif re.search("(?i)cert", names + text):
-        advice = "If the certificate is your own server's, pass verify='path/to/it.pem'."
-    elif is_late:
-        timeout = limits.connect if is_connecting else limits.read
-        what = "no answer from %s in %.3g s" % (limits.host, timeout)
-        advice = "Raise timeout=, or check base_url= and a proxy on the way."
+    if is_late:
+        limit = "%.3g s" % (limits.connect if is_connecting else limits.read)
+        what = "no answer from %s within %s" % (limits.host, "deadline=" if is_over else limit)
+    advice = "Check base_url= (http or https, host, port), timeout=, verify=, a proxy on the way."
     details = {"_transient": not is_hopeless, "_may_be_done": is_late and not is_connecting}
-    cls = APITimeoutError if is_over or is_late else APIConnectionError
+    cls = APITimeoutError if is_late else APIConnectionError
     problem = cls(what, advice=advice, **details)
     problem.__cause__ = os_error
     return problem
