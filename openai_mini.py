@@ -1846,11 +1846,11 @@ class _Pools:
     """urllib3's connections, without a lock: a call in a signal handler would wait forever."""
 
     def __init__(self, size: int) -> None:
-        self.size = size
-        self._pools: dict[Any, Any] = {}  # by (origin, verify, process)
+        self.size, self._pools = size, {}  # type: int, dict[Any, Any]  # by origin, verify, pid
 
     def close(self) -> None:
-        self._pools = {}
+        for pool in [*self._pools.values()]:
+            pool.idle.clear()
 
     def send(self, call: Any, limits: _Limits) -> Any:
         """Return urllib3's response. A dead pooled connection is replaced within the attempt."""
@@ -2019,8 +2019,9 @@ class _Body:
         self._socket: Any = getattr(getattr(reader, "raw", None), "_sock", None)
         if self._socket is not None:  # else it is a mock's body
             reader.raw.readinto = functools.partial(limits.receive, self._socket)
-        self._length = getattr(self._fp, "length", None)  # 0 if the answer can have no body
-        self.ended = self._length == 0  # known to be whole
+        self._length = None if self._socket is None else raw.length_remaining
+        # http.client's length is 0 if there can be no body, whatever the headers say.
+        self.ended = 0 in (self._length, getattr(self._fp, "length", None))
         coding = re.search("(?i)gzip|deflate|br$|zstd", raw.headers.get("content-encoding") or "")
         size = 1 << 13 if coding else BLOCK_BYTES  # it may expand 1000 times
         blocks = () if self.ended else iter(functools.partial(reader.read1, size), b"")
@@ -2040,8 +2041,7 @@ class _Body:
             raise _wire_error(error, self._limits)  # noqa: B904
         except (ValueError, zlib.error):  # also if another thread closed it
             self.ended = False
-            what = "the body of the answer is cut short or cannot be decoded"
-            raise APIResponseError(what, advice="Try again.", _transient=True) from None
+            raise APIResponseError("the body is cut short: try again", _transient=True) from None
 
     def peek(self) -> bytes:
         """Return the first six bytes or more, which read() will return again."""
