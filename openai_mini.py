@@ -1916,9 +1916,6 @@ def _send_request(pool: Any, conn: Any, call: Any, limits: _Limits) -> Any:
     except (ConnectionError, urllib3.connection.BaseSSLError):
         limits.reusable = False  # a server that refused the body may have answered
     answer = super(urllib3.connection.HTTPConnection, conn).getresponse()
-    while 101 < answer.status < 200:  # early hints (RFC 9110, section 15.2)
-        answer.headers = None
-        answer.begin()
     more: Any = {"status": answer.status, "request_method": call.method, "preload_content": False}
     return urllib3.HTTPResponse(answer, answer.headers.items(), pool=pool, connection=conn, **more)
 

@@ -2983,7 +2983,6 @@ def test_early_hints_never_give_the_answer_of_another_call(server, session):
         server.script(json=dict(CHAT, id="1"), early=early)
         for user in "12":
             assert client.chat("hi", user=user).id == user
-    assert session or server.connections == 1 and server.count == 4
 
 
 @cases("amid", ["a call", "a stream", "the wait before a retry"])
