@@ -1883,8 +1883,6 @@ def _new_pool(origin: str, verify: Any, size: int) -> Any:
     if hasattr(socket, "TCP_KEEPIDLE"):
         alive.append((tcp, socket.TCP_KEEPIDLE, 60))  # for NAT, during a long answer
     options: Any = {"socket_options": alive, "ssl_context": context}
-    if not getattr(verify, "check_hostname", True):  # a context of the caller's
-        options["assert_hostname"] = False
     manager: Any = urllib3.PoolManager(**options)
     if proxy:
         options.update({} if proxy[:5] == "socks" else {"proxy_ssl_context": context})
