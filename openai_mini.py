@@ -1878,14 +1878,13 @@ def _new_pool(origin: str, verify: Any, size: int) -> Any:
     """Return urllib3's pool for an origin. It makes the connections; `idle` keeps them."""
     encodings.idna.getregentry  # noqa: B018 (a signal handler must not find it half imported)
     proxy, tcp = _proxy_for(origin), socket.IPPROTO_TCP
-    context = _ssl_context(verify) if "https:" in origin + proxy else None
+    context = _ssl_context(verify) if origin[:6] == "https:" else None
     alive = [(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1), (tcp, socket.TCP_NODELAY, 1)]
     if hasattr(socket, "TCP_KEEPIDLE"):
         alive.append((tcp, socket.TCP_KEEPIDLE, 60))  # for NAT, during a long answer
     options: Any = {"socket_options": alive, "ssl_context": context}
     manager: Any = urllib3.PoolManager(**options)
     if proxy:
-        options.update({} if proxy[:5] == "socks" else {"proxy_ssl_context": context})
         manager = requests.adapters.HTTPAdapter().proxy_manager_for(proxy, **options)
     pool: Any = manager.connection_from_url(origin)
     pool.idle = collections.deque(maxlen=size)
