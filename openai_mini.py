@@ -1835,11 +1835,10 @@ class _Limits:
         return sock.recv_into(buffer)
 
     def blocks(self, conn: Any, body: Any) -> Any:
-        """Yield the blocks of a body. Each renews the time."""
-        for data in [body] if isinstance(body, bytes) else body:
-            for start in range(0, len(data), BLOCK_BYTES):
-                conn.sock.settimeout(self.remaining(self.read))
-                yield memoryview(data)[start : start + BLOCK_BYTES]
+        """Yield the blocks of a form. Each renews the time."""
+        for block in body:
+            conn.sock.settimeout(self.remaining(self.read))
+            yield block
 
 
 class _Pools:
@@ -1905,9 +1904,7 @@ def _send_request(pool: Any, conn: Any, call: Any, limits: _Limits) -> Any:
     target = pool.prefix + urllib.parse.quote(call.target, "!$%&'()*+,/:;=?@~")
     headers = {**call.sent_headers, **({} if is_tunnel else pool.proxy_headers)}
     conn.sock.settimeout(limits.remaining(limits.read))
-    body = call.body
-    if call.is_form or len(body or b"") > BLOCK_BYTES:
-        headers["Content-Length"], body = str(len(body)), limits.blocks(conn, body)
+    body = limits.blocks(conn, call.body) if call.is_form else call.body
     try:
         conn.request(call.method, target, body, headers)
     except (ConnectionError, urllib3.connection.BaseSSLError):
