@@ -1970,11 +1970,9 @@ class _CallersSession:
         request = requests.Request(call.method, url, call.sent_headers, None, call.body, auth=auth)
         prepared = session.prepare_request(request)
         call.added_headers, limits.reusable = prepared.headers, True
-        verify = session.verify if call.verify is None else call.verify
-        kwargs = session.merge_environment_settings(url, {}, True, verify, None)
+        kwargs = session.merge_environment_settings(url, {}, True, call.verify, None)
         kwargs["verify"] = kwargs["verify"] or kwargs["verify"] is not False  # "" means True
         limits.proxy = _proxy_for(call.origin, kwargs["proxies"])
-        kwargs["proxies"][call.origin.partition(":")[0]] = limits.proxy  # stripped
         kwargs["timeout"] = (min(limits.connect, limits.remaining()), limits.remaining())
         try:
             answer = session.send(prepared, allow_redirects=False, **kwargs)
