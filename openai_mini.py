@@ -1927,8 +1927,7 @@ def _proxy_for(origin: str, proxies: Any = None) -> str:
     url = (requests.utils.select_proxy(origin, proxies) or "").strip()
     found = re.fullmatch(_PROXY_URL, url, re.I)
     if url and not found:
-        what = "%s_PROXY or ALL_PROXY is not a proxy's URL. Write # / ? \\ as %%23 %%2F %%3F %%5C."
-        raise ValidationError(what % origin.partition(":")[0].upper())
+        raise ValidationError("%s_PROXY or ALL_PROXY is no URL" % origin.split(":")[0].upper())
     return (found[1] or "http://").lower() + found[3] if found else ""
 
 
@@ -1949,9 +1948,9 @@ def _ssl_context(verify: Any) -> Any:
         if verify:
             places = {"capath" if os.path.isdir(verify) else "cafile": verify}
             context.load_verify_locations(**places)
-    except (OSError, ValueError) as error:  # ssl.SSLError is an OSError
-        what = "no certificates can be read from %r (%s): see verify=, *_CA_BUNDLE, SSL_CERT_*"
-        raise ValidationError(what % (verify, type(error).__name__)) from None
+    except (OSError, ValueError):  # ssl.SSLError is an OSError
+        what = "no certificates can be read from %r: see verify=, *_CA_BUNDLE, SSL_CERT_*"
+        raise ValidationError(what % verify) from None
     return context
 
 
@@ -2144,11 +2143,9 @@ def _fetch(url: Any) -> bytes:
         with requests.get(url, stream=True, timeout=(10, 600), auth=lambda sent: sent) as answer:
             answer.raise_for_status()
             return b"".join(_at_most(MAX_BODY_BYTES, answer.iter_content(BLOCK_BYTES)))
-    except (OSError, ValueError) as error:  # its text contains the URL, which may be signed
-        status = getattr(getattr(error, "response", None), "status_code", "")
-        host = "".join(str(url).split("/")[2:3]).rpartition("@")[2]
-        what = "GET an image from %s failed (%s %s)" % (host, type(error).__name__, status)
-    raise APIConnectionError(what, advice="Ask for b64_json.", _transient=not status)
+    except (OSError, ValueError) as error:  # its text has the query, which may be a signature
+        what = "GET %s failed: %s" % (str(url).split("?")[0], type(error).__name__)
+    raise APIConnectionError(what, advice="Ask for b64_json.")
 
 
 # ----------------------------------------------------------------------
