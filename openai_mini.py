@@ -1800,28 +1800,26 @@ class _Form:
 # ----------------------------------------------------------------------
 # Wire
 #
-# Sends a request, reads a body, and turns a failure into an error. Connections are those of
-# `session=`, else urllib3's, with proxies and certificates as requests finds them.
+# Sends a request, reads a body, and turns a failure into an error.
 
-DEAD_S = 1.0  # a pooled connection that fails later was alive: the work may have been done
+DEAD_S = 1.0  # a pooled connection that fails later was alive: the work may be done
 
 
 class _Limits:
-    """The time limits of one attempt, and the state of its connection."""
+    """The limits of an attempt, and the state of its connection."""
 
-    connecting, reusable, proxy = False, True, ""  # the proxy's URL
+    connecting, reusable, proxy = False, True, ""
 
     def __init__(self, call: Any) -> None:
         self.connect, self.read = (seconds or float("inf") for seconds in call.timeout)
         self.ends_at, self.host = call.ends_at, call.origin.split("//")[1]  # with its port
-        self.pid, self.outer_error = os.getpid(), sys.exc_info()[1]  # the caller's: never a cause
+        self.pid, self.outer_error = os.getpid(), sys.exc_info()[1]  # the caller's error
 
     def begin_wait(self, timeout: float = 0.0) -> None:
-        """Start the limit of silence."""
         self.silent_until = time.monotonic() + (timeout or self.read)
 
     def remaining(self, new_limit: float = 0.0) -> float:
-        """Return the seconds that the next wait may take, or raise socket.timeout."""
+        """Return the seconds left to wait, or raise socket.timeout."""
         if new_limit:
             self.begin_wait(new_limit)
         left = min(self.silent_until, self.ends_at) - time.monotonic()
@@ -1830,19 +1828,18 @@ class _Limits:
         return min(left, 1e6)  # no socket accepts more
 
     def receive(self, sock: Any, buffer: Any) -> Any:
-        """Read once from the socket, as readinto() of its buffered reader."""
+        """The readinto() of a socket's buffered reader."""
         sock.settimeout(self.remaining())
         return sock.recv_into(buffer)
 
     def blocks(self, conn: Any, body: Any) -> Any:
-        """Yield the blocks of a form. Each renews the time."""
         for block in body:
             conn.sock.settimeout(self.remaining(self.read))
             yield block
 
 
 class _Pools:
-    """urllib3's connections, without a lock: a call in a signal handler would wait forever."""
+    """urllib3's pools, without a lock: a call in a signal handler would wait forever."""
 
     def __init__(self, size: int) -> None:
         self.size, self._pools = size, {}  # type: int, dict[Any, Any]  # by origin, verify, pid
@@ -1852,7 +1849,7 @@ class _Pools:
             pool.idle.clear()
 
     def send(self, call: Any, limits: _Limits) -> Any:
-        """Return urllib3's response. A dead pooled connection is replaced within the attempt."""
+        """A dead connection is replaced within the attempt."""
         key = (call.origin, call.verify, limits.pid)
         pool = self._pools.get(key) or self._pools.setdefault(key, _new_pool(*key[:2], self.size))
         limits.proxy, dead_until = pool.proxy_url, time.monotonic() + DEAD_S
@@ -1874,8 +1871,7 @@ class _Pools:
 
 
 def _new_pool(origin: str, verify: Any, size: int) -> Any:
-    """Return urllib3's pool for an origin. It makes the connections; `idle` keeps them."""
-    encodings.idna.getregentry  # noqa: B018 (a signal handler must not find it half imported)
+    encodings.idna.getregentry  # noqa: B018 (imported now, not in a signal handler)
     proxy, tcp = _proxy_for(origin), socket.IPPROTO_TCP
     context = _ssl_context(verify) if origin[:6] == "https:" else None
     alive = [(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1), (tcp, socket.TCP_NODELAY, 1)]
@@ -1887,14 +1883,13 @@ def _new_pool(origin: str, verify: Any, size: int) -> Any:
         manager = requests.adapters.HTTPAdapter().proxy_manager_for(proxy, **options)
     pool: Any = manager.connection_from_url(origin)
     pool.idle = collections.deque(maxlen=size)
-    # Called by urllib3's response. monotonic() may stand still while the machine sleeps.
+    # For urllib3's response. monotonic() may stop while the machine sleeps.
     pool._put_conn = lambda conn, idle=pool.idle: idle.append((conn, time.time()))
     pool.prefix, pool.proxy_url = origin if pool.proxy and origin[:5] == "http:" else "", proxy
     return pool
 
 
 def _send_request(pool: Any, conn: Any, call: Any, limits: _Limits) -> Any:
-    """Send the request and read the head of the answer."""
     is_tunnel, limits.reusable = pool.proxy and not pool.prefix, True
     if conn.sock is None:
         limits.connecting = True
@@ -1908,7 +1903,7 @@ def _send_request(pool: Any, conn: Any, call: Any, limits: _Limits) -> Any:
     try:
         conn.request(call.method, target, body, headers)
     except (ConnectionError, urllib3.connection.BaseSSLError):
-        limits.reusable = False  # a server that refused the body may have answered
+        limits.reusable = False  # a server that refuses the body may have answered
     answer = super(urllib3.connection.HTTPConnection, conn).getresponse()
     more: Any = {"status": answer.status, "request_method": call.method, "preload_content": False}
     return urllib3.HTTPResponse(answer, answer.headers.items(), pool=pool, connection=conn, **more)
@@ -1918,7 +1913,7 @@ _PROXY_URL = r"((https?|socks[45]\w?)://)?(([^\s/?#\\]*@)?([\w.-]+|\[[\w:.]+])(:
 
 
 def _proxy_for(origin: str, proxies: Any = None) -> str:
-    """Return the URL of the proxy that requests would choose, or ""."""
+    """Return the URL of the proxy as requests finds it, or ""."""
     if proxies is None:
         is_set = any(_environ(n) for n in os.environ if re.fullmatch("(?i)(https?|all)_proxy", n))
         if not is_set and sys.platform not in ("win32", "darwin"):  # these have settings
@@ -1948,14 +1943,14 @@ def _ssl_context(verify: Any) -> Any:
         if verify:
             places = {"capath" if os.path.isdir(verify) else "cafile": verify}
             context.load_verify_locations(**places)
-    except (OSError, ValueError):  # ssl.SSLError is an OSError
+    except (OSError, ValueError):
         what = "no certificates can be read from %r: see verify=, *_CA_BUNDLE, SSL_CERT_*"
         raise ValidationError(what % verify) from None
     return context
 
 
 class _CallersSession:
-    """A requests.Session of the caller, used as it is."""
+    """A requests.Session, used as it is."""
 
     def __init__(self, session: Any) -> None:
         self.session = session
@@ -1964,7 +1959,7 @@ class _CallersSession:
     def send(self, call: Any, limits: _Limits) -> Any:
         session, url = self.session, call.origin + call.target
         has_key = any(name.lower() in ("authorization", "api-key") for name in call.sent_headers)
-        # An `auth=` that adds nothing keeps out that of netrc and of the session.
+        # This keeps out the `auth` of netrc and of the session.
         auth = (lambda sent: sent) if has_key else None
         request = requests.Request(call.method, url, call.sent_headers, None, call.body, auth=auth)
         prepared = session.prepare_request(request)
@@ -1981,7 +1976,7 @@ class _CallersSession:
             answer = getattr(error, "response", None)  # from a hook such as raise_for_status()
             if answer is None:
                 raise
-        if answer.raw is None or getattr(answer, "_content", False) is not False:  # it is read
+        if answer.raw is None or getattr(answer, "_content", False) is not False:
             answer.raw = io.BytesIO(answer.content)
             answer.headers.pop("content-encoding", None)
         answer.raw.status, answer.raw.headers = answer.status_code, answer.headers
@@ -1993,7 +1988,7 @@ class _CallersSession:
 
 
 class _Body:
-    """The body of an answer, decoded as it arrives."""
+    """The body of an answer as it arrives."""
 
     unread, received = b"", 0  # unread: what read() returns next
     progress: Any = None
@@ -2006,7 +2001,7 @@ class _Body:
         if self._socket is not None:  # else it is a mock's body
             reader.raw.readinto = functools.partial(limits.receive, self._socket)
         self._length = None if self._socket is None else raw.length_remaining
-        # http.client's length is 0 if there can be no body, whatever the headers say.
+        # http.client's is 0 if there can be no body.
         self.ended = 0 in (self._length, getattr(self._fp, "length", None))
         coding = re.search("(?i)gzip|deflate|br$|zstd", raw.headers.get("content-encoding") or "")
         size = 1 << 13 if coding else BLOCK_BYTES  # it may expand 1000 times
@@ -2015,31 +2010,31 @@ class _Body:
         self._pieces: Any = filter(None, _inflated(pieces, coding[0]) if coding else pieces)
 
     def read(self) -> bytes:
-        """Return the next bytes, b'' at the end."""
+        """Return the next bytes, or b"" at the end."""
         data, self.unread = self.unread, b""
         try:
             data = data or next(self._pieces, b"")
-            if not (data or self.ended):  # it ended too early, or with the error before
+            if not (data or self.ended):
                 raise ValueError
             return data
         except OSError as error:
             error.__context__ = None  # perhaps the caller's
             raise _wire_error(error, self._limits)  # noqa: B904
-        except (ValueError, zlib.error):  # also if another thread closed it
+        except (ValueError, zlib.error):  # or another thread closed it
             self.ended = False
             raise APIResponseError("the body is cut short: try again", _transient=True) from None
 
     def peek(self) -> bytes:
-        """Return the first six bytes or more, which read() will return again."""
+        """Return the first six bytes or more; read() returns them again."""
         start = b""
-        with contextlib.suppress(StopIteration, APIResponseError):  # the next read raises again
+        with contextlib.suppress(StopIteration, APIResponseError):  # read() raises it again
             while len(start.strip()) < 6:
                 start += next(iter(self.read, b""))
         self.unread = start
         return start
 
     def pieces(self) -> Iterator[bytes]:
-        """Yield the rest of the body. Each piece renews the limit of silence."""
+        """Yield the rest of the body. Each piece renews the time."""
         self._limits.begin_wait()
         count = 0
         for piece in iter(self.read, b""):
@@ -2050,13 +2045,12 @@ class _Body:
             self._limits.begin_wait()
 
     def read_all(self) -> bytes:
-        """Return the rest of the body. Raise APIResponseError if it is too large."""
         return b"".join(_at_most(MAX_BODY_BYTES, self.pieces()))
 
     def _framed(self, blocks: Iterable[bytes], is_chunked: bool) -> Iterator[bytes]:
-        """Yield the body without its chunks (RFC 9112, section 7.1): all that are there at once."""
+        """Yield the body; chunks (RFC 9112, section 7.1) that came together are one piece."""
         head = re.compile(rb"(?:\r?\n)?[ \t]*([\da-fA-F]+)[ \t\r]*(;[^\n]*)?\n")
-        # An unfinished head of a chunk; bytes to come, of a chunk or the body.
+        # An unfinished chunk head; bytes to come of the chunk or body.
         rest, left = b"", 0 if is_chunked else self._length or sys.maxsize
         for data in blocks:
             self.received += len(data)
@@ -2077,10 +2071,10 @@ class _Body:
             if self.ended or b"\n" in rest[2:] or len(rest) > 65536:  # no head of a chunk
                 return
         if self._length is None and not is_chunked and (self.received or self._socket is None):
-            self.ended = True  # by the end of the connection; without a byte, the head may be cut
+            self.ended = True  # with the connection; if nothing came, the head may be cut
 
     def release(self) -> None:
-        """Give the connection back, or close it if the answer is not whole."""
+        """Give the connection back, or close it if more may come."""
         if not (self.ended and self._limits.reusable):
             return self.close()
         self._pieces = iter(())  # it refers to self
@@ -2088,7 +2082,7 @@ class _Body:
         getattr(self._raw, "release_conn", self._fp.close)()
 
     def close(self) -> None:
-        """Close the connection, also in a finalizer. A reader in another thread wakes up."""
+        """Close the connection, also in a finalizer; wake another thread's reader."""
         self._limits.reusable, self._pieces = False, iter(())
         for end in (lambda: self._socket.shutdown(2), self._raw.close):
             try:
@@ -2105,7 +2099,7 @@ def _inflated(pieces: Iterator[bytes], coding: str) -> Iterator[bytes]:
 
 
 def _wire_error(error: Any, limits: _Limits) -> Exception:
-    """Return our error for one of a library or of the system, and any other as it is."""
+    """Return our error for one of a library or the system, others as they are."""
     known = (OSError, ValueError, urllib3.exceptions.HTTPError, urllib3.connection.HTTPException)
     is_of_socket = re.search("^timed out$|operation timed out", str(error))
     by_handler = isinstance(error, TimeoutError) and error.errno is None and not is_of_socket
@@ -2121,7 +2115,7 @@ def _wire_error(error: Any, limits: _Limits) -> Exception:
     # Without a proxy's password:
     text = _plain(re.sub(r"//\S*@", "//", getattr(root, "strerror", None) or str(root)), 200)
     is_hopeless = re.search("(?i)cert|failed: 40|LineTooLong|HTTPException |_VERSION", names + text)
-    if isinstance(error, ValueError) and not is_hopeless:  # a bad certificate is a ValueError, too
+    if isinstance(error, ValueError) and not is_hopeless:
         return ValidationError("this cannot be sent: " + text, advice="Check base_url=, ALL_PROXY.")
     is_over, is_connecting = time.monotonic() >= limits.ends_at, limits.connecting
     is_late, is_connecting = is_over or "imeout" in names, is_connecting or "ConnectT" in names
@@ -2129,7 +2123,7 @@ def _wire_error(error: Any, limits: _Limits) -> Exception:
     if is_late:
         limit = "%.3g s" % (limits.connect if is_connecting else limits.read)
         what = "no answer from %s within %s" % (limits.host, "deadline=" if is_over else limit)
-    advice = "Check base_url= (http or https, host, port), timeout=, verify=, a proxy on the way."
+    advice = "Check base_url= (http or https, host, port), timeout=, verify=, the proxy."
     details = {"_transient": not is_hopeless, "_may_be_done": is_late and not is_connecting}
     cls = APITimeoutError if is_late else APIConnectionError
     problem = cls(what, advice=advice, **details)
@@ -2138,12 +2132,12 @@ def _wire_error(error: Any, limits: _Limits) -> Exception:
 
 
 def _fetch(url: Any) -> bytes:
-    """Download an image of an answer. No key is sent there."""
-    try:  # this auth= keeps netrc's password out
+    """Download an image, without a key."""
+    try:  # auth= keeps netrc's password out
         with requests.get(url, stream=True, timeout=(10, 600), auth=lambda sent: sent) as answer:
             answer.raise_for_status()
             return b"".join(_at_most(MAX_BODY_BYTES, answer.iter_content(BLOCK_BYTES)))
-    except (OSError, ValueError) as error:  # its text has the query, which may be a signature
+    except (OSError, ValueError) as error:  # its text has the query, a signature
         what = "GET %s failed: %s" % (str(url).split("?")[0], type(error).__name__)
     raise APIConnectionError(what, advice="Ask for b64_json.")
 
