@@ -1903,7 +1903,7 @@ def _send_request(pool: Any, conn: Any, call: Any, limits: _Limits) -> Any:
     try:
         conn.request(call.method, target, body, headers)
     except (ConnectionError, urllib3.connection.BaseSSLError):
-        limits.reusable = False  # a server that refuses the body may have answered
+        limits.reusable = False  # a server may answer and refuse the body
     answer = super(urllib3.connection.HTTPConnection, conn).getresponse()
     more: Any = {"status": answer.status, "request_method": call.method, "preload_content": False}
     return urllib3.HTTPResponse(answer, answer.headers.items(), pool=pool, connection=conn, **more)
@@ -2123,7 +2123,7 @@ def _wire_error(error: Any, limits: _Limits) -> Exception:
     if is_late:
         limit = "%.3g s" % (limits.connect if is_connecting else limits.read)
         what = "no answer from %s within %s" % (limits.host, "deadline=" if is_over else limit)
-    advice = "Check base_url= (http or https, host, port), timeout=, verify=, the proxy."
+    advice = "Check base_url= (http or https, host, port), timeout=, proxy, certificate (verify=)."
     details = {"_transient": not is_hopeless, "_may_be_done": is_late and not is_connecting}
     cls = APITimeoutError if is_late else APIConnectionError
     problem = cls(what, advice=advice, **details)
