@@ -2145,11 +2145,11 @@ def _fetch(url: Any) -> bytes:
 # ----------------------------------------------------------------------
 # Calls
 #
-# A _Call is what a method of the client asks for, an _Exchange one attempt at it. The path:
+# A _Call is what a method asks for, an _Exchange one attempt at it. The path:
 # _Call -> OpenAIMini._run -> _perform -> _Exchange -> transport -> _Body -> _read_answer -> then.
 
-_CALL_OPTIONS = ("timeout", "deadline", "max_retries", "priority")  # options of a call
-_MINIMUM = {  # the minimum of each numeric option
+_CALL_OPTIONS = ("timeout", "deadline", "max_retries", "priority")
+_MINIMUM = {  # of each numeric option
     "timeout": 1e-3, "deadline": 1e-3, "max_retries": 0, "initial_retry_delay": 0.0,
     "max_retry_delay": 0.0, "backoff_factor": 1.0, "priority": float("-inf"),
 }  # fmt: skip
@@ -2158,23 +2158,17 @@ _MINIMUM = {  # the minimum of each numeric option
 class _Call:
     """One call: the request, how to read the answer, and its progress.
 
-    `read` is one of: object (a JSON object), json (any JSON; a list is a Page), page (a list that
-    fetches its next pages), transcript (text or JSON), bytes (a Binary, or written to `to`),
-    stream, auto (of request(): json, text, bytes or stream, by the Content-Type).
+    `read`: object (a JSON object), json (any JSON), page (a list that fetches its next pages),
+    transcript (text or JSON), bytes, stream, auto (by the Content-Type).
     """
 
-    # `content`: a body that is not JSON. `model_kind`: a kind of models. `then` makes the result.
-    json = form = content = to = progress = model_kind = then = None  # type: Any
-    # `raw`: "with_raw_response" or "with_streaming_response". `admin`: send the admin key.
-    # `has_key`: the caller's headers have one. `handed_over`: the caller owns the exchange.
-    # `is_final`: the answer has begun to be written to the caller's file.
-    is_form = admin = has_key = handed_over = is_final = False
-    raw, n = "", 1
-    # Filled in for each client that tries the call. `owner`: the one that was called, which counts.
-    timeout = deadline = max_retries = priority = owner = breaker = verify = None  # type: Any
+    # `content`: a body that is not JSON. `owner`: the client that was called. `handed_over`: the
+    # caller ends the exchange. `is_final`: something is written to the caller's file.
+    json = form = content = to = progress = model_kind = then = owner = breaker = None  # type: Any
+    timeout = deadline = max_retries = priority = verify = None  # type: Any
     body = model = usage = cache_key = None  # type: Any
-    origin, target, ends_at = "", "", float("inf")
-    sent = received = 0  # bytes of all attempts
+    is_form = admin = has_key = handed_over = is_final = False
+    raw, origin, target, ends_at, n, sent, received = "", "", "", float("inf"), 1, 0, 0
     sent_headers = added_headers = {}  # type: Any  # added: with those of a caller's session
 
     def __init__(self, method: str, path: str, read: str, options: Any, **more: Any) -> None:
@@ -2190,7 +2184,7 @@ class _Call:
             _check_target(self.to)
 
     def begin(self, client: OpenAIMini) -> None:
-        """Check the options, and fill in those of the client."""
+        """Take the options of a client that tries the call."""
         self.attempts, self.read_timeouts, self.asked_key_again, self.cache_key = 0, 0, False, None
         self.breaker = client._breaker
         for name in _CALL_OPTIONS:
@@ -2202,17 +2196,16 @@ class _Call:
 
     def end(self, error: Any, stream: Any = None) -> None:
         """Count the finished call and emit its event, also in a finalizer."""
-        failed = isinstance(error, Exception)
+        failed, usage = isinstance(error, Exception), (stream or self).usage
         outcome = "failed" if failed else "abandoned" if error else "succeeded"
-        usage = (stream or self).usage
         state = stream and {"succeeded": "completed", "failed": "interrupted"}.get(outcome, outcome)
-        calls = {outcome: 1, "bytes_sent": self.sent, "bytes_received": self.received}
-        errors = {type(error).__name__: 1} if failed else {}
-        streams = {state: 1, "chunks": stream.stats["chunks"]} if stream else {}
-        tokens, stats = _tokens_in(usage), self.owner._stats
-        stats.add(calls=calls, errors=errors, tokens=tokens, streams=streams)
+        self.owner._stats.add(
+            calls={outcome: 1, "bytes_sent": self.sent, "bytes_received": self.received},
+            errors={type(error).__name__: 1} if failed else {}, tokens=_tokens_in(usage),
+            streams={state: 1, "chunks": stream.stats["chunks"]} if stream else {},
+        )  # fmt: skip
         if outcome == "succeeded":
-            stats.latencies.append(time.monotonic() - self.began_at)
+            self.owner._stats.latencies.append(time.monotonic() - self.began_at)
         if stream or error:
             self.emit("stream_end" if stream else "error", None, error, usage=usage, state=state)
 
@@ -2227,14 +2220,16 @@ class _Call:
         record = {"event": event, "id": self.id, "method": self.method, "path": self.path,
                   "model": self.model, "attempt": self.attempts}  # fmt: skip
         answer = attempt.response if attempt else error
-        status, request_id = (getattr(answer, n, None) for n in ("status_code", "request_id"))
-        fields.update(status=status, request_id=request_id and _without(self.secrets, request_id))
-        fields["duration_s"] = time.monotonic() - (attempt or self).began_at
-        fields["error"] = type(error).__name__ if error and not dropped else None
+        fields.update(
+            status=getattr(answer, "status_code", None),
+            request_id=_without(self.secrets, getattr(answer, "request_id", None)),
+            duration_s=time.monotonic() - (attempt or self).began_at,
+            error=type(error).__name__ if error and not dropped else None,
+        )
         record.update((name, value) for name, value in fields.items() if value is not None)
         if listener:
             _guarded("on_event", listener, record)
-        if log and event != "request" and not dropped:  # a line an attempt, at its end
+        if log and event != "request" and not dropped:
             line = " ".join("%s=%s" % (name, _plain(str(v), 200)) for name, v in record.items())
             log.disabled = False  # dictConfig() disables it
             # Where logging is not set up, Python shows only warnings.
@@ -2286,11 +2281,10 @@ def _checked_option(name: str, value: Any) -> Any:
 
 def _tokens_in(usage: Any) -> dict[str, int]:
     """Return the tokens in the usage of a chat or a Responses answer."""
-    counts = {n: c for u in _dicts(usage) for n, c in u.items() if isinstance(c, int)}
-    prompt = counts.get("prompt_tokens") or counts.get("input_tokens") or 0
-    completion = counts.get("completion_tokens") or counts.get("output_tokens") or 0
-    total = counts.get("total_tokens") or prompt + completion
-    return {"prompt": prompt, "completion": completion, "total": total}
+    get = {n: c for u in _dicts(usage) for n, c in u.items() if isinstance(c, int)}.get
+    prompt = get("prompt_tokens") or get("input_tokens") or 0
+    answer = get("completion_tokens") or get("output_tokens") or 0
+    return {"prompt": prompt, "completion": answer, "total": get("total_tokens") or prompt + answer}
 
 
 class _Stats:
@@ -2322,8 +2316,7 @@ class _Stats:
                 totals[name] = totals.get(name, 0) + count
 
     def snapshot(self) -> dict[str, Any]:
-        self._lock.do(int)  # does the work that was left
-        groups: dict[str, Any] = {group: dict(counts) for group, counts in self.counts.items()}
+        groups: Any = self._lock.do(copy.deepcopy, self.counts)
         calls, streams, last = groups.pop("calls"), groups["streams"], sorted(self.latencies.copy())
         streams["ttft_s"] = streams["ttft_s"] / streams["started"] if streams["started"] else None
         mean = sum(last) / len(last) if last else None
@@ -2348,10 +2341,12 @@ class _Exchange:
         thread, active = _thread.get_ident(), self.client._queue.active
         active.append(thread)
         try:
-            self._start(is_nested=active.count(thread) > 1)  # e.g. in on_event or progress=
+            # A nested call, e.g. in on_event, would wait for its own slot forever.
+            self._start(needs_slot=active.count(thread) == 1)
             result = _read_answer(self)
             if not self.call.handed_over:
                 self.end(None)  # gives the slot back: `then` may make a call
+            return result
         except BaseException as error:
             self.end(error)
             raise
@@ -2359,15 +2354,14 @@ class _Exchange:
             active.remove(thread)
             if self.call.form is not None:
                 self.call.form.rewind()
-        return result
 
-    def _start(self, is_nested: bool) -> None:
-        """Take a slot, ask the breaker, send. A nested call would wait for its own slot forever,
-        so it takes none."""
+    def _start(self, needs_slot: bool) -> None:
+        """Take a slot, ask the breaker, send, and follow redirects within the origin; method and
+        body stay as they are."""
         client, call, breaker = self.client, self.call, self.call.breaker
         if breaker and breaker.retry_after:
             raise breaker._open_error()  # before a wait for a slot
-        if client.use_request_queue and not is_nested:
+        if client.use_request_queue and needs_slot:
             timeout = min(self.limits.read, call.ends_at - time.monotonic())
             self.slot = client._queue.slot(call.priority, timeout).acquire()
         self.permit = breaker and breaker._admit()
@@ -2377,21 +2371,24 @@ class _Exchange:
         call.emit("request")
         self.began_at = time.monotonic()
         self.limits.begin_wait()
-        for _ in range(6):  # redirects within the origin; method and body stay as they are
-            url = self._send()
-            target = url and re.match("(?i)(%s)?(/(?!/)[^#]*)" % re.escape(call.origin), url)
-            if not target or self.response.status_code == 303 and call.method != "GET":
+        for _ in range(6):
+            self._send()
+            status, location = self.response.status_code, self.response.headers.get("location")
+            if 200 <= status < 300:
+                return
+            location = str(location or "") if status < 400 else ""
+            target = re.match("(?i)(%s)?(/(?!/)[^#]*)" % re.escape(call.origin), location)
+            if not target or status == 303 and call.method != "GET":
                 break
             self.body.close()
             call.target = target[2]
-        if not 200 <= self.response.status_code < 300:
-            with contextlib.suppress(APIError):  # the status is enough
-                self.response._content = self.body.read_all()
-            body = re.sub(r"^\ufeff?((event:.*\s+)?data:)?", "", self.response.text)
-            raise self.error_of(_json_or_text(body), url.split("?")[0])
+        with contextlib.suppress(APIError):  # the status is enough
+            self.response._content = self.body.read_all()
+        body = re.sub(r"^\ufeff?((event:.*\s+)?data:)?", "", self.response.text)
+        raise self.error_of(_json_or_text(body), location.split("?")[0])
 
-    def _send(self) -> str:
-        """Send the request, read the head of the answer, and return where a redirect leads."""
+    def _send(self) -> None:
+        """Send the request, and read the head of the answer."""
         call = self.call
         try:
             raw = self.client._transport(call, self.limits)
@@ -2400,12 +2397,10 @@ class _Exchange:
         except Exception as error:
             # A variable for it would make a reference cycle.
             raise _wire_error(error, self.limits)  # noqa: B904
-        self.body = _Body(raw, self.limits)
-        url = call.origin + call.target.split("?")[0]
+        self.body, url = _Body(raw, self.limits), call.origin + call.target.split("?")[0]
         self.response = Response(raw.status, raw.headers, call.method, url)
         call.sent += len(call.body or b"")
         call.owner._stats.headers = raw.headers
-        return str(raw.headers.get("location") or "") if 300 <= raw.status < 400 else ""
 
     def open_stream(self) -> Stream:
         """Return the answer as a Stream, which belongs to the caller after its first chunk."""
@@ -2433,12 +2428,11 @@ class _Exchange:
         forked child all of this is the parent's."""
         if self.limits.pid != os.getpid() or not self._ended.acquire(False):
             return
-        client, call = self.client, self.call
+        client, call, is_ours = self.client, self.call, isinstance(error, OpenAIError)
         if self.body is not None:
             call.received += self.body.received
             (self.body.close if error else self.body.release)()
-        is_ours = isinstance(error, OpenAIError)  # else it is not the service's
-        if self.permit is not None:
+        if self.permit is not None:  # what is not ours is not the service's
             call.breaker._report(self.permit, _outcome(error) if is_ours or not error else None)
         if isinstance(error, RateLimitError) and error.retry_after:
             client._queue.pause(min(error.retry_after, client.max_retry_delay))
