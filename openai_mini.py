@@ -2330,7 +2330,6 @@ class _Exchange:
     """One attempt at a call: its slot, permit and answer. end() ends all of them."""
 
     slot = permit = body = response = None  # type: Any
-    content_type = property(lambda self: (self.response.headers.get("content-type") or "").lower())
 
     def __init__(self, client: OpenAIMini, call: _Call) -> None:
         self.client, self.call, self.limits = client, call, _Limits(call)
@@ -2449,11 +2448,12 @@ class _Exchange:
 
 
 def _read_answer(exchange: _Exchange) -> Any:
-    call, body, kind = exchange.call, exchange.body, _kind_of(exchange)
-    if call.raw == "with_streaming_response" or call.raw and kind == "stream":
+    call, body = exchange.call, exchange.body
+    if call.raw == "with_streaming_response" or call.raw and call.read == "stream":
         call.handed_over = True
         return exchange.response._with_body(exchange)
-    if kind == "stream":
+    kind = _kind_of(exchange)
+    if "stream" in (kind, call.read):
         return exchange.open_stream()
     body.progress = None if call.is_form else call.progress
     if kind == "bytes" and call.to is not None:
@@ -2477,20 +2477,27 @@ def _begins(content: bytes) -> str:
     return re.match(_BEGINNINGS, content).lastgroup or ""  # type: ignore[union-attr]
 
 
-def _kind_of(exchange: _Exchange) -> str:
-    """Return how to read the answer: as the call says, or its Content-Type."""
-    if exchange.call.read != "auto":
-        return exchange.call.read
-    types: str = exchange.content_type
-    is_json = re.search(r"[/+]json(?![\w-])", types)
-    if "text/event-stream" in types and not (is_json and _begins(exchange.body.peek()) == "json"):
-        return "stream"
-    return "json" if is_json else "text" if types.startswith("text/") else "bytes"
+def _kind_of(exchange: _Exchange, content: bytes | None = None) -> str:
+    """Return how to read an answer: as the call says, unless its type or first bytes differ."""
+    call, is_speech = exchange.call, exchange.call.path == "/audio/speech"
+    if call.read in ("object", "json", "page") or call.read == "bytes" and not is_speech:
+        return call.read
+    types = (exchange.response.headers.get("content-type") or "").lower()
+    has_events, is_json = "event-stream" in types, re.search(r"[/+]json(?![\w-])", types)
+    begins = _begins(exchange.body.peek() if content is None else content)
+    if call.read == "auto":
+        if has_events and not (is_json and begins == "json"):
+            return "stream"
+        return "json" if is_json else "text" if types.startswith("text/") else "bytes"
+    if call.read == "stream":
+        return "stream" if begins == "events" or has_events and begins != "json" else "object"
+    is_wrong = begins in ("json", "page") or is_speech and begins == "nothing"
+    return "object" if has_events or is_wrong else call.read
 
 
 def _parse(exchange: _Exchange, content: bytes) -> Any:
     """Return the result of the call for a body."""
-    value, then = _parse_as(exchange, _kind_of(exchange), content), exchange.call.then
+    value, then = _parse_as(exchange, _kind_of(exchange, content), content), exchange.call.then
     return then(value) if then else value
 
 
@@ -2498,46 +2505,34 @@ def _parse_as(exchange: _Exchange, kind: str, content: bytes) -> Any:
     """Return a body as `kind` says, or raise the APIError that it is."""
     call = exchange.call
     if kind == "bytes":
-        if call.path == "/audio/speech" and not _is_media(exchange, content):
-            _parse_as(exchange, "object", content)  # raises an error in it
         return Binary(content)
     if kind == "text":
         return content.decode("utf-8", "replace")
-    if kind == "transcript" and _is_media(exchange, content):
-        content = json.dumps({"text": content.decode("utf-8", "replace")}).encode()
-    only_object = kind != "json" or call.needs_choice
-    data = _parse_json(content if content or only_object else b"{}", only_object)
-    names = ("message", "delta") if call.read == "stream" else ("message",)
-    _raise_error_in(data, exchange, call.needs_choice, names if call.needs_choice else ())
+    if kind == "transcript":
+        data: Any = Result(text=content.decode("utf-8", "replace"))
+    else:
+        has_choice = call.needs_choice or call.read == "bytes"  # no JSON is speech
+        data = _parse_json(content or b"{}" if kind == "json" else content, kind != "json")
+        names = ("message", "delta") if call.read == "stream" else ("message",)
+        _raise_error_in(data, exchange, has_choice, names if has_choice else ())
     if not isinstance(data, (Result, list)) and call.read != "auto":
         raise APIResponseError("the answer is not a JSON object but %r" % (data,))
     if not isinstance(data, Result):
         return data
     has_items = isinstance(data.get("data"), list) or data.get("object") == "list"
     is_list = kind == "page" or kind == "json" and has_items
-    result = (Page if is_list else Transcript if kind == "transcript" else Result)(data)
+    result = (Page if is_list else Transcript if call.read == "transcript" else Result)(data)
     result._response = exchange.response
     has_more = kind == "page" if data.get("has_more") is None else data["has_more"]
-    if is_list and has_more and (kind == "page" or call.method == "GET"):
+    if is_list and has_more and call.method == "GET":
         result._fetch = functools.partial(_next_page, exchange)
     return result
 
 
-def _is_media(exchange: _Exchange, content: bytes) -> bool:
-    """Whether this is speech or text, and not an error or a web page."""
-    begins = _begins(content)
-    if exchange.call.read != "bytes":
-        is_stream = re.search(rb"(?m)^data: ?[\[{]", content[:9999])  # nobody asked for one
-        return begins not in ("json", "page") and not is_stream
-    is_text = exchange.content_type[:5] == "text/" and _extension(content) in ("bin", "jsonl")
-    return not (is_text or begins and content[:1] != b":")  # as PCM may begin
-
-
 def _whole_json(exchange: _Exchange) -> Any:
     """Return a JSON answer to a streaming call, or None for an event stream."""
-    begins, types = _begins(exchange.body.peek()), exchange.content_type or "event-stream"
-    is_events = begins == "events" or "event-stream" in types and begins != "json"
-    return None if is_events else _parse_as(exchange, "object", exchange.body.read_all())
+    kind = _kind_of(exchange)
+    return None if kind == "stream" else _parse_as(exchange, kind, exchange.body.read_all())
 
 
 def _next_page(exchange: _Exchange, cursor: str) -> Any:
@@ -2550,13 +2545,10 @@ def _next_page(exchange: _Exchange, cursor: str) -> Any:
 
 def _download(exchange: _Exchange) -> Any:
     """Write the body to a path, whole or not at all, or to a file; return its size."""
-    call, body, count = exchange.call, exchange.body, 0
-    if call.path == "/audio/speech" and not _is_media(exchange, body.peek()):
-        body.unread = body.read_all()  # an error is not written
-        _parse_as(exchange, "bytes", body.unread)
+    call, pieces, count = exchange.call, exchange.body.pieces(), 0
     if not hasattr(call.to, "write"):
-        return _write_whole(call.to, body.pieces())
-    for piece in body.pieces():
+        return _write_whole(call.to, pieces)
+    for piece in pieces:
         call.is_final = True  # what is written cannot be taken back
         count += len(piece)
         while piece:  # a raw file may write a part
