@@ -2383,8 +2383,7 @@ class _Exchange:
             call.target = target[2]
         with contextlib.suppress(APIError):  # the status is enough
             self.response._content = self.body.read_all()
-        body = re.sub(r"^\ufeff?((event:.*\s+)?data:)?", "", self.response.text)
-        raise self.error_of(_json_or_text(body), location.split("?")[0])
+        raise self.error_of(_json_or_text(self.response.text), location.split("?")[0])
 
     def _send(self) -> None:
         """Send the request, and read the head of the answer."""
