@@ -2536,9 +2536,7 @@ def _whole_json(exchange: _Exchange) -> Any:
 
 def _next_page(exchange: _Exchange, cursor: str) -> Any:
     call = exchange.call
-    # Files of an environment have their own name for a cursor.
-    name = "page" if re.match("/agents/environments/[^/]+/files$", call.path) else "after"
-    more = {"query": {**call.query, name: cursor}, "headers": call.headers, "admin": call.admin}
+    more = {"query": {**call.query, "after": cursor}, "headers": call.headers, "admin": call.admin}
     return exchange.client._run(_Call(call.method, call.path, "page", {**call.options}, **more))
 
 
