@@ -2514,8 +2514,6 @@ def _parse_as(exchange: _Exchange, kind: str, content: bytes) -> Any:
         data = _parse_json(content or b"{}" if kind == "json" else content, kind != "json")
         names = ("message", "delta") if call.read == "stream" else ("message",)
         _raise_error_in(data, exchange, has_choice, names if has_choice else ())
-    if not isinstance(data, (Result, list)) and call.read != "auto":
-        raise APIResponseError("the answer is not a JSON object but %r" % (data,))
     if not isinstance(data, Result):
         return data
     has_items = isinstance(data.get("data"), list) or data.get("object") == "list"
