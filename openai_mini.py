@@ -2291,7 +2291,7 @@ class _Stats:
     """The statistics of a client and its copies."""
 
     def __init__(self) -> None:
-        self._renew()
+        self._lock = _Lock()
         _renew_after_fork(self)
         self.circuits: Any = weakref.WeakKeyDictionary()  # the states last emitted
         self.headers: Any = {}  # of the last answer
@@ -2303,8 +2303,7 @@ class _Stats:
         }  # fmt: skip
         self.counts = {group: dict.fromkeys(names.split(), 0) for group, names in groups.items()}
 
-    def _renew(self) -> None:
-        self._lock = _Lock()
+    _renew = __init__  # a forked child counts its own calls
 
     def add(self, **counts: dict[str, Any]) -> None:
         self._lock.defer(self._add, counts)
