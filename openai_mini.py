@@ -2245,14 +2245,11 @@ class _Call:
     @property
     def secrets(self) -> list[str]:
         """The secrets in the request, the longest first, as one may contain another."""
-        query: Any = urllib.parse.parse_qsl(self.target.partition("?")[2])
-        parts: set[str] = set()
-        for name, value in [*self.sent_headers.items(), *self.added_headers.items(), *query]:
-            if _is_secret(name):
-                min_len, value = 4 if name.lower() in _KEY_HEADERS else 8, str(value)
-                values = (value, value.split(" ")[-1], *re.findall("=([^;]*)", value))
-                parts.update(part for part in values if len(part) >= min_len)
-        return sorted(parts, key=len, reverse=True)
+        query = urllib.parse.parse_qsl(self.target.partition("?")[2])
+        pairs = [*self.sent_headers.items(), *self.added_headers.items(), *query]
+        values = [str(value) for name, value in pairs if _is_secret(name)]
+        parts = {part for v in values for part in (v, v.split(" ")[-1], *re.findall("=([^;]*)", v))}
+        return sorted((part for part in parts if len(part) > 3), key=len, reverse=True)
 
 
 def _check_target(to: Any) -> None:

@@ -5567,7 +5567,7 @@ OPEN_HEADERS = """X-Max-Tokens Helicone-Token-Limit-Exception-Handler X-Author
     *((header, "value-of-ours", False) for header in SECRET_HEADERS),
     *((header, "value-of-ours", True) for header in OPEN_HEADERS),
     ("api-key", "k1-", True), ("api-key", "k12-", False),  # as short as a word
-    ("Cookie", "c12345-", True), ("Cookie", "c123456-", False),
+    ("Cookie", "c1-", True), ("Cookie", "c12-", False),
 ])
 def test_what_is_secret_in_a_header_is_told_as_little_as_the_key(server, header, value, is_told):
     server.script(refusal(400, "bad %s, bob" % value))
