@@ -2541,9 +2541,8 @@ def _download(exchange: _Exchange) -> Any:
         return _write_whole(call.to, pieces)
     for piece in pieces:
         call.is_final = True  # what is written cannot be taken back
+        call.to.write(piece)
         count += len(piece)
-        while piece:  # a raw file may write a part
-            piece = piece[call.to.write(piece) or len(piece) :]
     return count
 
 
