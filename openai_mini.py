@@ -2256,13 +2256,10 @@ def _check_target(to: Any) -> None:
     """Check `to=` before anything is billed."""
     if isinstance(to, (str, os.PathLike)):
         path = os.path.realpath(to)
-        folder = os.path.join(os.path.dirname(path), "")
-        os.stat(folder)
-        if os.path.isdir(path) or not os.access(path if _is_empty(path) else folder, os.W_OK):
+        place = path if _is_empty(path) else os.path.dirname(path)
+        if os.path.isdir(path) or not os.access(place, os.W_OK):
             raise PermissionError(13, "No file can be written there", path)
-        return
-    is_shut = getattr(to, "closed", False) or getattr(to, "mode", "") == "rb"
-    if is_shut or hasattr(to, "encoding") or not hasattr(to, "write"):
+    elif hasattr(to, "encoding") or not hasattr(to, "write"):
         raise ValidationError("to=%.80r: a path or a binary file is needed" % (to,))
 
 

@@ -5868,10 +5868,8 @@ def test_a_target_that_takes_nothing_is_refused_before_it_costs(
     server.default = Answer(body=b"speech" * 9)
     for place in (tmp_path, tmp_path / "no" / "a.mp3"):
         client_error(lambda: client.text_to_speech("x", to=place), OSError)
-    for mode in ("w", "rb"):
-        with open(tmp_path / "a.txt", mode) as file:
-            client_error(lambda: client.text_to_speech("x", to=file), ValidationError, "binary")
-    client_error(lambda: client.text_to_speech("x", to=file), ValidationError)  # it is closed
+    with open(tmp_path / "a.txt", "w") as file:
+        client_error(lambda: client.text_to_speech("x", to=file), ValidationError, "binary")
     with monkeypatch.context() as patch:
         patch.setattr(os, "chmod", lambda *_: raising(PermissionError(1, "a share")))
         assert client.text_to_speech("x", to=tmp_path / "a.txt") == 54
