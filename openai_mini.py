@@ -2149,10 +2149,10 @@ def _fetch(url: Any) -> bytes:
 # _Call -> OpenAIMini._run -> _perform -> _Exchange -> transport -> _Body -> _read_answer -> then.
 
 _CALL_OPTIONS = ("timeout", "deadline", "max_retries", "priority")
-_MINIMUM = {  # of each numeric option
-    "timeout": 1e-3, "deadline": 1e-3, "max_retries": 0, "initial_retry_delay": 0.0,
-    "max_retry_delay": 0.0, "backoff_factor": 1.0, "priority": float("-inf"),
-}  # fmt: skip
+# `_began_at`: of the first of several calls with one deadline.
+_ALL_CALL_OPTIONS = {*_CALL_OPTIONS, "extra_headers", "extra_query", "extra_body", "_began_at"}
+_MINIMUM = {"timeout": 1e-3, "deadline": 1e-3, "max_retries": 0, "initial_retry_delay": 0.0,
+            "max_retry_delay": 0.0, "backoff_factor": 1.0, "priority": float("-inf")}  # fmt: skip
 
 
 class _Call:
@@ -2165,32 +2165,28 @@ class _Call:
     # `content`: a body that is not JSON. `owner`: the client that was called. `handed_over`: the
     # caller ends the exchange. `is_final`: something is written to the caller's file.
     json = form = content = to = progress = model_kind = then = owner = breaker = None  # type: Any
-    timeout = deadline = max_retries = priority = verify = None  # type: Any
-    body = model = usage = cache_key = None  # type: Any
+    timeout = deadline = max_retries = priority = verify = body = model = usage = None  # type: Any
     is_form = admin = has_key = handed_over = is_final = False
-    raw, origin, target, ends_at, n, sent, received = "", "", "", float("inf"), 1, 0, 0
+    raw = origin = target = cache_key = ""
+    ends_at, n, sent, received = float("inf"), 1, 0, 0
     sent_headers = added_headers = {}  # type: Any  # added: with those of a caller's session
 
     def __init__(self, method: str, path: str, read: str, options: Any, **more: Any) -> None:
         self.method, self.path, self.read = method, "/" + path.lstrip("/"), read
-        # `_began_at`: of the first of several calls with one deadline.
-        names = {*_CALL_OPTIONS, "extra_headers", "extra_query", "extra_body", "_began_at"}
-        self.options = {name: options.pop(name) for name in names & options.keys()}
+        self.options = {name: options.pop(name) for name in _ALL_CALL_OPTIONS & options.keys()}
         self.query, self.headers = {}, {}  # type: dict[str, Any], dict[str, Any]
         self.id, self.began_at = os.urandom(8).hex(), time.monotonic()
         self.needs_choice = path == "/chat/completions" and method == "POST"
         self.__dict__.update(more)
-        if self.to is not None:
-            _check_target(self.to)
+        _check_target(self.to)
 
     def begin(self, client: OpenAIMini) -> None:
         """Take the options of a client that tries the call."""
-        self.attempts, self.read_timeouts, self.asked_key_again, self.cache_key = 0, 0, False, None
+        self.attempts, self.read_timeouts, self.asked_key_again, self.cache_key = 0, 0, False, ""
         self.breaker = client._breaker
+        given = {name: v for name, v in self.options.items() if v not in (None, NOT_GIVEN)}
         for name in _CALL_OPTIONS:
-            value = self.options.get(name)
-            value = getattr(client, name) if value in (None, NOT_GIVEN) else value
-            setattr(self, name, _checked_option(name, value))
+            setattr(self, name, _checked_option(name, given.get(name, getattr(client, name))))
         if client is self.owner and self.deadline is not None:  # a fallback gets what remains
             self.ends_at = self.options.get("_began_at", self.began_at) + self.deadline
 
@@ -2259,7 +2255,7 @@ def _check_target(to: Any) -> None:
         place = path if _is_empty(path) else os.path.dirname(path)
         if os.path.isdir(path) or not os.access(place, os.W_OK):
             raise PermissionError(13, "No file can be written there", path)
-    elif hasattr(to, "encoding") or not hasattr(to, "write"):
+    elif to is not None and (hasattr(to, "encoding") or not hasattr(to, "write")):
         raise ValidationError("to=%.80r: a path or a binary file is needed" % (to,))
 
 
@@ -2287,8 +2283,8 @@ class _Stats:
     def __init__(self) -> None:
         self._lock = _Lock()
         _renew_after_fork(self)
-        self.circuits: Any = weakref.WeakKeyDictionary()  # the states last emitted
-        self.headers: Any = {}  # of the last answer
+        # The states last emitted, and the headers of the last answer.
+        self.circuits, self.headers = weakref.WeakKeyDictionary(), {}  # type: Any, Any
         self.latencies: Any = collections.deque(maxlen=1000)  # of successful calls
         groups = {  # names that are always there
             "calls": "requests succeeded failed abandoned retries bytes_sent bytes_received",
@@ -2405,8 +2401,7 @@ class _Exchange:
 
     def error_of(self, body: Any, location: str = "", partial: Any = None) -> APIError:
         """Return the error for an answer, or for a part of it under a 2xx status."""
-        body = _without(self.call.secrets, body)
-        return _answer_error(self.response, body, location, partial)
+        return _answer_error(self.response, _without(self.call.secrets, body), location, partial)
 
     def locate(self, error: OpenAIError) -> None:
         call, proxy = self.call, re.split("//|@", self.limits.proxy)[-1].strip("/")
