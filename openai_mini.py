@@ -2504,8 +2504,7 @@ def _parse_as(exchange: _Exchange, kind: str, content: bytes) -> Any:
         _raise_error_in(data, exchange, has_choice, names if has_choice else ())
     if not isinstance(data, Result):
         return data
-    has_items = isinstance(data.get("data"), list) or data.get("object") == "list"
-    is_list = kind == "page" or kind == "json" and has_items
+    is_list = kind == "page" or kind == "json" and "data" in data
     result = (Page if is_list else Transcript if call.read == "transcript" else Result)(data)
     result._response = exchange.response
     has_more = kind == "page" if data.get("has_more") is None else data["has_more"]
