@@ -2195,13 +2195,12 @@ class _Call:
         failed, usage = isinstance(error, Exception), (stream or self).usage
         outcome = "failed" if failed else "abandoned" if error else "succeeded"
         state = stream and {"succeeded": "completed", "failed": "interrupted"}.get(outcome, outcome)
-        self.owner._stats.add(
-            calls={outcome: 1, "bytes_sent": self.sent, "bytes_received": self.received},
-            errors={type(error).__name__: 1} if failed else {}, tokens=_tokens_in(usage),
-            streams={state: 1, "chunks": stream.stats["chunks"]} if stream else {},
-        )  # fmt: skip
+        stats = self.owner._stats
+        stats.add(calls={outcome: 1, "bytes_sent": self.sent, "bytes_received": self.received},
+                  errors={type(error).__name__: 1} if failed else {}, tokens=_tokens_in(usage),
+                  streams={state: 1, "chunks": stream.stats["chunks"]} if stream else {})
         if outcome == "succeeded":
-            self.owner._stats.latencies.append(time.monotonic() - self.began_at)
+            stats.latencies.append(time.monotonic() - self.began_at)
         if stream or error:
             self.emit("stream_end" if stream else "error", None, error, usage=usage, state=state)
 
@@ -2216,12 +2215,10 @@ class _Call:
         record = {"event": event, "id": self.id, "method": self.method, "path": self.path,
                   "model": self.model, "attempt": self.attempts}  # fmt: skip
         answer = attempt.response if attempt else error
-        fields.update(
-            status=getattr(answer, "status_code", None),
-            request_id=_without(self.secrets, getattr(answer, "request_id", None)),
-            duration_s=time.monotonic() - (attempt or self).began_at,
-            error=type(error).__name__ if error and not dropped else None,
-        )
+        status, request_id = (getattr(answer, n, None) for n in ("status_code", "request_id"))
+        fields.update(status=status, request_id=_without(self.secrets, request_id))
+        fields["duration_s"] = time.monotonic() - (attempt or self).began_at
+        fields["error"] = type(error).__name__ if error and not dropped else None
         record.update((name, value) for name, value in fields.items() if value is not None)
         if listener:
             _guarded("on_event", listener, record)
@@ -2286,11 +2283,9 @@ class _Stats:
         # The states last emitted, and the headers of the last answer.
         self.circuits, self.headers = weakref.WeakKeyDictionary(), {}  # type: Any, Any
         self.latencies: Any = collections.deque(maxlen=1000)  # of successful calls
-        groups = {  # names that are always there
-            "calls": "requests succeeded failed abandoned retries bytes_sent bytes_received",
-            "streams": "started completed interrupted abandoned chunks ttft_s",
-            "errors": "", "tokens": "prompt completion total", "cache": "hits misses",
-        }  # fmt: skip
+        groups = {"calls": "requests succeeded failed abandoned retries bytes_sent bytes_received",
+                  "streams": "started completed interrupted abandoned chunks ttft_s",
+                  "errors": "", "tokens": "prompt completion total", "cache": "hits misses"}
         self.counts = {group: dict.fromkeys(names.split(), 0) for group, names in groups.items()}
 
     _renew = __init__  # a forked child counts its own calls
@@ -2301,8 +2296,7 @@ class _Stats:
     def _add(self, counts: dict[str, dict[str, Any]]) -> None:
         for group, more in counts.items():
             totals = self.counts[group]
-            for name, count in more.items():
-                totals[name] = totals.get(name, 0) + count
+            totals.update({name: totals.get(name, 0) + count for name, count in more.items()})
 
     def snapshot(self) -> dict[str, Any]:
         groups: Any = self._lock.do(copy.deepcopy, self.counts)
@@ -2423,8 +2417,7 @@ class _Exchange:
         if isinstance(error, RateLimitError) and error.retry_after:
             client._queue.pause(min(error.retry_after, client.max_retry_delay))
         if self.slot is not None:
-            retry = is_ours and error._transient and call.attempts <= call.max_retries
-            self.slot.release(retry=retry and not call.handed_over)
+            self.slot.release(retry=is_ours and error._transient and not call.handed_over)
         if call.handed_over:
             call.end(error, stream)
         if not (stream or self.response is None or isinstance(error, GeneratorExit)):
@@ -2496,12 +2489,11 @@ def _parse_as(exchange: _Exchange, kind: str, content: bytes) -> Any:
     if kind == "text":
         return content.decode("utf-8", "replace")
     if kind == "transcript":
-        data: Any = Result(text=content.decode("utf-8", "replace"))
-    else:
-        has_choice = call.needs_choice or call.read == "bytes"  # no JSON is speech
-        data = _parse_json(content or b"{}" if kind == "json" else content, kind != "json")
-        names = ("message", "delta") if call.read == "stream" else ("message",)
-        _raise_error_in(data, exchange, has_choice, names if has_choice else ())
+        content = json.dumps({"text": content.decode("utf-8", "replace")}).encode()
+    has_choice = call.needs_choice or call.read == "bytes"  # no JSON is speech
+    data = _parse_json(content or b"{}" if kind == "json" else content, kind != "json")
+    names = ("message", "delta") if call.read == "stream" else ("message",)
+    _raise_error_in(data, exchange, has_choice, names if has_choice else ())
     if not isinstance(data, Result):
         return data
     is_list = kind == "page" or kind == "json" and "data" in data
@@ -2509,7 +2501,7 @@ def _parse_as(exchange: _Exchange, kind: str, content: bytes) -> Any:
     result._response = exchange.response
     has_more = kind == "page" if data.get("has_more") is None else data["has_more"]
     if is_list and has_more and call.method == "GET":
-        result._fetch = functools.partial(_next_page, exchange)
+        result._fetch = functools.partial(_next_page, exchange.client, call)
     return result
 
 
@@ -2519,10 +2511,9 @@ def _whole_json(exchange: _Exchange) -> Any:
     return None if kind == "stream" else _parse_as(exchange, kind, exchange.body.read_all())
 
 
-def _next_page(exchange: _Exchange, cursor: str) -> Any:
-    call = exchange.call
+def _next_page(client: OpenAIMini, call: _Call, cursor: str) -> Any:
     more = {"query": {**call.query, "after": cursor}, "headers": call.headers, "admin": call.admin}
-    return exchange.client._run(_Call(call.method, call.path, "page", {**call.options}, **more))
+    return client._run(_Call(call.method, call.path, "page", {**call.options}, **more))
 
 
 def _download(exchange: _Exchange) -> Any:
