@@ -2447,19 +2447,19 @@ def _read_answer(exchange: _Exchange) -> Any:
 
 
 _BEGINNINGS = rb"""(?xs)(?:\xef\xbb\xbf)?\s*(?:
-    (?P<json> \{\s*["}] | \[\s*[\[{\]] ) | (?P<page> <(?i:!doctype|html)\W ) | (?P<nothing> \Z ) |
+    (?P<json> \{\s*["}] | \[\s*[\[{\]] ) | (?P<page> <(?i:!doctype|html)\W ) |
     (?P<events> (?:data|event|id|retry|error): | :[ \r\n] ) | )"""
 
 
 def _begins(content: bytes) -> str:
-    """Return how a body begins: json, page (HTML), events, nothing; "" for media or text."""
+    """Return how a body begins: json, page (HTML), events; "" for media or text."""
     return re.match(_BEGINNINGS, content).lastgroup or ""  # type: ignore[union-attr]
 
 
 def _kind_of(exchange: _Exchange, content: bytes | None = None) -> str:
     """Return how to read an answer: as the call says, unless its type or first bytes differ."""
-    call, is_speech = exchange.call, exchange.call.path == "/audio/speech"
-    if call.read in ("object", "json", "page") or call.read == "bytes" and not is_speech:
+    call, path = exchange.call, exchange.call.path
+    if call.read in ("object", "json", "page") or call.read == "bytes" and path != "/audio/speech":
         return call.read
     types = (exchange.response.headers.get("content-type") or "").lower()
     has_events, is_json = "event-stream" in types, re.search(r"[/+]json(?![\w-])", types)
@@ -2470,8 +2470,7 @@ def _kind_of(exchange: _Exchange, content: bytes | None = None) -> str:
         return "json" if is_json else "text" if types.startswith("text/") else "bytes"
     if call.read == "stream":
         return "stream" if begins == "events" or has_events and begins != "json" else "object"
-    is_wrong = begins in ("json", "page") or is_speech and begins == "nothing"
-    return "object" if has_events or is_wrong else call.read
+    return "object" if has_events or begins in ("json", "page") else call.read
 
 
 def _parse(exchange: _Exchange, content: bytes) -> Any:
