@@ -2248,10 +2248,8 @@ class _Call:
 def _check_target(to: Any) -> None:
     """Check `to=` before anything is billed."""
     if isinstance(to, (str, os.PathLike)):
-        path = os.path.realpath(to)
-        place = path if _is_empty(path) else os.path.dirname(path)
-        if os.path.isdir(path) or not os.access(place, os.W_OK):
-            raise PermissionError(13, "No file can be written there", path)
+        if os.path.isdir(to) or not os.path.isdir(os.path.dirname(os.path.realpath(to))):
+            raise FileNotFoundError(2, "No file can be written there", to)
     elif to is not None and (hasattr(to, "encoding") or not hasattr(to, "write")):
         raise ValidationError("to=%.80r: a path or a binary file is needed" % (to,))
 
