@@ -2158,17 +2158,16 @@ _MINIMUM = {"timeout": 1e-3, "deadline": 1e-3, "max_retries": 0, "initial_retry_
 class _Call:
     """One call: the request, how to read the answer, and its progress.
 
-    `read`: object (a JSON object), json (any JSON), page (a list that fetches its next pages),
-    transcript (text or JSON), bytes, stream, auto (by the Content-Type).
+    `read`: object (a JSON object), json (any JSON), page (a list with next pages), transcript (text
+    or JSON), bytes, stream, auto (by the Content-Type).
     """
 
     # `content`: a body that is not JSON. `owner`: the client that was called. `handed_over`: the
-    # caller ends the exchange. `is_final`: something is written to the caller's file.
+    # caller ends the exchange. `is_final`: the caller's file has a part.
     json = form = content = to = progress = model_kind = then = owner = breaker = None  # type: Any
     timeout = deadline = max_retries = priority = verify = body = model = usage = None  # type: Any
     is_form = admin = has_key = handed_over = is_final = False
-    raw = origin = target = cache_key = ""
-    ends_at, n, sent, received = float("inf"), 1, 0, 0
+    raw, origin, target, ends_at, n, sent, received = "", "", "", float("inf"), 1, 0, 0
     sent_headers = added_headers = {}  # type: Any  # added: with those of a caller's session
 
     def __init__(self, method: str, path: str, read: str, options: Any, **more: Any) -> None:
@@ -2191,7 +2190,7 @@ class _Call:
             self.ends_at = self.options.get("_began_at", self.began_at) + self.deadline
 
     def end(self, error: Any, stream: Any = None) -> None:
-        """Count the finished call and emit its event, also in a finalizer."""
+        """Count the finished call and emit its event."""
         failed, usage = isinstance(error, Exception), (stream or self).usage
         outcome = "failed" if failed else "abandoned" if error else "succeeded"
         state = stream and {"succeeded": "completed", "failed": "interrupted"}.get(outcome, outcome)
@@ -2205,11 +2204,11 @@ class _Call:
             self.emit("stream_end" if stream else "error", None, error, usage=usage, state=state)
 
     def emit(self, event: str, attempt: Any = None, error: Any = None, **fields: Any) -> None:
-        """Call on_event and write the log, without keys or prompts. `attempt`: an exchange."""
+        """Call on_event and write the log. `attempt`: an exchange."""
         listener, log = self.owner.on_event, self.owner._log
         if not listener and not log or sys.is_finalizing():
             return
-        dropped = isinstance(error, GeneratorExit)  # by a finalizer, which writes no log
+        dropped = isinstance(error, GeneratorExit)  # a finalizer writes no log
         if not dropped:
             self.emit_circuit()
         record = {"event": event, "id": self.id, "method": self.method, "path": self.path,
@@ -2225,11 +2224,9 @@ class _Call:
         if log and event != "request" and not dropped:
             line = " ".join("%s=%s" % (name, _plain(str(v), 200)) for name, v in record.items())
             log.disabled = False  # dictConfig() disables it
-            # Where logging is not set up, Python shows only warnings.
-            log.log(20 if log.hasHandlers() else 30, line)
+            log.log(20 if log.hasHandlers() else 30, line)  # else Python shows only warnings
 
     def emit_circuit(self) -> None:
-        """Emit an event if the state of the circuit has changed."""
         breaker, states = self.breaker, self.owner._stats.circuits
         if breaker and breaker._state != states.get(breaker, "closed"):
             states[breaker] = breaker._state
@@ -2237,7 +2234,7 @@ class _Call:
 
     @property
     def secrets(self) -> list[str]:
-        """The secrets in the request, the longest first, as one may contain another."""
+        """The longest first, as one may contain another."""
         query = urllib.parse.parse_qsl(self.target.partition("?")[2])
         pairs = [*self.sent_headers.items(), *self.added_headers.items(), *query]
         values = [str(value) for name, value in pairs if _is_secret(name)]
@@ -2264,7 +2261,6 @@ def _checked_option(name: str, value: Any) -> Any:
 
 
 def _tokens_in(usage: Any) -> dict[str, int]:
-    """Return the tokens in the usage of a chat or a Responses answer."""
     get = {n: c for u in _dicts(usage) for n, c in u.items() if isinstance(c, int)}.get
     prompt = get("prompt_tokens") or get("input_tokens") or 0
     answer = get("completion_tokens") or get("output_tokens") or 0
@@ -2272,12 +2268,10 @@ def _tokens_in(usage: Any) -> dict[str, int]:
 
 
 class _Stats:
-    """The statistics of a client and its copies."""
-
     def __init__(self) -> None:
         self._lock = _Lock()
         _renew_after_fork(self)
-        # The states last emitted, and the headers of the last answer.
+        # The states last emitted; of the last answer.
         self.circuits, self.headers = weakref.WeakKeyDictionary(), {}  # type: Any, Any
         self.latencies: Any = collections.deque(maxlen=1000)  # of successful calls
         groups = {"calls": "requests succeeded failed abandoned retries bytes_sent bytes_received",
@@ -2307,7 +2301,7 @@ class _Stats:
 
 
 class _Exchange:
-    """One attempt at a call: its slot, permit and answer. end() ends all of them."""
+    """One attempt at a call: its slot, permit and answer."""
 
     slot = permit = body = response = None  # type: Any
 
@@ -2316,7 +2310,7 @@ class _Exchange:
         self._ended = _thread.allocate_lock()  # acquired by the first end()
 
     def run(self) -> Any:
-        """Return the result of the attempt. A Stream keeps slot and connection."""
+        """Return the result. A Stream keeps slot and connection."""
         thread, active = _thread.get_ident(), self.client._queue.active
         active.append(thread)
         try:
@@ -2335,8 +2329,7 @@ class _Exchange:
                 self.call.form.rewind()
 
     def _start(self, needs_slot: bool) -> None:
-        """Take a slot, ask the breaker, send, and follow redirects within the origin; method and
-        body stay as they are."""
+        """Take a slot, ask the breaker, send, and follow redirects within the origin."""
         client, call, breaker = self.client, self.call, self.call.breaker
         if breaker and breaker.retry_after:
             raise breaker._open_error()  # before a wait for a slot
@@ -2366,22 +2359,19 @@ class _Exchange:
         raise self.error_of(_json_or_text(self.response.text), location.split("?")[0])
 
     def _send(self) -> None:
-        """Send the request, and read the head of the answer."""
         call = self.call
         try:
             raw = self.client._transport(call, self.limits)
         except _FromCaller as error:
             raise error.__context__ from None  # type: ignore[misc]
         except Exception as error:
-            # A variable for it would make a reference cycle.
-            raise _wire_error(error, self.limits)  # noqa: B904
+            raise _wire_error(error, self.limits)  # noqa: B904 (a variable would make a cycle)
         self.body, url = _Body(raw, self.limits), call.origin + call.target.split("?")[0]
         self.response = Response(raw.status, raw.headers, call.method, url)
         call.sent += len(call.body or b"")
         call.owner._stats.headers = raw.headers
 
     def open_stream(self) -> Stream:
-        """Return the answer as a Stream, which belongs to the caller after its first chunk."""
         stream = Stream(self)
         self.call.owner._stats.add(streams={"started": 1, "ttft_s": stream.stats["ttft_s"]})
         if self.permit is not None:
@@ -2391,7 +2381,6 @@ class _Exchange:
         return stream
 
     def error_of(self, body: Any, location: str = "", partial: Any = None) -> APIError:
-        """Return the error for an answer, or for a part of it under a 2xx status."""
         return _answer_error(self.response, _without(self.call.secrets, body), location, partial)
 
     def locate(self, error: OpenAIError) -> None:
@@ -2401,10 +2390,9 @@ class _Exchange:
         error._locate(call.method + " " + call.path, call.attempts, call.secrets, self.response)
 
     def end(self, error: Any, stream: Any = None) -> None:
-        """Give back slot, connection and permit, once. A finalizer passes a GeneratorExit. In a
-        forked child all of this is the parent's."""
+        """Give back slot, connection and permit, once. `error`: a GeneratorExit in a finalizer."""
         if self.limits.pid != os.getpid() or not self._ended.acquire(False):
-            return
+            return  # the parent's, or ended
         client, call, is_ours = self.client, self.call, isinstance(error, OpenAIError)
         if self.body is not None:
             call.received += self.body.received
@@ -2419,9 +2407,6 @@ class _Exchange:
             call.end(error, stream)
         if not (stream or self.response is None or isinstance(error, GeneratorExit)):
             call.emit("response", self, error, usage=call.usage)
-
-
-# How an answer is read.
 
 
 def _read_answer(exchange: _Exchange) -> Any:
@@ -2472,18 +2457,15 @@ def _kind_of(exchange: _Exchange, content: bytes | None = None) -> str:
 
 
 def _parse(exchange: _Exchange, content: bytes) -> Any:
-    """Return the result of the call for a body."""
     value, then = _parse_as(exchange, _kind_of(exchange, content), content), exchange.call.then
     return then(value) if then else value
 
 
 def _parse_as(exchange: _Exchange, kind: str, content: bytes) -> Any:
-    """Return a body as `kind` says, or raise the APIError that it is."""
+    """Return a body as `kind` says, or raise the error in it."""
     call = exchange.call
-    if kind == "bytes":
-        return Binary(content)
-    if kind == "text":
-        return content.decode("utf-8", "replace")
+    if kind in ("bytes", "text"):
+        return Binary(content) if kind == "bytes" else content.decode("utf-8", "replace")
     if kind == "transcript":
         content = json.dumps({"text": content.decode("utf-8", "replace")}).encode()
     has_choice = call.needs_choice or call.read == "bytes"  # no JSON is speech
@@ -2513,7 +2495,6 @@ def _next_page(client: OpenAIMini, call: _Call, cursor: str) -> Any:
 
 
 def _download(exchange: _Exchange) -> Any:
-    """Write the body to a path, whole or not at all, or to a file; return its size."""
     call, pieces, count = exchange.call, exchange.body.pieces(), 0
     if not hasattr(call.to, "write"):
         return _write_whole(call.to, pieces)
