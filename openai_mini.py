@@ -2177,7 +2177,10 @@ class _Call:
         self.id, self.began_at = os.urandom(8).hex(), time.monotonic()
         self.needs_choice = path == "/chat/completions" and method == "POST"
         self.__dict__.update(more)
-        _check_target(self.to)
+        if isinstance(self.to, (str, os.PathLike)):  # checked before anything is billed
+            os.stat(os.path.dirname(os.path.realpath(self.to)))
+        elif hasattr(self.to, "encoding") or not (self.to is None or hasattr(self.to, "write")):
+            raise ValidationError("to=%.80r: a path or a binary file is needed" % (self.to,))
 
     def begin(self, client: OpenAIMini) -> None:
         """Take the options of a client that tries the call."""
@@ -2240,15 +2243,6 @@ class _Call:
         values = [str(value) for name, value in pairs if _is_secret(name)]
         parts = {part for v in values for part in (v, v.split(" ")[-1], *re.findall("=([^;]*)", v))}
         return sorted((part for part in parts if len(part) > 3), key=len, reverse=True)
-
-
-def _check_target(to: Any) -> None:
-    """Check `to=` before anything is billed."""
-    if isinstance(to, (str, os.PathLike)):
-        if os.path.isdir(to) or not os.path.isdir(os.path.dirname(os.path.realpath(to))):
-            raise FileNotFoundError(2, "No file can be written there", to)
-    elif to is not None and (hasattr(to, "encoding") or not hasattr(to, "write")):
-        raise ValidationError("to=%.80r: a path or a binary file is needed" % (to,))
 
 
 def _checked_option(name: str, value: Any) -> Any:

@@ -2057,8 +2057,7 @@ def test_a_file_appears_whole_or_all_stays_as_it_was(server, client, once, tmp_p
         for name in ("x", "new"):
             client_error(lambda: results_download(once, server, str(tmp_path / name), **how))
     asked = server.count
-    for place in ("no/such/folder/x", "."):
-        client_error(lambda: once.download_file("file-1", tmp_path / place), OSError)
+    client_error(lambda: once.download_file("file-1", tmp_path / "no/such/folder/x"), OSError)
     assert server.count == asked
     client_error(lambda: once.download_file("file-1", tmp_path / ("n" * 300)), OSError)
     assert (tmp_path / "x").read_bytes() == NEW and os.listdir(tmp_path) == ["x"]
@@ -5865,8 +5864,7 @@ def test_a_target_that_takes_nothing_is_refused_before_it_costs(
     server, client, tmp_path, monkeypatch
 ):
     server.default = Answer(body=b"speech" * 9)
-    for place in (tmp_path, tmp_path / "no" / "a.mp3"):
-        client_error(lambda: client.text_to_speech("x", to=place), OSError)
+    client_error(lambda: client.text_to_speech("x", to=tmp_path / "no" / "a.mp3"), OSError)
     with open(tmp_path / "a.txt", "w") as file:
         client_error(lambda: client.text_to_speech("x", to=file), ValidationError, "binary")
     with monkeypatch.context() as patch:
