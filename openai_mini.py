@@ -2300,8 +2300,8 @@ class _Exchange:
     slot = permit = body = response = None  # type: Any
 
     def __init__(self, client: OpenAIMini, call: _Call) -> None:
-        self.client, self.call, self.limits = client, call, _Limits(call)
-        self._ended = _thread.allocate_lock()  # acquired by the first end()
+        self.client, self.call, self.began_at = client, call, time.monotonic()
+        self.limits, self._ended = _Limits(call), _thread.allocate_lock()
 
     def run(self) -> Any:
         """Return the result. A Stream keeps slot and connection."""
@@ -2335,7 +2335,6 @@ class _Exchange:
             raise breaker._open_error()
         client._authorize(call)
         call.emit("request")
-        self.began_at = time.monotonic()
         self.limits.begin_wait()
         for _ in range(6):
             self._send()
