@@ -2162,28 +2162,27 @@ class _Call:
     or JSON), bytes, stream, auto (by the Content-Type).
     """
 
-    # `content`: a body that is not JSON. `owner`: the client that was called. `handed_over`: the
-    # caller ends the exchange. `is_final`: the caller's file has a part.
+    # `owner`: the client that was called. `handed_over`: the caller ends the exchange.
     json = form = content = to = progress = model_kind = then = owner = breaker = None  # type: Any
     timeout = deadline = max_retries = priority = verify = body = model = usage = None  # type: Any
     is_form = admin = has_key = handed_over = is_final = False
     raw, origin, target, ends_at, n, sent, received = "", "", "", float("inf"), 1, 0, 0
-    sent_headers = added_headers = {}  # type: Any  # added: with those of a caller's session
+    sent_headers = added_headers = {}  # type: Any  # added: those of a caller's session
 
     def __init__(self, method: str, path: str, read: str, options: Any, **more: Any) -> None:
         self.method, self.path, self.read = method, "/" + path.lstrip("/"), read
         self.options = {name: options.pop(name) for name in _ALL_CALL_OPTIONS & options.keys()}
-        self.query, self.headers = {}, {}  # type: dict[str, Any], dict[str, Any]
+        self.query, self.headers = {}, {}  # type: Any, Any
         self.id, self.began_at = os.urandom(8).hex(), time.monotonic()
         self.needs_choice = path == "/chat/completions" and method == "POST"
         self.__dict__.update(more)
-        if isinstance(self.to, (str, os.PathLike)):  # checked before anything is billed
+        if self.to and isinstance(self.to, (str, os.PathLike)):  # checked before it is billed
             os.stat(os.path.dirname(os.path.realpath(self.to)))
         elif hasattr(self.to, "encoding") or not (self.to is None or hasattr(self.to, "write")):
             raise ValidationError("to=%.80r: a path or a binary file is needed" % (self.to,))
 
     def begin(self, client: OpenAIMini) -> None:
-        """Take the options of a client that tries the call."""
+        """Take the options of the client that tries now."""
         self.attempts, self.read_timeouts, self.asked_key_again, self.cache_key = 0, 0, False, ""
         self.breaker = client._breaker
         given = {name: v for name, v in self.options.items() if v not in (None, NOT_GIVEN)}
@@ -2193,25 +2192,23 @@ class _Call:
             self.ends_at = self.options.get("_began_at", self.began_at) + self.deadline
 
     def end(self, error: Any, stream: Any = None) -> None:
-        """Count the finished call and emit its event."""
         failed, usage = isinstance(error, Exception), (stream or self).usage
         outcome = "failed" if failed else "abandoned" if error else "succeeded"
         state = stream and {"succeeded": "completed", "failed": "interrupted"}.get(outcome, outcome)
-        stats = self.owner._stats
-        stats.add(calls={outcome: 1, "bytes_sent": self.sent, "bytes_received": self.received},
-                  errors={type(error).__name__: 1} if failed else {}, tokens=_tokens_in(usage),
-                  streams={state: 1, "chunks": stream.stats["chunks"]} if stream else {})
-        if outcome == "succeeded":
+        calls = {outcome: 1, "bytes_sent": self.sent, "bytes_received": self.received}
+        streams = {state: 1, "chunks": stream.stats["chunks"]} if stream else {}
+        errors, stats = {type(error).__name__: 1} if failed else {}, self.owner._stats
+        stats.add(calls=calls, errors=errors, streams=streams, tokens=_tokens_in(usage))
+        if not error:
             stats.latencies.append(time.monotonic() - self.began_at)
         if stream or error:
             self.emit("stream_end" if stream else "error", None, error, usage=usage, state=state)
 
     def emit(self, event: str, attempt: Any = None, error: Any = None, **fields: Any) -> None:
-        """Call on_event and write the log. `attempt`: an exchange."""
-        listener, log = self.owner.on_event, self.owner._log
-        if not listener and not log or sys.is_finalizing():
+        """Call on_event and write the log."""
+        owner, dropped = self.owner, isinstance(error, GeneratorExit)  # a finalizer writes no log
+        if not owner.on_event and not owner._log or sys.is_finalizing():
             return
-        dropped = isinstance(error, GeneratorExit)  # a finalizer writes no log
         if not dropped:
             self.emit_circuit()
         record = {"event": event, "id": self.id, "method": self.method, "path": self.path,
@@ -2222,12 +2219,12 @@ class _Call:
         fields["duration_s"] = time.monotonic() - (attempt or self).began_at
         fields["error"] = type(error).__name__ if error and not dropped else None
         record.update((name, value) for name, value in fields.items() if value is not None)
-        if listener:
-            _guarded("on_event", listener, record)
-        if log and event != "request" and not dropped:
+        if owner.on_event:
+            _guarded("on_event", owner.on_event, record)
+        if owner._log and event != "request" and not dropped:
             line = " ".join("%s=%s" % (name, _plain(str(v), 200)) for name, v in record.items())
-            log.disabled = False  # dictConfig() disables it
-            log.log(20 if log.hasHandlers() else 30, line)  # else Python shows only warnings
+            owner._log.disabled = False  # dictConfig() disables it
+            owner._log.log(20 if owner._log.hasHandlers() else 30, line)  # 20 may not be shown
 
     def emit_circuit(self) -> None:
         breaker, states = self.breaker, self.owner._stats.circuits
@@ -2249,7 +2246,7 @@ def _checked_option(name: str, value: Any) -> Any:
     """Return a valid numeric option, a timeout as a pair."""
     is_pair = name == "timeout" and isinstance(value, (tuple, list)) and len(value) == 2
     for number in value if is_pair else (value,):
-        if number is not None or name not in ("timeout", "deadline"):  # these may be None
+        if number is not None or name not in ("timeout", "deadline"):
             _check_number(name, number, _MINIMUM[name])
     return value if name != "timeout" else tuple(value) if is_pair else (value, value)
 
@@ -2265,31 +2262,31 @@ class _Stats:
     def __init__(self) -> None:
         self._lock = _Lock()
         _renew_after_fork(self)
-        # The states last emitted; of the last answer.
+        # The states last emitted, and the last answer's headers.
         self.circuits, self.headers = weakref.WeakKeyDictionary(), {}  # type: Any, Any
-        self.latencies: Any = collections.deque(maxlen=1000)  # of successful calls
+        self.latencies: Any = collections.deque(maxlen=1000)
         groups = {"calls": "requests succeeded failed abandoned retries bytes_sent bytes_received",
                   "streams": "started completed interrupted abandoned chunks ttft_s",
                   "errors": "", "tokens": "prompt completion total", "cache": "hits misses"}
         self.counts = {group: dict.fromkeys(names.split(), 0) for group, names in groups.items()}
 
-    _renew = __init__  # a forked child counts its own calls
+    _renew = __init__
 
-    def add(self, **counts: dict[str, Any]) -> None:
+    def add(self, **counts: Any) -> None:
         self._lock.defer(self._add, counts)
 
-    def _add(self, counts: dict[str, dict[str, Any]]) -> None:
+    def _add(self, counts: Any) -> None:
         for group, more in counts.items():
             totals = self.counts[group]
-            totals.update({name: totals.get(name, 0) + count for name, count in more.items()})
+            totals.update({name: totals.get(name, 0) + n for name, n in more.items()})
 
     def snapshot(self) -> dict[str, Any]:
-        groups: Any = self._lock.do(copy.deepcopy, self.counts)
-        calls, streams, last = groups.pop("calls"), groups["streams"], sorted(self.latencies.copy())
+        groups, last = self._lock.do(copy.deepcopy, self.counts), sorted(self.latencies.copy())
+        calls, streams = groups.pop("calls"), groups["streams"]
         streams["ttft_s"] = streams["ttft_s"] / streams["started"] if streams["started"] else None
-        mean = sum(last) / len(last) if last else None
-        p50, p95, most = (last[len(last) * k // 1000] if last else None for k in (500, 950, 999))
-        latency_s = {"count": calls["succeeded"], "mean": mean, "p50": p50, "p95": p95, "max": most}
+        latency_s = {"count": calls["succeeded"], "mean": sum(last) / len(last) if last else None}
+        for name, share in (("p50", 500), ("p95", 950), ("max", 999)):
+            latency_s[name] = last[len(last) * share // 1000] if last else None
         limits = {k: v for k, v in self.headers.items() if k.lower().startswith("x-ratelimit-")}
         return {**calls, **groups, "latency_s": latency_s, "rate_limit": limits}
 
@@ -2304,7 +2301,6 @@ class _Exchange:
         self.limits, self._ended = _Limits(call), _thread.allocate_lock()
 
     def run(self) -> Any:
-        """Return the result. A Stream keeps slot and connection."""
         thread, active = _thread.get_ident(), self.client._queue.active
         active.append(thread)
         try:
@@ -2338,16 +2334,16 @@ class _Exchange:
         self.limits.begin_wait()
         for _ in range(6):
             self._send()
-            status, location = self.response.status_code, self.response.headers.get("location")
+            status, headers = self.response.status_code, self.response.headers
             if 200 <= status < 300:
                 return
-            location = str(location or "") if status < 400 else ""
+            location = str(headers.get("location") or "") if status < 400 else ""
             target = re.match("(?i)(%s)?(/(?!/)[^#]*)" % re.escape(call.origin), location)
             if not target or status == 303 and call.method != "GET":
                 break
             self.body.close()
             call.target = target[2]
-        with contextlib.suppress(APIError):  # the status is enough
+        with contextlib.suppress(APIError):
             self.response._content = self.body.read_all()
         raise self.error_of(_json_or_text(self.response.text), location.split("?")[0])
 
@@ -2383,7 +2379,7 @@ class _Exchange:
         error._locate(call.method + " " + call.path, call.attempts, call.secrets, self.response)
 
     def end(self, error: Any, stream: Any = None) -> None:
-        """Give back slot, connection and permit, once. `error`: a GeneratorExit in a finalizer."""
+        """Give back slot, connection and permit. `error`: a GeneratorExit in a finalizer."""
         if self.limits.pid != os.getpid() or not self._ended.acquire(False):
             return  # the parent's, or ended
         client, call, is_ours = self.client, self.call, isinstance(error, OpenAIError)
@@ -2428,12 +2424,12 @@ _BEGINNINGS = rb"""(?xs)(?:\xef\xbb\xbf)?\s*(?:
 
 
 def _begins(content: bytes) -> str:
-    """Return how a body begins: json, page (HTML), events; "" for media or text."""
+    """Return json, page (HTML), events, or "" for media and text."""
     return re.match(_BEGINNINGS, content).lastgroup or ""  # type: ignore[union-attr]
 
 
 def _kind_of(exchange: _Exchange, content: bytes | None = None) -> str:
-    """Return how to read an answer: as the call says, unless its type or first bytes differ."""
+    """Return how to read an answer: by the call, its Content-Type and its first bytes."""
     call, path = exchange.call, exchange.call.path
     if call.read in ("object", "json", "page") or call.read == "bytes" and path != "/audio/speech":
         return call.read
@@ -2441,9 +2437,8 @@ def _kind_of(exchange: _Exchange, content: bytes | None = None) -> str:
     has_events, is_json = "event-stream" in types, re.search(r"[/+]json(?![\w-])", types)
     begins = _begins(exchange.body.peek() if content is None else content)
     if call.read == "auto":
-        if has_events and not (is_json and begins == "json"):
-            return "stream"
-        return "json" if is_json else "text" if types.startswith("text/") else "bytes"
+        kind = "json" if is_json else "text" if types.startswith("text/") else "bytes"
+        return "stream" if has_events and not (is_json and begins == "json") else kind
     if call.read == "stream":
         return "stream" if begins == "events" or has_events and begins != "json" else "object"
     return "object" if has_events or begins in ("json", "page") else call.read
@@ -2477,7 +2472,7 @@ def _parse_as(exchange: _Exchange, kind: str, content: bytes) -> Any:
 
 
 def _whole_json(exchange: _Exchange) -> Any:
-    """Return a JSON answer to a streaming call, or None for an event stream."""
+    """Return a JSON answer to a streaming call, or None."""
     kind = _kind_of(exchange)
     return None if kind == "stream" else _parse_as(exchange, kind, exchange.body.read_all())
 
@@ -2492,7 +2487,7 @@ def _download(exchange: _Exchange) -> Any:
     if not hasattr(call.to, "write"):
         return _write_whole(call.to, pieces)
     for piece in pieces:
-        call.is_final = True  # what is written cannot be taken back
+        call.is_final = True  # no attempt may write it again
         call.to.write(piece)
         count += len(piece)
     return count
