@@ -2456,12 +2456,12 @@ def _parse_as(exchange: _Exchange, kind: str, content: bytes) -> Any:
         return Binary(content) if kind == "bytes" else content.decode("utf-8", "replace")
     if kind == "transcript":
         content = json.dumps({"text": content.decode("utf-8", "replace")}).encode()
-    has_choice = call.needs_choice or call.read == "bytes"  # no JSON is speech
+    has_choice = call.needs_choice or call.to is not None  # no JSON is written as speech
     data = _parse_json(content or b"{}" if kind == "json" else content, kind != "json")
     names = ("message", "delta") if call.read == "stream" else ("message",)
     _raise_error_in(data, exchange, has_choice, names if has_choice else ())
-    if not isinstance(data, Result):
-        return data
+    if call.read == "bytes" or not isinstance(data, Result):
+        return Binary(content) if call.read == "bytes" else data
     is_list = kind == "page" or kind == "json" and "data" in data
     result = (Page if is_list else Transcript if call.read == "transcript" else Result)(data)
     result._response = exchange.response

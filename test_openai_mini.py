@@ -4097,6 +4097,7 @@ def test_an_error_or_a_page_in_place_of_speech_or_its_text_is_an_error(
         assert once.text_to_speech("x", to=to) == len(body) and to.read_bytes() == body
     server.default = Answer(body=b'{"a": 1}', content_type=kind)
     client_error(lambda: once.text_to_speech("x", to=to), APIResponseError)
+    assert once.text_to_speech("x") == b'{"a": 1}'
     server.default = Answer(sse=[{"type": "speech.audio.done"}])
     assert len(list(once.text_to_speech("x", stream_format="sse"))) == 1
     server.default = Answer(body=b'{"text": "half', content_type=kind)
