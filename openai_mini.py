@@ -1721,7 +1721,7 @@ class _File:
         given_name, file, kind = (*file, None)[:3] if is_tuple else (None, file, None)
         try:
             if isinstance(file, (str, os.PathLike)):
-                file = open(file, "rb")
+                file = open(file, "rb", buffering=0)
                 weakref.finalize(self, file.close)
             elif isinstance(file, (bytes, bytearray, memoryview)):
                 file = io.BytesIO(file)
@@ -1750,10 +1750,12 @@ class _File:
 
     def __iter__(self) -> Iterator[Any]:
         self.file.seek(self.start)
-        for left in range(self.size, 0, -BLOCK_BYTES):
+        left = self.size
+        while left:
             block = self.file.read(min(left, BLOCK_BYTES))
-            if len(block) < min(left, BLOCK_BYTES):
+            if not block:
                 raise OSError(5, "The file became shorter while it was sent", self.name)
+            left -= len(block)
             yield block
 
 
@@ -1786,7 +1788,7 @@ class _Form:
                 sent += len(block)
                 if self._progress:
                     self._progress(sent, len(self))
-        except Exception:  # an OSError would look like the connection's
+        except Exception:  # an OSError would look like a connection failure
             raise _FromCaller from None
 
     def rewind(self) -> None:
