@@ -265,10 +265,11 @@ def _answer_error(response: Any, body: Any, location: str, partial: Any) -> APIE
         rows = [row for row, expr in _ERROR_WORDS.items() if re.search("(?im)" + expr, words)]
         status = [*numbers, *rows, 200][0]
     retry = status in (408, 409, 429) or not 200 <= status < 500  # 103: http.client took it
-    retry = retry and "insufficient_quota" not in codes
     row = status if 400 <= status < 500 else min(status // 100 * 100, 500)
     cls, advice = _STATUSES.get(row, (APIStatusError, "Check base_url= and the arguments."))
-    if re.search("(?i)model.*(exist|found)|(valid|known) model", "%s %s" % (codes, text)):
+    if "insufficient_quota" in codes:
+        retry, advice = False, "The quota is used up: look at the account's billing."
+    elif re.search("(?i)model.*(exist|found)|(valid|known) model", "%s %s" % (codes, text)):
         advice = "list_models() tells which models there are."
     retry = {"true": True, "false": False}.get(response.headers.get("x-should-retry"), retry)
     words = (location and "-> %.200s " % location) + (text or _plain(str(inner or ""), 200))

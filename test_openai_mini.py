@@ -1095,12 +1095,12 @@ def test_retry_after_as_a_date_is_the_seconds_until_then_in_gmt(error_of, monkey
     (400, "<400> Range of input", "<400> Range of input"),
     (404, {"error": {"code": "model_not_found"}}, "list_models()"),
     (400, {"error": "The model `y` does not exist"}, "list_models()"),
-    (429, {"error": {"type": "insufficient_quota"}}, "limit is reached"),
+    (429, {"error": {"type": "insufficient_quota"}}, "billing"),
 ])
 def test_a_message_says_what_to_do_next(error_of, status, body, words):
     error = error_of(Answer(status, json=body))
     assert words in error.message and (words == "list_models()") is ("list_models" in error.message)
-    assert error.is_transient_error is (status in (429, 500) and "reached" not in words)
+    assert error.is_transient_error is (status in (429, 500) and words != "billing")
 
 
 # ------------ Circuit breaker
