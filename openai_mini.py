@@ -1930,7 +1930,9 @@ def _proxy_for(origin: str, proxies: Any = None) -> str:
 
 
 def _environ(name: str) -> str | None:
-    return (os.environ.get(name) or "").strip() or None
+    """Return a variable without white space, or quotes of docker's --env-file; None if empty."""
+    value = (os.environ.get(name) or "").strip()
+    return re.sub(r"""^(["'])(.*)\1$""", r"\2", value).strip() or None
 
 
 def _ssl_context(verify: Any) -> Any:

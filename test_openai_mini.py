@@ -2203,7 +2203,7 @@ def test_arguments_win_over_the_environment_and_white_space_is_nothing(server, m
         usual = DEFAULT_MODELS["chat"]
         assert asked(OpenAIMini(base_url=server.url)) == [None, None, None, usual]
     for name, value in own.items():
-        monkeypatch.setenv("OPENAI_" + name, "\t%s \n" % value)
+        monkeypatch.setenv("OPENAI_" + name, "\t'%s' \n" % value)
     assert asked(OpenAIMini(api_key="")) == ["Bearer sk-env", "org-1", "proj-1", "env-model"]
     client = client_for(server, organization="org-2", project="proj-2", model="mine")
     assert asked(client) == ["Bearer sk-test", "org-2", "proj-2", "mine"]
