@@ -2249,6 +2249,7 @@ class _Call:
 
 def _checked_option(name: str, value: Any) -> Any:
     """Return a valid numeric option, a timeout as a pair."""
+    value = (value.connect, value.read) if hasattr(value, "connect") else value  # of httpx
     is_pair = name == "timeout" and isinstance(value, (tuple, list)) and len(value) == 2
     for number in value if is_pair else (value,):
         if number is not None or name not in ("timeout", "deadline"):
