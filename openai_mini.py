@@ -96,6 +96,7 @@ class OpenAIError(Exception):
     def __init__(self, message: str = "", *, advice: str = "", **details: Any) -> None:
         super().__init__(message.rstrip(". ") + ". " + advice if advice else message)
         self._what, self._advice = message, advice
+        self.status_code = getattr(details.get("response"), "status_code", None)
         if isinstance(details.get("body"), dict):
             self.code, self.type, self.param = map(details["body"].get, ("code", "type", "param"))
         self.__dict__.update(details)

@@ -5266,9 +5266,8 @@ def test_what_is_not_a_vector_for_each_input_is_an_error(server, client, data):
 
 def test_an_error_made_by_hand_has_what_its_answer_says():
     response, body = requests.Response(), {"code": "c", "param": "p", "type": "t"}
-    response.headers = {"x-request-id": "req_1"}
-    options = {"response": response, "body": body, "status_code": 403}
-    error = openai_mini.PermissionDeniedError("slow down", **options)
+    response.status_code, response.headers = 403, {"x-request-id": "req_1"}
+    error = openai_mini.PermissionDeniedError("slow down", response=response, body=body)
     assert str(error) == error.message == "slow down" and error.response is response
     assert (error.status_code, error.request_id, error.body) == (403, "req_1", body)
     assert (error.code, error.param, error.type) == ("c", "p", "t") and error.is_auth_error
