@@ -2506,19 +2506,18 @@ def _download(exchange: _Exchange) -> Any:
 # A call begins and ends in _run; _perform makes its attempts; _prepare builds the request.
 
 DEFAULT_HOST = "https://api.openai.com"
-_SOURCES = {  # variables of options
+_SOURCES = {  # options: their variables
     "api_key": "OPENAI_API_KEY", "admin_api_key": "OPENAI_ADMIN_KEY", "model": "OPENAI_MODEL",
     "base_url": "OPENAI_BASE_URL", "organization": "OPENAI_ORG_ID", "project": "OPENAI_PROJECT_ID",
 }  # fmt: skip
-# Groups: origin (without user and password), path, query, fragment.
+# Groups: origin (without a password), path, query, fragment.
 _SERVER_URL = r"([\w+.-]+://(?:\[[\w:.%]+\]|[^/?#@\s:[\]]+)(?::\d{0,5})?)(/[^?#]*|)(\?[^#]*|)(#.*|)"
 _KEY_HEADERS = ("authorization", "api-key")
 _FALLBACK_ERRORS = (CircuitOpenError, APIConnectionError, RateLimitError, InternalServerError,
                     StreamInterruptedError)  # fmt: skip
 _CACHED_PATHS = ("/chat/completions", "/completions", "/embeddings", "/moderations", "/responses")
-# Limits of an embeddings request: inputs, and characters (300,000 tokens have at least as many).
-MAX_EMBEDDING_INPUTS = 2048
-MAX_EMBEDDING_CHARS = 600_000
+MAX_EMBEDDING_INPUTS = 2048  # of a request
+MAX_EMBEDDING_CHARS = 600_000  # the limit is 300,000 tokens
 
 
 # An argument with this value is left out of the request.
@@ -2536,16 +2535,13 @@ class OpenAIMini(_Closing):
     >>> client.chat("Hello").content
     'Hello'
 
-    `api_key`: a str, or a callable asked at every attempt; else OPENAI_API_KEY. `base_url`: else
-    OPENAI_BASE_URL, else https://api.openai.com/v1. `model`: of chats that name none. `timeout`:
-    seconds, one or (connect, read); the read part limits silence. `deadline`: seconds for a whole
-    call. `max_retries`: attempts after the first, each after a random time of up to
-    `initial_retry_delay * backoff_factor ** n` s, at most `max_retry_delay`. `queue_size`: how many
-    may wait. `use_request_queue`, `circuit_breaker`: False for none, or one to share. `fallback`: a
-    client or several, asked where this server cannot answer. `verify`: False, a path or an
-    SSLContext. `session`: a requests.Session. `cache`: a mapping for answers to repeated calls.
-    `validate`: check chat's parameters (None: for api.openai.com alone). `debug`: one line per
-    attempt on stderr. `on_event`: called with a dict at each step.
+    `api_key`: a str, or a callable asked at every attempt; else OPENAI_API_KEY. `model`: of chats
+    that name none. `timeout`: seconds without data, one or (connect, read). `deadline`: seconds for
+    a whole call. Before retry n it waits a random time of up to `initial_retry_delay *
+    backoff_factor ** n` s, at most `max_retry_delay`. `use_request_queue`, `circuit_breaker`: False
+    for none, or one to share. `fallback`: clients for when this server cannot answer. `verify`: as
+    in requests. `cache`: a mapping. `validate`: check chat's parameters (None: for api.openai.com).
+    `debug`: log to stderr. `on_event`: called with a dict at each step.
 
     Every method that calls takes `timeout=`, `deadline=`, `max_retries=`, `priority=`,
     `extra_headers=`, `extra_query=` and `extra_body=`, and raises OpenAIErrors.
@@ -2571,7 +2567,6 @@ class OpenAIMini(_Closing):
         self._configure({name: value for name, value in locals().items() if name != "self"})
 
     def _configure(self, options: dict[str, Any]) -> None:
-        """Check the options, keep each as an attribute, and set up the parts."""
         self._options = tuple(options)
         for name, value in options.items():
             if name in _SOURCES:
@@ -2614,7 +2609,7 @@ class OpenAIMini(_Closing):
         url = re.fullmatch(_SERVER_URL, "http://echo" if base_url == "echo:" else base_url)
         is_http = url and re.match("(?i)https?:", url[0])
         if not url or self.session is None and not is_http:  # a session may mount other schemes
-            shown = "[hidden]@" if "@" in base_url else "%.200r" % base_url  # perhaps a password
+            shown = "[hidden]@" if "@" in base_url else "%.200r" % base_url
             raise ValidationError("base_url=%s is not an http:// URL without a password" % shown)
         self._origin = url[1].lower() if is_http else url[1]
         self._base = self._origin + url[2].rstrip("/")
@@ -2623,8 +2618,8 @@ class OpenAIMini(_Closing):
         self._query = {"api-version": self.api_version or None, **own, **(self.default_query or {})}
 
     def with_options(self, **options: Any) -> OpenAIMini:
-        """Return a copy with other constructor arguments, but the same session, queue, statistics
-        and, without a new base_url, breaker."""
+        """Return a copy with other constructor arguments. It shares connections, queue, statistics
+        and, for the same server, the breaker."""
         client = type(self).__new__(type(self))
         OpenAIMini.__init__(client, **{**self.__getstate__(), **options})
         client._stats, is_same_server = self._stats, client.base_url == self.base_url
@@ -2639,7 +2634,7 @@ class OpenAIMini(_Closing):
     copy = with_options
 
     def close(self) -> None:
-        """Close the connections that are not in use. May be called again."""
+        """Close the connections that are not in use."""
         self._pools.close()
 
     def __getstate__(self) -> dict[str, Any]:
@@ -2650,7 +2645,7 @@ class OpenAIMini(_Closing):
     # How a call is made.
 
     def _run(self, call: _Call) -> Any:
-        """Return the result of a call, from this client or a fallback."""
+        """Return the result of a call, of this client or a fallback."""
         if _thread.get_ident() in _importing:
             raise OpenAIError("a signal's handler made a call during an import")
         call.owner, clients = self, [self, *self._fallbacks]
@@ -2673,7 +2668,6 @@ class OpenAIMini(_Closing):
         return result
 
     def _perform(self, call: _Call) -> Any:
-        """Make attempts until one succeeds or another would not help."""
         call.begin(self)
         _prepare(self, call)
         hit = self._cached_result(call)
@@ -2709,7 +2703,7 @@ class OpenAIMini(_Closing):
         if not error._transient or call.attempts > call.max_retries or call.read_timeouts > 1:
             return None
         wait_s = error.retry_after
-        if wait_s is None:  # full jitter, so that callers do not come back all at once
+        if wait_s is None:  # full jitter
             backoff = self.initial_retry_delay * self.backoff_factor ** min(call.attempts - 1, 64)
             wait_s = random.uniform(0, min(backoff, self.max_retry_delay))  # noqa: S311  # nosec
         too_long = wait_s > self.max_retry_delay or time.monotonic() + wait_s >= call.ends_at
@@ -2728,7 +2722,6 @@ class OpenAIMini(_Closing):
     # The cache.
 
     def _cached_result(self, call: _Call) -> Any:
-        """Return the cached result, or None."""
         cacheable = call.path in _CACHED_PATHS and call.read != "stream" and not call.raw
         if self.cache is None or not cacheable or not isinstance(call.body, bytes):
             return None
@@ -2742,7 +2735,7 @@ class OpenAIMini(_Closing):
         key, dummy = call.cache_key, _Exchange(self, call)
         dummy.response = Response(200, {"content-type": "application/json"}, call.method, call.path)
         entry = self.cache.get(key) or b""
-        # A shelve may mix up threads' answers.
+        # The key in front tells whose answer it is: a shelve may mix up those of threads.
         return _parse(dummy, bytes(entry[64:])) if entry[:64] == key.encode() else None
 
     # The methods of the table in the README.
@@ -2757,14 +2750,13 @@ class OpenAIMini(_Closing):
         return self._run(call)
 
     def stream_chat(self, messages: Any, *, model: str | None = None, **params: Any) -> Stream:
-        """Return the answer to `messages` (as for chat()) as a Stream of chunks, each with
-        `.content`, a str. A cut one raises StreamInterruptedError."""
+        """Return the answer as a Stream of chunks, each with `.content`, a str."""
         body = {"messages": _messages(messages), "model": model, "stream": True}
         return self._post("/chat/completions", body, params)
 
     def embedding(self, input: Any, *, model: str | None = None, **params: Any) -> list[Any]:
-        """Return a vector (list of float) for each input, in order. `input`: a str, or a list of
-        any length, sent in parts. An error has the vectors so far as `.partial`."""
+        """Return a vector (list of float) for each of `input`, a str or a list of any length.
+        An error has the vectors so far as `.partial`."""
         inputs = _as_list(input)
         if not isinstance(inputs, (str, list)):
             raise ValidationError("input=%.80r: a str, or a list of them, is needed" % (input,))
@@ -2790,7 +2782,7 @@ class OpenAIMini(_Closing):
         return vectors
 
     def moderation(self, input: Any, **params: Any) -> Result:
-        """Tell whether `input` (a str or a list) is harmful: `.results[0].flagged`."""
+        """Tell whether `input`, a str or a list, is harmful: `.results[0].flagged`."""
         return self._post("/moderations", {"input": input}, params)
 
     def generate_image(self, prompt: str, **params: Any) -> Any:
@@ -2798,7 +2790,7 @@ class OpenAIMini(_Closing):
         return self._post("/images/generations", {"prompt": prompt}, params)
 
     def edit_image(self, image: Any, prompt: str, *, mask: Any = None, **params: Any) -> Any:
-        """Make images from `image`, a file or a list of files, changed where `mask` allows it."""
+        """Change `image`, a file or a list of files, where `mask` allows it."""
         images = list(map(_File, image)) if isinstance(image, list) else _File(image)
         body = {"prompt": prompt, "image": images, "mask": mask and _File(mask)}
         return self._post("/images/edits", body, params, is_form=True)
@@ -2811,26 +2803,26 @@ class OpenAIMini(_Closing):
 
     def transcribe_audio(self, file: Any, **params: Any) -> Any:
         """Return the text of an audio file: `.text`, also `str()`. `stream=True`: a Stream.
-        `file`: a path, bytes, a binary file or (name, any of these)."""
+        `file`: a path, bytes, a binary file, or (name, any of these)."""
         body = {"file": _File(file)}
         return self._post("/audio/transcriptions", body, params, "transcript", is_form=True)
 
     def translate_audio(self, file: Any, **params: Any) -> Any:
-        """Return the text in English. Of OpenAI's models only whisper-1, the default, does that."""
+        """Return the text in English. Of OpenAI's models only whisper-1 does that."""
         body = {"file": _File(file), "model": "whisper-1"}
         return self._post("/audio/translations", body, params, "transcript", is_form=True)
 
     def upload_file(self, file: Any, *, purpose: str = "fine-tune", file_name: str | None = None,
                     progress: Any = None, **params: Any) -> Result:  # fmt: skip
-        """Upload a file (as for transcribe_audio()) as it is read; return its `.id`.
+        """Upload a file (as for transcribe_audio()); its `.id` is in the answer.
         `progress(sent, total)` is called."""
         body = {"purpose": purpose, "file": _File(file, file_name)}
         return self._post("/files", body, params, is_form=True, progress=progress)
 
     def download_file(self, file_id: str, to: Any = None, *, progress: Any = None,
                       **params: Any) -> Any:  # fmt: skip
-        """Return a file's bytes, or their number if they are written `to` a path, which appears
-        only when whole, or a binary file. `progress(received, total)` is called."""
+        """Return a file's bytes, or their number if they are written `to` a path or a binary file.
+        A path appears when it is whole. `progress(received, total)` is called."""
         path, more = "/files/%s/content" % _path_id("file_id", file_id), {"query": params, "to": to}
         return self._run(_Call("GET", path, "bytes", params, progress=progress, **more))
 
@@ -2851,9 +2843,8 @@ class OpenAIMini(_Closing):
     def run_tools(self, messages: Any, tools: Any, *, max_rounds: int = 10,
                   **params: Any) -> Result:  # fmt: skip
         """Chat, call the tools that the model asks for, tell it their results, and so on. `tools`:
-        functions (described by signature, hints, docstring) or (schema, function) pairs. The Result
-        has `.messages`. `tool_choice` is for the first round. Raises ToolLoopError after
-        `max_rounds` requests."""
+        functions (described by signature, hints and docstring) or (schema, function) pairs. The
+        Result has `.messages`. After `max_rounds` requests a ToolLoopError is raised."""
         messages, began_at = _messages(messages), time.monotonic()
         described = [_described_tool(tool) for tool in tools or ()]
         functions = {schema["function"]["name"]: function for schema, function in described}
@@ -2866,11 +2857,11 @@ class OpenAIMini(_Closing):
             if not result.tool_calls:
                 result["messages"] = messages
                 return result
-            if result.finish_reason == "length":  # what is cut may look whole
+            if result.finish_reason == "length":  # a call that is cut may look whole
                 what = "the call of a tool was cut off: raise max_tokens="
                 raise APIResponseError(what, partial=result, messages=messages)
             messages += [_tool_message(functions, call) for call in result.tool_calls]
-            params.pop("tool_choice", None)  # what forces a call holds for the first round
+            params.pop("tool_choice", None)  # else it forces calls for ever
         what = "the model still calls tools after %d requests: raise max_rounds=" % max_rounds
         raise ToolLoopError(what, messages=messages)
 
@@ -2878,7 +2869,7 @@ class OpenAIMini(_Closing):
                 files: Any = None, params: Any = None, stream: bool = False,
                 **options: Any) -> Any:  # fmt: skip
         """Send any request below base_url. Return a Result, Stream, bytes or text, by Content-Type.
-        `data`: fields of a form, bytes or a str. `files`: a dict."""
+        `data`: a form's fields, bytes or a str. `files`: a dict."""
         if path.startswith(self._base + "/"):
             path = path[len(self._base) :]
         elif re.match(r"([\w+.-]+:)?//", path):
@@ -2897,12 +2888,12 @@ class OpenAIMini(_Closing):
         return self._run(call)
 
     def submit(self, method: Any, /, *args: Any, priority: int = NORMAL, **kwargs: Any) -> Any:
-        """Have a daemon thread call a method (its name) or any callable; return a Future."""
+        """Call a method (by name) or any callable in a daemon thread. Return a Future."""
         return self._queue.submit(self._job(method, priority, kwargs), *args, priority=priority)
 
     def map(self, method: Any, inputs: Any, *, priority: int = NORMAL, **kw: Any) -> Iterator[Any]:
-        """Iterate over the results of submit() for each of `inputs`, in order. At most
-        `queue_size` inputs are read ahead."""
+        """Iterate over the results of submit() for each input, in order. At most `queue_size`
+        inputs are read ahead."""
         return iter(self._queue.map(self._job(method, priority, kw), inputs, priority=priority))
 
     def _job(self, method: Any, priority: int, kwargs: dict[str, Any]) -> Any:
@@ -2912,9 +2903,8 @@ class OpenAIMini(_Closing):
         return functools.partial(method, **kwargs)
 
     def stats(self) -> dict[str, Any]:
-        """Return counts: `requests` (calls: `succeeded`, `failed`, `abandoned`), `retries`,
-        `errors` by class, `latency_s`, `tokens`, `streams`, `bytes_sent`, `bytes_received`,
-        `queue`, `circuit`, `rate_limit` (of the last answer), `cache`."""
+        """Return counts of calls, `retries`, `errors` by class, `latency_s`, `tokens`, `streams`,
+        bytes, `queue`, `circuit`, `cache`, and the last answer's `rate_limit`."""
         queue, breaker = self._queue, self._breaker
         counts = {"running": queue.running, "waiting": queue.waiting}
         circuit = {"state": breaker and breaker.state, "opened": breaker.opened if breaker else 0}
@@ -2936,8 +2926,8 @@ def AzureOpenAI(*, azure_endpoint: str | None = None, azure_deployment: str | No
                 api_key: Any = None, azure_ad_token: str | None = None,
                 azure_ad_token_provider: Any = None, api_version: str | None = None,
                 **options: Any) -> OpenAIMini:  # fmt: skip
-    """Return a client for Azure. AZURE_OPENAI_ENDPOINT, AZURE_OPENAI_API_KEY,
-    AZURE_OPENAI_AD_TOKEN and OPENAI_API_VERSION are the defaults."""
+    """Return a client for Azure. The defaults are AZURE_OPENAI_ENDPOINT, AZURE_OPENAI_API_KEY,
+    AZURE_OPENAI_AD_TOKEN and OPENAI_API_VERSION."""
     version = api_version or _environ("OPENAI_API_VERSION")
     endpoint = azure_endpoint or _environ("AZURE_OPENAI_ENDPOINT") or options.get("base_url")
     key = azure_ad_token_provider or api_key or _environ("AZURE_OPENAI_API_KEY")
@@ -2948,7 +2938,7 @@ def AzureOpenAI(*, azure_endpoint: str | None = None, azure_deployment: str | No
     if azure_deployment:
         base_url += "/deployments/" + _path_id("azure_deployment", azure_deployment)
     options = {"base_url": base_url, "api_version": version, **options}
-    # A callable's key is a bearer token; a method, as it can be pickled.
+    # A callable's key is a bearer token. A method can be pickled.
     return OpenAIMini(key or str(token).strip, **options)
 
 
@@ -2992,7 +2982,6 @@ def _prepare(client: OpenAIMini, call: _Call) -> None:
 
 
 def _target(client: OpenAIMini, call: _Call) -> str:
-    """Return path and query."""
     path, base = call.path, client._base[len(client._origin) :]
     azure = client.api_version and re.fullmatch("(.*/openai)(/deployments/.+)?", base)
     if azure:  # some paths are those of a deployment, which is in base_url=, or is the model
@@ -3005,7 +2994,6 @@ def _target(client: OpenAIMini, call: _Call) -> str:
 
 
 def _adapt_for_openai(client: OpenAIMini, call: _Call, body: dict[str, Any]) -> None:
-    """Check a chat's parameters, and adapt the body to the default host."""
     is_chat, is_openai = call.path == "/chat/completions", client._default_host
     if is_chat and (is_openai if client.validate is None else client.validate):
         _check_chat(body)
@@ -3018,7 +3006,6 @@ def _adapt_for_openai(client: OpenAIMini, call: _Call, body: dict[str, Any]) -> 
 
 
 def _checked_key(key: Any) -> Any:
-    """Return a key without white space. The error for one that no header can hold hides it."""
     if key is None or callable(key):
         return key
     if not isinstance(key, str) or re.search("[^ -~]", key.strip()):
@@ -3059,7 +3046,6 @@ def _pairs_in(value: Any, name: str = "") -> list[tuple[str, Any]]:
 
 
 def _path_id(name: str, value: Any) -> str:
-    """Encode an id for a path (RFC 3986, section 3.3)."""
     text = "" if value is None else str(value)
     if re.fullmatch(r"\.{0,2}|.*[\ud800-\udfff].*", text, re.DOTALL):
         raise ValidationError("%s is %r: no path can hold that" % (name, value))
@@ -3141,7 +3127,6 @@ def _is_too_much_at_once(error: OpenAIError) -> bool:
 
 
 def _vectors(count: int, answer: Any) -> list[list[float]]:
-    """Return the `count` vectors of an answer, in the order of their inputs."""
     with contextlib.suppress(AttributeError, LookupError, TypeError, ValueError):
         items = answer["data"]
         by_index = {n if i.get("index") is None else i["index"]: i for n, i in enumerate(items)}
