@@ -2548,7 +2548,7 @@ class OpenAIMini(_Closing):
     """
 
     chat: _Chat
-    priority = NORMAL
+    priority, _log = NORMAL, None  # type: int, Any
     base_url = property(lambda self: vars(self)["base_url"], doc="The server as it was given.")
 
     def __init__(self, api_key: str | Callable[[], str] | None = None, *,
@@ -2591,9 +2591,8 @@ class OpenAIMini(_Closing):
         self._fallbacks = [client for client in rest if client is not None]
         if not all(hasattr(client, "_perform") for client in self._fallbacks):
             raise ValidationError("fallback= is not a client or a list of clients")
-        is_on = self.debug or (_environ("OPENAI_LOG") or "").lower() in ("debug", "info")
-        self._log = logging.getLogger("openai_mini") if is_on else None
-        if self._log:
+        if self.debug or (_environ("OPENAI_LOG") or "").lower() in ("debug", "info"):
+            self._log = logging.getLogger("openai_mini")
             self._log.setLevel("INFO")
         queue, breaker, self._stats = self.use_request_queue, self.circuit_breaker, _Stats()
         sizes = self.max_concurrent_requests, self.queue_size, self.requests_per_minute
@@ -2656,8 +2655,7 @@ class OpenAIMini(_Closing):
                     result = client._perform(call)
                     break
                 except _FALLBACK_ERRORS:
-                    is_last = client is clients[-1] or call.is_final
-                    if is_last or time.monotonic() >= call.ends_at:
+                    if client is clients[-1] or call.is_final or time.monotonic() >= call.ends_at:
                         raise
                     call.emit_circuit()  # a fallback has its own circuit
         except BaseException as error:
@@ -2690,8 +2688,7 @@ class OpenAIMini(_Closing):
                 if self._breaker and self._breaker.retry_after:
                     raise  # this error says more than CircuitOpenError
 
-    def _sleep(self, seconds: float) -> None:
-        time.sleep(seconds)
+    _sleep = staticmethod(lambda seconds: time.sleep(seconds))  # gevent may replace it later
 
     def _wait_before_retry(self, call: _Call, error: OpenAIError) -> float | None:
         """Return the seconds until the next attempt, or None if there is none."""
@@ -2840,8 +2837,7 @@ class OpenAIMini(_Closing):
         health = {"ok": message is None, "latency_s": time.monotonic() - began_at, "models": models}
         return {**health, "circuit": self._breaker and self._breaker.state, "error": message}
 
-    def run_tools(self, messages: Any, tools: Any, *, max_rounds: int = 10,
-                  **params: Any) -> Result:  # fmt: skip
+    def run_tools(self, messages: Any, tools: Any, *, max_rounds: int = 10, **kw: Any) -> Result:
         """Chat, call the tools that the model asks for, tell it their results, and so on. `tools`:
         functions (described by signature, hints and docstring) or (schema, function) pairs. The
         Result has `.messages`. After `max_rounds` requests a ToolLoopError is raised."""
@@ -2850,9 +2846,9 @@ class OpenAIMini(_Closing):
         functions = {schema["function"]["name"]: function for schema, function in described}
         if len(functions) < len(described):
             raise ValidationError("two tools have one name: %s" % ", ".join(functions))
-        params["tools"] = [schema for schema, _ in described] or NOT_GIVEN
+        kw["tools"] = [schema for schema, _ in described] or NOT_GIVEN
         for _ in range(max_rounds):
-            result = self.chat(messages, _began_at=began_at, **params)
+            result = self.chat(messages, _began_at=began_at, **kw)
             messages.append(result.message)
             if not result.tool_calls:
                 result["messages"] = messages
@@ -2861,7 +2857,7 @@ class OpenAIMini(_Closing):
                 what = "the call of a tool was cut off: raise max_tokens="
                 raise APIResponseError(what, partial=result, messages=messages)
             messages += [_tool_message(functions, call) for call in result.tool_calls]
-            params.pop("tool_choice", None)  # else it forces calls for ever
+            kw.pop("tool_choice", None)  # else it forces calls for ever
         what = "the model still calls tools after %d requests: raise max_rounds=" % max_rounds
         raise ToolLoopError(what, messages=messages)
 
@@ -2870,9 +2866,8 @@ class OpenAIMini(_Closing):
                 **options: Any) -> Any:  # fmt: skip
         """Send any request below base_url. Return a Result, Stream, bytes or text, by Content-Type.
         `data`: a form's fields, bytes or a str. `files`: a dict."""
-        if path.startswith(self._base + "/"):
-            path = path[len(self._base) :]
-        elif re.match(r"([\w+.-]+:)?//", path):
+        path = path[len(self._base) :] if path.startswith(self._base + "/") else path
+        if re.match(r"([\w+.-]+:)?//", path):
             raise ValidationError("%r is not below base_url=%r" % (path, self._base))
         call = _Call(str(method).upper(), path, "stream" if stream else "auto", options)
         call.is_form = files is not None or isinstance(data, dict)
@@ -3046,10 +3041,9 @@ def _pairs_in(value: Any, name: str = "") -> list[tuple[str, Any]]:
 
 
 def _path_id(name: str, value: Any) -> str:
-    text = "" if value is None else str(value)
-    if re.fullmatch(r"\.{0,2}|.*[\ud800-\udfff].*", text, re.DOTALL):
+    if value is None or re.search(r"^\.{0,2}\Z|[\ud800-\udfff]", str(value)):
         raise ValidationError("%s is %r: no path can hold that" % (name, value))
-    return urllib.parse.quote(text, safe="!$&'()*+,;=:@")
+    return urllib.parse.quote(str(value), safe="!$&'()*+,;=:@")
 
 
 def _json_bytes(value: Any, path: str = "") -> bytes:
