@@ -3103,21 +3103,17 @@ def _model_ids(answer: Any) -> list[str]:
     raise APIResponseError("the answer is not a list of models: %.100r" % (answer,))
 
 
-# What servers say of one text or of a parameter, and of a batch that is too large.
-_ONE_TEXT = (
-    r"(?i)context.(length|window|size)|input[\[; ]+(\d|id|text\b|length)|single (text|input)"
-    r"|at index|\bper (doc|text|input)|dimension|physical|must have less than|token size|budget"
-)
-_BATCH = (
-    r"(?i)^413|too (many|much|large|big|long)|batch|at (most|once)|per (request|pred)|instances"
-    r"|larger than|supports? up to|<=|or less|(less|fewer) than or|exceed|\bmax|最大|超过"
+# What servers say of a batch that is too large, and not of one text in it.
+_TOO_MUCH = (
+    r"(?i)^413(?!.*tokens)|(?<!physical )batch.size|too many (?!tokens\W*$)|array too long|at most"
+    r"|per (request|pred|submitted)|<=|or less|less than or|supports up to|exceeds limit|超过"
 )
 
 
 def _is_too_much_at_once(error: OpenAIError) -> bool:
     about_input = error.status_code in (400, 413, 422) and error.param in (None, "", "input")
-    words = "%s %s %s" % (error.status_code, error.code, _error_text(error.body))
-    return about_input and bool(re.search(_BATCH, words)) and not re.search(_ONE_TEXT, words)
+    words = "%s %s" % (error.status_code, _error_text(error.body))
+    return about_input and bool(re.search(_TOO_MUCH, words))
 
 
 def _vectors(count: int, answer: Any) -> list[list[float]]:
