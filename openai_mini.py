@@ -2755,9 +2755,7 @@ class OpenAIMini(_Closing):
         """Return a vector (list of float) for each of `input`, a str or a list of any length.
         An error has the vectors so far as `.partial`."""
         inputs = _as_list(input)
-        if not isinstance(inputs, (str, list)):
-            raise ValidationError("input=%.80r: a str, or a list of them, is needed" % (input,))
-        if isinstance(inputs, str) or inputs and isinstance(inputs[0], int):
+        if not isinstance(inputs, list) or inputs and isinstance(inputs[0], int):
             inputs = [inputs]  # one text, perhaps as tokens
         if any(text is None for text in inputs):
             raise ValidationError("input[%d] is None: a text is needed" % inputs.index(None))
