@@ -2870,13 +2870,12 @@ class OpenAIMini(_Closing):
         call = _Call(str(method).upper(), path, "stream" if stream else "auto", options)
         call.is_form = files is not None or isinstance(data, dict)
         is_wrong = data is not None and not isinstance(data, dict if call.is_form else (bytes, str))
-        is_wrong = is_wrong or not all(hasattr(x, "items") for x in (files or {}, params or {}))
         if options or is_wrong or json is not None and (call.is_form or data is not None):
             wrong = ", ".join(options) or "these values"
             raise ValidationError("request() takes json=, or data= and files=, and not " + wrong)
         if call.is_form:
-            json = {**(data or {}), **{n: _File(file) for n, file in (files or {}).items()}}
-        call.json, call.query, call.needs_choice = json, params or {}, False
+            json = {**(data or {}), **{n: _File(file) for n, file in dict(files or {}).items()}}
+        call.json, call.query, call.needs_choice = json, dict(params or {}), False
         call.content = data.encode() if isinstance(data, str) else data
         return self._run(call)
 
