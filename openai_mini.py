@@ -2915,23 +2915,21 @@ Client = OpenAIMini
 
 
 def AzureOpenAI(*, azure_endpoint: str | None = None, azure_deployment: str | None = None,
-                api_key: Any = None, azure_ad_token: str | None = None,
-                azure_ad_token_provider: Any = None, api_version: str | None = None,
-                **options: Any) -> OpenAIMini:  # fmt: skip
+                api_key: Any = None, azure_ad_token_provider: Any = None,
+                api_version: str | None = None, **options: Any) -> OpenAIMini:  # fmt: skip
     """Return a client for Azure. The defaults are AZURE_OPENAI_ENDPOINT, AZURE_OPENAI_API_KEY,
     AZURE_OPENAI_AD_TOKEN and OPENAI_API_VERSION."""
     version = api_version or _environ("OPENAI_API_VERSION")
-    endpoint = azure_endpoint or _environ("AZURE_OPENAI_ENDPOINT") or options.get("base_url")
+    endpoint = azure_endpoint or _environ("AZURE_OPENAI_ENDPOINT")
     key = azure_ad_token_provider or api_key or _environ("AZURE_OPENAI_API_KEY")
-    token = azure_ad_token or _environ("AZURE_OPENAI_AD_TOKEN")
+    token = _environ("AZURE_OPENAI_AD_TOKEN") or ""
     if not (version and endpoint and (key or token)):  # OPENAI_API_KEY is not for Azure
         raise ValidationError("Azure needs azure_endpoint=, api_version=, AZURE_OPENAI_API_KEY")
     base_url = re.sub(r"(/openai(/.*)?)?/*([?#].*)?$", "", endpoint.strip()) + "/openai"
     if azure_deployment:
         base_url += "/deployments/" + _path_id("azure_deployment", azure_deployment)
-    options = {"base_url": base_url, "api_version": version, **options}
     # A callable's key is a bearer token. A method can be pickled.
-    return OpenAIMini(key or str(token).strip, **options)
+    return OpenAIMini(key or token.strip, base_url=base_url, api_version=version, **options)
 
 
 # How a request is built.

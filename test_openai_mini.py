@@ -4804,8 +4804,10 @@ def test_an_azure_client_sends_a_token_as_a_bearer_never_openais_key(server, mon
     monkeypatch.setenv("OPENAI_API_KEY", "sk-openai")
     make, options = AzureOpenAI, {"azure_endpoint": server.origin, "api_version": "v"}
     client_error(lambda: make(**options), ValidationError, "AZURE_OPENAI_API_KEY")
-    for given in ({"azure_ad_token_provider": lambda: "token"}, {"azure_ad_token": "token"}):
-        make(**given, **options).files.list()
+    make(azure_ad_token_provider=lambda: "token", **options).files.list()
+    monkeypatch.setenv("AZURE_OPENAI_AD_TOKEN", "token")
+    make(**options).files.list()
+    monkeypatch.delenv("AZURE_OPENAI_AD_TOKEN")
     assert client_sent(server) == ["Bearer token"] * 2
     for missing in options:
         given = {**options, "api_key": "k", missing: None}
