@@ -2573,8 +2573,6 @@ class OpenAIMini(_Closing):
                 value = value or _environ(_SOURCES[name])
             if name in _MINIMUM:
                 value = _checked_option(name, value)
-            elif name.endswith("api_key"):
-                value = _checked_key(value)
             vars(self)[name] = value
         is_context = hasattr(self.verify, "wrap_socket") and self.session is None
         if not (is_context or isinstance(self.verify, (bool, str, os.PathLike, type(None)))):
@@ -2711,10 +2709,12 @@ class OpenAIMini(_Closing):
         """Add the key, unless the caller's headers have one."""
         key = call.admin and self.admin_api_key or self.api_key
         is_bearer = callable(key) or not self.api_version
-        key = _checked_key(key() if callable(key) else key)
+        key = (key() if callable(key) else key) or ""
+        if not isinstance(key, str) or re.search("[^ -~]", key.strip()):
+            raise ValidationError("api_key= (or its variable) is not a text that a header can hold")
         if key and not call.has_key:
             name, start = ("Authorization", "Bearer ") if is_bearer else ("api-key", "")
-            call.sent_headers[name] = start + key
+            call.sent_headers[name] = start + re.sub("(?i)^bearer +", "", key.strip())
 
     # The cache.
 
@@ -2993,14 +2993,6 @@ def _adapt_for_openai(client: OpenAIMini, call: _Call, body: dict[str, Any]) -> 
         body.setdefault("stream_options", {"include_usage": True})
     if is_openai and call.path == "/embeddings":
         body.setdefault("encoding_format", "base64")
-
-
-def _checked_key(key: Any) -> Any:
-    if key is None or callable(key):
-        return key
-    if not isinstance(key, str) or re.search("[^ -~]", key.strip()):
-        raise ValidationError("api_key= (or its variable) is not a text that a header can hold")
-    return re.sub("(?i)^bearer +", "", key.strip())
 
 
 def _is_secret(header: str) -> bool:
