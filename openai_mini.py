@@ -2973,11 +2973,9 @@ def _prepare(client: OpenAIMini, call: _Call) -> None:
 
 def _target(client: OpenAIMini, call: _Call) -> str:
     path, base = call.path, client._base[len(client._origin) :]
-    azure = client.api_version and re.fullmatch("(.*/openai)(/deployments/.+)?", base)
-    if azure:  # some paths are those of a deployment, which is in base_url=, or is the model
-        base = azure[1]
-        if re.fullmatch(r"/((chat/)?completions|embeddings|(audio|images)/\w+)", path):
-            base += azure[2] or "/deployments/" + _path_id("model", call.model)
+    of_models = r"/((chat/)?completions|embeddings|(audio|images)/\w+)"
+    if client.api_version and base.endswith("/openai") and re.fullmatch(of_models, path):
+        base += "/deployments/" + _path_id("model", call.model)
     query = {**client._query, **call.query, **(call.options.get("extra_query") or {})}
     encoded = urllib.parse.urlencode(_pairs_in(query), errors="surrogatepass")
     return base + path + (encoded and ("&" if "?" in path else "?") + encoded)

@@ -4791,7 +4791,8 @@ def test_an_azure_client_asks_where_azure_wants_to_be_asked(
     for call, at, more in (
         (client.chat.completions.create, "deployments/{}/chat/completions", {}),
         (client.audio.transcriptions.create, "deployments/{}/audio/transcriptions", file),
-        (client.responses.create, "responses", {}), (client.files.create, "files", file),
+        *(() if named else ((client.responses.create, "responses", {}),
+                            (client.files.create, "files", file))),
     ):
         call(model="m", **more)
         request = server.last
