@@ -2520,12 +2520,8 @@ MAX_EMBEDDING_INPUTS = 2048  # of a request
 MAX_EMBEDDING_CHARS = 600_000  # the limit is 300,000 tokens
 
 
-# An argument with this value is left out of the request.
-NotGiven = Omit = type(
-    "NotGiven", (), {"__bool__": lambda self: False, "__reduce__": lambda self: "NOT_GIVEN"}
-)
-NOT_GIVEN = omit = NotGiven()
-NotGiven.__new__ = lambda cls: NOT_GIVEN  # type: ignore
+NotGiven = type("NotGiven", (), {"__bool__": lambda _: False, "__reduce__": lambda _: "NOT_GIVEN"})
+NOT_GIVEN = omit = NotGiven()  # an argument with this value is left out of the request
 
 
 class OpenAIMini(_Closing):
