@@ -2838,8 +2838,6 @@ class OpenAIMini(_Closing):
         messages, began_at = _messages(messages), time.monotonic()
         described = [_described_tool(tool) for tool in tools or ()]
         functions = {schema["function"]["name"]: function for schema, function in described}
-        if len(functions) < len(described):
-            raise ValidationError("two tools have one name: %s" % ", ".join(functions))
         kw["tools"] = [schema for schema, _ in described] or NOT_GIVEN
         for _ in range(max_rounds):
             result = self.chat(messages, _began_at=began_at, **kw)

@@ -4313,11 +4313,6 @@ def test_a_tool_that_no_schema_can_say_is_refused_before_anything_is_sent(server
     assert "tool" in str(error) and not server.requests
 
 
-def test_two_tools_of_one_name_are_refused(server, client):
-    client_error(lambda: client.run_tools("go", [forecast] * 2), ValidationError, "tool")
-    assert not server.requests
-
-
 # request(), and the verbs of the official client
 
 
