@@ -2996,7 +2996,6 @@ def _merged_headers(*layers: Any) -> dict[str, str]:
     """Merge headers of any case. Later ones win; None removes one."""
     merged: dict[str, Any] = {}
     for name, value in (pair for layer in layers for pair in (layer or {}).items()):
-        name, value = (v.decode("latin-1") if isinstance(v, bytes) else v for v in (name, value))
         if not re.fullmatch(r"[!-9;-~]+\n[\t -~\x80-\xff]*", "%s\n%s" % (name, value)):
             raise ValidationError("the header %r has a character that no header can hold" % name)
         merged[name.lower()] = (name, value)

@@ -6159,13 +6159,11 @@ def test_a_huge_time_is_no_limit(server, session, huge):
         pass
 
 
-def test_headers_as_bytes_go_out_as_they_are(server, session):
-    headers = {"X-A": b"v", b"X-B": b"w", "X-C": "größe".encode("latin-1")}
-    client = client_for(server, session=session, default_headers=headers)
-    client.chat("hi", extra_headers={b"X-D": "x", "X-E": b"\xe2\x82\xac"})
+def test_headers_of_latin_1_go_out_as_they_are(server, session):
+    client = client_for(server, session=session, default_headers={"X-C": "größe"})
+    client.chat("hi", extra_headers={"X-E": "\xe2\x82\xac"})
     (asked,) = server.requests
-    sent = [asked.headers["x-" + letter] for letter in "abcde"]
-    assert sent == ["v", "w", "größe", "x", "\xe2\x82\xac"]
+    assert [asked.headers["x-" + letter] for letter in "ce"] == ["größe", "\xe2\x82\xac"]
 
 
 IN_A_HANDLER = """
