@@ -2737,8 +2737,7 @@ class OpenAIMini(_Closing):
         call = _Call("POST", path, read, params, **more)
         call.json = {**body, **params}
         call.model_kind = next((kind for kind in DEFAULT_MODELS if kind in path), None)
-        is_sse = params.get("stream_format") == "sse" and call.to is None
-        if is_sse or call.json.get("stream") and read != "bytes":
+        if call.json.get("stream") or params.get("stream_format") == "sse":
             call.read = "stream"
         return self._run(call)
 
