@@ -2897,9 +2897,8 @@ class OpenAIMini(_Closing):
 
     def __getattr__(self, name: str) -> Any:
         if name in ("get", "post", "put", "patch", "delete"):  # as in the official package
-            return lambda path, *, body=None, options=None, cast_to=None, stream_cls=None, **more: (
-                self.request(name, path, json=body, **{**(options or {}), **more})
-            )
+            return lambda path, *, body=None, cast_to=None, stream_cls=None, **more: self.request(
+                name, path, json=body, **more)  # fmt: skip
         raise _unknown_name("OpenAIMini", name, dir(self))
 
 

@@ -4643,7 +4643,7 @@ def test_pages_of_a_list_go_on_as_they_began(server, client):
         (client.admin.organization.users.list(**options), "sk-admin", None),
         (client.vector_stores.files.list("v", **options), "sk-test", "assistants=v2"),
         (client.files.with_raw_response.list(**options).parse(), "sk-test", None),
-        (client.get("/files", params={"limit": 2}, options=headers), "sk-test", None),
+        (client.get("/files", params={"limit": 2}, **headers), "sk-test", None),
     ):
         assert [item.id for item in page] == ["a", "b", "c"]
         asked = server.last
