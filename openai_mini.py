@@ -2506,10 +2506,9 @@ def _download(exchange: _Exchange) -> Any:
 # A call begins and ends in _run; _perform makes its attempts; _prepare builds the request.
 
 DEFAULT_HOST = "https://api.openai.com"
-_SOURCES = {  # options: their variables
-    "api_key": "OPENAI_API_KEY", "admin_api_key": "OPENAI_ADMIN_KEY", "model": "OPENAI_MODEL",
-    "base_url": "OPENAI_BASE_URL", "organization": "OPENAI_ORG_ID", "project": "OPENAI_PROJECT_ID",
-}  # fmt: skip
+# Options and the rest of their variables, OPENAI_...
+_SOURCES = {"api_key": "API_KEY", "admin_api_key": "ADMIN_KEY", "base_url": "BASE_URL",
+            "model": "MODEL", "organization": "ORG_ID", "project": "PROJECT_ID"}  # fmt: skip
 # Groups: origin (without a password), path, query, fragment.
 _SERVER_URL = r"([\w+.-]+://(?:\[[\w:.%]+\]|[^/?#@\s:[\]]+)(?::\d{0,5})?)(/[^?#]*|)(\?[^#]*|)(#.*|)"
 _KEY_HEADERS = ("authorization", "api-key")
@@ -2566,7 +2565,7 @@ class OpenAIMini(_Closing):
         self._options = tuple(options)
         for name, value in options.items():
             if name in _SOURCES:
-                value = value or _environ(_SOURCES[name])
+                value = value or _environ("OPENAI_" + _SOURCES[name])
             if name in _MINIMUM:
                 value = _checked_option(name, value)
             vars(self)[name] = value
@@ -2576,11 +2575,10 @@ class OpenAIMini(_Closing):
         self._set_server()
         if not self.api_key and self._default_host:
             raise AuthenticationError("no API key: give api_key=, OPENAI_API_KEY or base_url=")
-        self._headers = _merged_headers({
-            "User-Agent": "openai_mini/" + __version__, "Accept": "application/json",
-            "Accept-Encoding": "gzip, deflate", "OpenAI-Organization": self.organization,
-            "OpenAI-Project": self.project,
-        }, self.default_headers)  # fmt: skip
+        own = {"User-Agent": "openai_mini/" + __version__, "Accept": "application/json",
+               "Accept-Encoding": "gzip, deflate", "OpenAI-Organization": self.organization,
+               "OpenAI-Project": self.project}  # fmt: skip
+        self._headers = _merged_headers(own, self.default_headers)
         rest = self.fallback if isinstance(self.fallback, (list, tuple)) else [self.fallback]
         self._fallbacks = [client for client in rest if client is not None]
         if not all(hasattr(client, "_perform") for client in self._fallbacks):
@@ -3049,11 +3047,9 @@ def _messages(messages: Any) -> list[Any]:
 
 
 _ROLES = ("developer", "system", "user", "assistant", "tool", "function")
-_RANGES: dict[str, tuple[float, float]] = {
-    "temperature": (0.0, 2), "top_p": (0.0, 1), "frequency_penalty": (-2.0, 2),
-    "presence_penalty": (-2.0, 2), "max_tokens": (1, 131072), "max_completion_tokens": (1, 131072),
-    "n": (1, 128), "top_logprobs": (0, 20), "seed": (-(1 << 63), 1 << 63),
-}  # fmt: skip
+_RANGES = {"temperature": (0.0, 2), "top_p": (0.0, 1), "top_logprobs": (0, 20), "n": (1, 128),
+           "frequency_penalty": (-2.0, 2), "presence_penalty": (-2.0, 2), "max_tokens": (1, 131072),
+           "max_completion_tokens": (1, 131072), "seed": (-1 << 63, 1 << 63)}  # fmt: skip
 
 
 def _check_chat(body: dict[str, Any]) -> None:
@@ -3080,10 +3076,9 @@ def _model_ids(answer: Any) -> list[str]:
 
 
 # What servers say of a batch that is too large, and not of one text in it.
-_TOO_MUCH = (
-    r"(?i)^413(?!.*tokens)|(?<!physical )batch.size|too many (?!tokens\W*$)|array too long|at most"
-    r"|per (request|pred|submitted)|<=|or less|less than or|supports up to|exceeds limit|超过"
-)
+_TOO_MUCH = (r"(?i)^413(?!.*tokens)|(?<!physical )batch.size|too many (?!tokens\W*$)|array too long"
+             r"|at most|per (request|pred|submitted)|<=|or less|less than or|supports up to|超过"
+             r"|exceeds limit")  # fmt: skip
 
 
 def _is_too_much_at_once(error: OpenAIError) -> bool:
