@@ -2600,8 +2600,7 @@ class OpenAIMini(_Closing):
         url = re.fullmatch(_SERVER_URL, "http://echo" if base_url == "echo:" else base_url)
         is_http = url and re.match("(?i)https?:", url[0])
         if not url or self.session is None and not is_http:  # a session may mount other schemes
-            shown = "[hidden]@" if "@" in base_url else "%.200r" % base_url
-            raise ValidationError("base_url=%s is not an http:// URL without a password" % shown)
+            raise ValidationError("base_url= (or its variable) is no http:// URL or has a password")
         self._origin = url[1].lower() if is_http else url[1]
         self._base = self._origin + url[2].rstrip("/")
         self._default_host = self._origin == DEFAULT_HOST
