@@ -2587,9 +2587,8 @@ class OpenAIMini(_Closing):
             self._log = logging.getLogger("openai_mini")
             self._log.setLevel("INFO")
         queue, breaker, self._stats = self.use_request_queue, self.circuit_breaker, _Stats()
-        sizes = self.max_concurrent_requests, self.queue_size, self.requests_per_minute
-        self._queue_options = (queue, *sizes)
-        self._queue = queue if isinstance(queue, RequestQueue) else RequestQueue(*sizes)
+        self._sizes = self.max_concurrent_requests, self.queue_size, self.requests_per_minute
+        self._queue = queue if isinstance(queue, RequestQueue) else RequestQueue(*self._sizes)
         self._breaker = CircuitBreaker() if breaker in (None, True) else breaker or None
         self._pools = _Pools(self._queue.max_concurrent)
         send = (self._pools if self.session is None else _CallersSession(self.session)).send
@@ -2613,7 +2612,7 @@ class OpenAIMini(_Closing):
         client = type(self).__new__(type(self))
         OpenAIMini.__init__(client, **{**self.__getstate__(), **options})
         client._stats, is_same_server = self._stats, client.base_url == self.base_url
-        if client._queue_options == self._queue_options:
+        if client._sizes == self._sizes and client.use_request_queue is self.use_request_queue:
             client._queue = self._queue
             if client.session is self.session and is_same_server:
                 client._transport, client._pools = self._transport, self._pools
@@ -2644,7 +2643,9 @@ class OpenAIMini(_Closing):
             for client in clients:
                 try:
                     result = client._perform(call)
-                    break
+                    if not call.handed_over:
+                        call.end(None)
+                    return result
                 except _FALLBACK_ERRORS:
                     if client is clients[-1] or call.is_final or time.monotonic() >= call.ends_at:
                         raise
@@ -2652,9 +2653,6 @@ class OpenAIMini(_Closing):
         except BaseException as error:
             call.end(error)
             raise
-        if not call.handed_over:
-            call.end(None)
-        return result
 
     def _perform(self, call: _Call) -> Any:
         call.begin(self)
@@ -2861,8 +2859,7 @@ class OpenAIMini(_Closing):
         call.is_form = files is not None or isinstance(data, dict)
         is_wrong = data is not None and not isinstance(data, dict if call.is_form else (bytes, str))
         if options or is_wrong or json is not None and (call.is_form or data is not None):
-            wrong = ", ".join(options) or "these values"
-            raise ValidationError("request() takes json=, or data= and files=, and not " + wrong)
+            raise ValidationError("request() takes json=, or data= and files=, not %s" % [*options])
         if call.is_form:
             json = {**(data or {}), **{n: _File(file) for n, file in dict(files or {}).items()}}
         call.json, call.query, call.needs_choice = json, dict(params or {}), False
@@ -2999,8 +2996,6 @@ def _merged_headers(*layers: Any) -> dict[str, str]:
 
 def _pairs_in(value: Any, name: str = "") -> list[tuple[str, Any]]:
     """Return query or form fields: a[]=1, a[]=2, b[c]=true."""
-    if value is None or value is NOT_GIVEN:
-        return []
     if _is_file(value) and not isinstance(value, list):
         return [(name, value if isinstance(value, _File) else _File(value))]
     if hasattr(value, "items"):
@@ -3010,7 +3005,8 @@ def _pairs_in(value: Any, name: str = "") -> list[tuple[str, Any]]:
     else:
         is_number = isinstance(value, (int, float))  # true and false, too; NaN is refused
         return [(name, _json_bytes(value, name).decode() if is_number else str(value))]
-    return [pair for key, item in inner for pair in _pairs_in(item, key)]
+    given = [(key, item) for key, item in inner if item is not None and item is not NOT_GIVEN]
+    return [pair for key, item in given for pair in _pairs_in(item, key)]
 
 
 def _path_id(name: str, value: Any) -> str:
