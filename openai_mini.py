@@ -2840,11 +2840,10 @@ class OpenAIMini(_Closing):
                 result["messages"] = messages
                 return result
             if result.finish_reason == "length":  # a call that is cut may look whole
-                what = "the call of a tool was cut off: raise max_tokens="
-                raise APIResponseError(what, partial=result, messages=messages)
+                break
             messages += [_tool_message(functions, call) for call in result.tool_calls]
             kw.pop("tool_choice", None)  # else it forces calls for ever
-        what = "the model still calls tools after %d requests: raise max_rounds=" % max_rounds
+        what = "the model still calls tools, or was cut off: raise max_rounds= or max_tokens="
         raise ToolLoopError(what, messages=messages)
 
     def request(self, method: str, path: str, *, json: Any = None, data: Any = None,

@@ -4239,8 +4239,9 @@ def test_what_a_tool_returns_is_told_as_json_or_as_text(server, client, result, 
 def test_a_call_that_is_cut_at_the_models_limit_is_not_run(server, client):
     server.script(chat_calling(("forecast", "{}")))
     server._answers[0].json["choices"][0]["finish_reason"] = "length"
-    error = client_error(lambda: client.run_tools("go", [full_disk]), APIResponseError, "max_tok")
-    assert error.partial.tool_calls and server.count == 1
+    run = partial(client.run_tools, "go", [full_disk])
+    error = client_error(run, openai_mini.ToolLoopError, "max_tok")
+    assert error.messages[-1].tool_calls and server.count == 1
 
 
 def test_endless_calls_end_in_a_tool_loop_error(server, client):
