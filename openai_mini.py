@@ -2700,12 +2700,10 @@ class OpenAIMini(_Closing):
         """Add the key, unless the caller's headers have one."""
         key = call.admin and self.admin_api_key or self.api_key
         is_bearer = callable(key) or not self.api_version
-        key = (key() if callable(key) else key) or ""
-        if not isinstance(key, str) or re.search("[^ -~]", key.strip()):
-            raise ValidationError("api_key= (or its variable) is not a text that a header can hold")
+        key = key() if callable(key) else key
         if key and not call.has_key:
             name, start = ("Authorization", "Bearer ") if is_bearer else ("api-key", "")
-            call.sent_headers[name] = start + re.sub("(?i)^bearer +", "", key.strip())
+            call.sent_headers.update(_merged_headers({name: start + str(key).strip()}))
 
     # The cache.
 
