@@ -2865,18 +2865,14 @@ class OpenAIMini(_Closing):
 
     def submit(self, method: Any, /, *args: Any, priority: int = NORMAL, **kwargs: Any) -> Any:
         """Call a method (by name) or any callable in a daemon thread. Return a Future."""
-        return self._queue.submit(self._job(method, priority, kwargs), *args, priority=priority)
+        method = getattr(self, method) if isinstance(method, str) else method
+        return self._queue.submit(method, *args, priority=priority, **kwargs)
 
     def map(self, method: Any, inputs: Any, *, priority: int = NORMAL, **kw: Any) -> Iterator[Any]:
         """Iterate over the results of submit() for each input, in order. At most `queue_size`
         inputs are read ahead."""
-        return iter(self._queue.map(self._job(method, priority, kw), inputs, priority=priority))
-
-    def _job(self, method: Any, priority: int, kwargs: dict[str, Any]) -> Any:
-        if isinstance(method, str):
-            kwargs = {**kwargs, "priority": priority}
-            method = functools.reduce(getattr, method.split("."), self)
-        return functools.partial(method, **kwargs)
+        method = getattr(self, method) if isinstance(method, str) else method
+        return iter(self._queue.map(method, inputs, priority=priority, **kw))
 
     def stats(self) -> dict[str, Any]:
         """Return counts of calls, `retries`, `errors` by class, `latency_s`, `tokens`, `streams`,

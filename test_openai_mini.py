@@ -4367,7 +4367,8 @@ def test_methods_are_submitted_and_mapped_by_name(server, client):
     future = client.submit("chat", "hi", priority=HIGH, model="m")
     assert isinstance(future, concurrent.futures.Future) and future.result(10).content == "HI"
     assert server.first.json["model"] == "m"
-    assert client.submit("chat.completions.create", messages=HI).result(10).content == "HI"
+    create = client.chat.completions.create
+    assert client.submit(create, messages=HI).result(10).content == "HI"
     assert [result.content for result in client.map("chat", "abc", model="m")] == ["A", "B", "C"]
     assert list(client.map(len, ["a", "bb"])) == [1, 2]
     client_error(lambda: client.submit("chatt", "x"), AttributeError, "chat")
