@@ -2917,8 +2917,7 @@ def AzureOpenAI(*, azure_endpoint: str | None = None, azure_deployment: str | No
 def _prepare(client: OpenAIMini, call: _Call) -> None:
     """Fill in the request of a call for the server of this client."""
     body, extra_body = call.json, call.options.get("extra_body") or {}
-    is_empty = body is None and call.content is None and call.method != "GET"
-    if isinstance(body, dict) or extra_body and is_empty:
+    if isinstance(body, dict) or extra_body and body is None and call.method != "GET":
         body = {name: value for name, value in (body or {}).items() if value is not NOT_GIVEN}
         if call.model_kind:
             default = call.model_kind == "chat" and client.model or DEFAULT_MODELS[call.model_kind]
