@@ -2506,10 +2506,9 @@ def _download(exchange: _Exchange) -> Any:
 # A call begins and ends in _run; _perform makes its attempts; _prepare builds the request.
 
 DEFAULT_HOST = "https://api.openai.com"
-# Options and the rest of their variables, OPENAI_...
 _SOURCES = {"api_key": "API_KEY", "admin_api_key": "ADMIN_KEY", "base_url": "BASE_URL",
             "model": "MODEL", "organization": "ORG_ID", "project": "PROJECT_ID"}  # fmt: skip
-# Groups: origin (without a password), path, query, fragment.
+# Groups: origin, path, query, fragment.
 _SERVER_URL = r"([\w+.-]+://(?:\[[\w:.%]+\]|[^/?#@\s:[\]]+)(?::\d{0,5})?)(/[^?#]*|)(\?[^#]*|)(#.*|)"
 _KEY_HEADERS = ("authorization", "api-key")
 _FALLBACK_ERRORS = (CircuitOpenError, APIConnectionError, RateLimitError, InternalServerError,
@@ -2530,16 +2529,14 @@ class OpenAIMini(_Closing):
     >>> client.chat("Hello").content
     'Hello'
 
-    `api_key`: a str, or a callable asked at every attempt; else OPENAI_API_KEY. `model`: of chats
-    that name none. `timeout`: seconds without data, one or (connect, read). `deadline`: seconds for
-    a whole call. Before retry n it waits a random time of up to `initial_retry_delay *
-    backoff_factor ** n` s, at most `max_retry_delay`. `use_request_queue`, `circuit_breaker`: False
-    for none, or one to share. `fallback`: clients for when this server cannot answer. `verify`: as
-    in requests. `cache`: a mapping. `validate`: check chat's parameters (None: for api.openai.com).
-    `debug`: log to stderr. `on_event`: called with a dict at each step.
+    `api_key`: a str, or a callable asked at every attempt. `timeout`: seconds without data, one or
+    (connect, read). `deadline`: seconds for a whole call. Retry n waits up to `initial_retry_delay
+    * backoff_factor ** n` s, at most `max_retry_delay`. `use_request_queue`, `circuit_breaker`:
+    False, or one to share. `fallback`: clients to ask where this server fails. `cache`: a mapping.
+    `validate`: check chat's parameters (None: for api.openai.com). `on_event`: called with a dict.
 
-    Every method that calls takes `timeout=`, `deadline=`, `max_retries=`, `priority=`,
-    `extra_headers=`, `extra_query=` and `extra_body=`, and raises OpenAIErrors.
+    Each call takes `timeout=`, `deadline=`, `max_retries=`, `priority=`, `extra_headers=`,
+    `extra_query=` and `extra_body=`, and raises OpenAIErrors.
     """
 
     chat: _Chat
@@ -2607,8 +2604,7 @@ class OpenAIMini(_Closing):
         self._query = {"api-version": self.api_version or None, **own, **(self.default_query or {})}
 
     def with_options(self, **options: Any) -> OpenAIMini:
-        """Return a copy with other constructor arguments. It shares connections, queue, statistics
-        and, for the same server, the breaker."""
+        """Return a copy with other arguments that shares all else, also queue and statistics."""
         client = type(self).__new__(type(self))
         OpenAIMini.__init__(client, **{**self.__getstate__(), **options})
         client._stats, is_same_server = self._stats, client.base_url == self.base_url
@@ -2631,10 +2627,7 @@ class OpenAIMini(_Closing):
 
     __setstate__ = _configure
 
-    # How a call is made.
-
     def _run(self, call: _Call) -> Any:
-        """Return the result of a call, of this client or a fallback."""
         if _thread.get_ident() in _importing:
             raise OpenAIError("a signal's handler made a call during an import")
         call.owner, clients = self, [self, *self._fallbacks]
@@ -2675,12 +2668,12 @@ class OpenAIMini(_Closing):
                 call.emit("retry", None, error, wait_s=wait_s)
                 self._sleep(wait_s)
                 if self._breaker and self._breaker.retry_after:
-                    raise  # this error says more than CircuitOpenError
+                    raise  # it says more than CircuitOpenError
 
     _sleep = staticmethod(lambda seconds: time.sleep(seconds))  # gevent may replace it later
 
     def _wait_before_retry(self, call: _Call, error: OpenAIError) -> float | None:
-        """Return the seconds until the next attempt, or None if there is none."""
+        """Return the seconds until the next attempt, or None."""
         is_key = error.status_code == 401 and callable(self.api_key) and call.max_retries
         if is_key and not call.asked_key_again:
             call.asked_key_again = True
@@ -2697,15 +2690,12 @@ class OpenAIMini(_Closing):
         return None if too_long or is_shut or call.is_final else wait_s
 
     def _authorize(self, call: _Call) -> None:
-        """Add the key, unless the caller's headers have one."""
         key = call.admin and self.admin_api_key or self.api_key
         is_bearer = callable(key) or not self.api_version
         key = key() if callable(key) else key
         if key and not call.has_key:
             name, start = ("Authorization", "Bearer ") if is_bearer else ("api-key", "")
             call.sent_headers.update(_merged_headers({name: start + str(key).strip()}))
-
-    # The cache.
 
     def _cached_result(self, call: _Call) -> Any:
         cacheable = call.path in _CACHED_PATHS and call.read != "stream" and not call.raw
@@ -2721,10 +2711,8 @@ class OpenAIMini(_Closing):
         key, dummy = call.cache_key, _Exchange(self, call)
         dummy.response = Response(200, {"content-type": "application/json"}, call.method, call.path)
         entry = self.cache.get(key) or b""
-        # The key in front tells whose answer it is: a shelve may mix up those of threads.
+        # A shelve may mix up answers of threads.
         return _parse(dummy, bytes(entry[64:])) if entry[:64] == key.encode() else None
-
-    # The methods of the table in the README.
 
     def _post(self, path: str, body: Any, params: Any, read: str = "object", **more: Any) -> Any:
         call = _Call("POST", path, read, params, **more)
@@ -2740,8 +2728,8 @@ class OpenAIMini(_Closing):
         return self._post("/chat/completions", body, params)
 
     def embedding(self, input: Any, *, model: str | None = None, **params: Any) -> list[Any]:
-        """Return a vector (list of float) for each of `input`, a str or a list of any length.
-        An error has the vectors so far as `.partial`."""
+        """Return a list of float for each of `input`, a str or a list. An error has those so far
+        as `.partial`."""
         inputs = _as_list(input)
         if not isinstance(inputs, list) or inputs and isinstance(inputs[0], int):
             inputs = [inputs]  # one text, perhaps as tokens
@@ -2765,7 +2753,7 @@ class OpenAIMini(_Closing):
         return vectors
 
     def moderation(self, input: Any, **params: Any) -> Result:
-        """Tell whether `input`, a str or a list, is harmful: `.results[0].flagged`."""
+        """Tell whether a str, or each of a list, is harmful: `.results[0].flagged`."""
         return self._post("/moderations", {"input": input}, params)
 
     def generate_image(self, prompt: str, **params: Any) -> Any:
@@ -2780,13 +2768,12 @@ class OpenAIMini(_Closing):
 
     def text_to_speech(self, text: str, voice: str = "alloy", *, model: str | None = None,
                        to: Any = None, progress: Any = None, **params: Any) -> Any:  # fmt: skip
-        """Return speech as bytes, MP3 by default. `to`, `progress`: as for download_file()."""
+        """Return speech as bytes. `to`, `progress`: as for download_file()."""
         body = {"input": text, "voice": voice, "model": model}
         return self._post("/audio/speech", body, params, "bytes", to=to, progress=progress)
 
     def transcribe_audio(self, file: Any, **params: Any) -> Any:
-        """Return the text of an audio file: `.text`, also `str()`. `stream=True`: a Stream.
-        `file`: a path, bytes, a binary file, or (name, any of these)."""
+        """Return the `.text` of audio: a path, bytes, a binary file, or (name, any of these)."""
         body = {"file": _File(file)}
         return self._post("/audio/transcriptions", body, params, "transcript", is_form=True)
 
@@ -2797,20 +2784,19 @@ class OpenAIMini(_Closing):
 
     def upload_file(self, file: Any, *, purpose: str = "fine-tune", file_name: str | None = None,
                     progress: Any = None, **params: Any) -> Result:  # fmt: skip
-        """Upload a file (as for transcribe_audio()); its `.id` is in the answer.
-        `progress(sent, total)` is called."""
+        """Upload a file (as for transcribe_audio()). `progress(sent, total)` is called."""
         body = {"purpose": purpose, "file": _File(file, file_name)}
         return self._post("/files", body, params, is_form=True, progress=progress)
 
     def download_file(self, file_id: str, to: Any = None, *, progress: Any = None,
                       **params: Any) -> Any:  # fmt: skip
-        """Return a file's bytes, or their number if they are written `to` a path or a binary file.
-        A path appears when it is whole. `progress(received, total)` is called."""
+        """Return a file's bytes, or their number if written `to` a path or a binary file.
+        `progress(received, total)` is called."""
         path, more = "/files/%s/content" % _path_id("file_id", file_id), {"query": params, "to": to}
         return self._run(_Call("GET", path, "bytes", params, progress=progress, **more))
 
     def list_models(self, **params: Any) -> list[str]:
-        """Return the ids of the models."""
+        """Return the models' ids."""
         return self._run(_Call("GET", "/models", "json", params, query=params, then=_model_ids))
 
     def health(self, **params: Any) -> dict[str, Any]:
@@ -2824,9 +2810,9 @@ class OpenAIMini(_Closing):
         return {**health, "circuit": self._breaker and self._breaker.state, "error": message}
 
     def run_tools(self, messages: Any, tools: Any, *, max_rounds: int = 10, **kw: Any) -> Result:
-        """Chat, call the tools that the model asks for, tell it their results, and so on. `tools`:
-        functions (described by signature, hints and docstring) or (schema, function) pairs. The
-        Result has `.messages`. After `max_rounds` requests a ToolLoopError is raised."""
+        """Chat, and call the tools that the model asks for, until it is done. `tools`: functions
+        (described by signature, hints and docstring) or (schema, function) pairs. The Result has
+        `.messages`. More than `max_rounds` requests would be a ToolLoopError."""
         messages, began_at = _messages(messages), time.monotonic()
         described = [_described_tool(tool) for tool in tools or ()]
         functions = {schema["function"]["name"]: function for schema, function in described}
@@ -2840,15 +2826,15 @@ class OpenAIMini(_Closing):
             if result.finish_reason == "length":  # a call that is cut may look whole
                 break
             messages += [_tool_message(functions, call) for call in result.tool_calls]
-            kw.pop("tool_choice", None)  # else it forces calls for ever
+            kw.pop("tool_choice", None)  # else each round is forced to call
         what = "the model still calls tools, or was cut off: raise max_rounds= or max_tokens="
         raise ToolLoopError(what, messages=messages)
 
     def request(self, method: str, path: str, *, json: Any = None, data: Any = None,
                 files: Any = None, params: Any = None, stream: bool = False,
                 **options: Any) -> Any:  # fmt: skip
-        """Send any request below base_url. Return a Result, Stream, bytes or text, by Content-Type.
-        `data`: a form's fields, bytes or a str. `files`: a dict."""
+        """Send any request below base_url. Return what its Content-Type says: a Result, Stream,
+        bytes or text. `data`: a form's fields, bytes or a str. `files`: a dict."""
         path = path[len(self._base) :] if path.startswith(self._base + "/") else path
         if re.match(r"([\w+.-]+:)?//", path):
             raise ValidationError("%r is not below base_url=%r" % (path, self._base))
@@ -2864,19 +2850,18 @@ class OpenAIMini(_Closing):
         return self._run(call)
 
     def submit(self, method: Any, /, *args: Any, priority: int = NORMAL, **kwargs: Any) -> Any:
-        """Call a method (by name) or any callable in a daemon thread. Return a Future."""
+        """Call a method (by name) or any callable in a daemon thread: a Future."""
         method = getattr(self, method) if isinstance(method, str) else method
         return self._queue.submit(method, *args, priority=priority, **kwargs)
 
     def map(self, method: Any, inputs: Any, *, priority: int = NORMAL, **kw: Any) -> Iterator[Any]:
-        """Iterate over the results of submit() for each input, in order. At most `queue_size`
-        inputs are read ahead."""
+        """Iterate over the results for `inputs`, in order. `queue_size` at most are read ahead."""
         method = getattr(self, method) if isinstance(method, str) else method
         return iter(self._queue.map(method, inputs, priority=priority, **kw))
 
     def stats(self) -> dict[str, Any]:
-        """Return counts of calls, `retries`, `errors` by class, `latency_s`, `tokens`, `streams`,
-        bytes, `queue`, `circuit`, `cache`, and the last answer's `rate_limit`."""
+        """Return counts of calls, retries, errors by class, tokens, bytes and streams, latencies
+        in seconds, the state of queue and circuit, and the last answer's rate limit."""
         queue, breaker = self._queue, self._breaker
         counts = {"running": queue.running, "waiting": queue.waiting}
         circuit = {"state": breaker and breaker.state, "opened": breaker.opened if breaker else 0}
@@ -2889,15 +2874,14 @@ class OpenAIMini(_Closing):
         raise _unknown_name("OpenAIMini", name, dir(self))
 
 
-OpenAI = OpenAIMini  # mypy takes no chained assignment for a type
+OpenAI = OpenAIMini  # a chained assignment is no type for mypy
 Client = OpenAIMini
 
 
 def AzureOpenAI(*, azure_endpoint: str | None = None, azure_deployment: str | None = None,
                 api_key: Any = None, azure_ad_token_provider: Any = None,
                 api_version: str | None = None, **options: Any) -> OpenAIMini:  # fmt: skip
-    """Return a client for Azure. The defaults are AZURE_OPENAI_ENDPOINT, AZURE_OPENAI_API_KEY,
-    AZURE_OPENAI_AD_TOKEN and OPENAI_API_VERSION."""
+    """Return a client for Azure. Defaults: AZURE_OPENAI_ENDPOINT, _API_KEY, _AD_TOKEN."""
     version = api_version or _environ("OPENAI_API_VERSION")
     endpoint = azure_endpoint or _environ("AZURE_OPENAI_ENDPOINT")
     key = azure_ad_token_provider or api_key or _environ("AZURE_OPENAI_API_KEY")
@@ -2907,15 +2891,12 @@ def AzureOpenAI(*, azure_endpoint: str | None = None, azure_deployment: str | No
     base_url = re.sub(r"(/openai(/.*)?)?/*([?#].*)?$", "", endpoint.strip()) + "/openai"
     if azure_deployment:
         base_url += "/deployments/" + _path_id("azure_deployment", azure_deployment)
-    # A callable's key is a bearer token. A method can be pickled.
+    # A callable's key is a bearer token, and a method can be pickled.
     return OpenAIMini(key or token.strip, base_url=base_url, api_version=version, **options)
 
 
-# How a request is built.
-
-
 def _prepare(client: OpenAIMini, call: _Call) -> None:
-    """Fill in the request of a call for the server of this client."""
+    """Fill in the request of a call for this client."""
     body, extra_body = call.json, call.options.get("extra_body") or {}
     if isinstance(body, dict) or extra_body and body is None and call.method != "GET":
         body = {name: value for name, value in (body or {}).items() if value is not NOT_GIVEN}
@@ -2933,7 +2914,7 @@ def _prepare(client: OpenAIMini, call: _Call) -> None:
     headers, call.body = dict(client._headers), call.form or call.content
     if call.is_form:
         headers["Content-Type"] = call.form.content_type
-        headers["Content-Length"] = str(len(call.form))  # for a str or bytes http.client sets it
+        headers["Content-Length"] = str(len(call.form))
     elif body is not None:
         call.body, headers["Content-Type"] = _json_bytes(body), "application/json"
     if call.method == "POST":
@@ -2941,7 +2922,7 @@ def _prepare(client: OpenAIMini, call: _Call) -> None:
     if call.read == "stream":
         headers["Accept"] = "text/event-stream"
     extra = call.options.get("extra_headers")
-    if extra and call.owner is not client:  # do not send one server's key to another
+    if extra and call.owner is not client:  # a key is for one server
         extra = {name: value for name, value in extra.items() if not _is_secret(name)}
     if call.headers or extra:
         headers = _merged_headers(headers, call.headers, extra)
@@ -2977,7 +2958,7 @@ def _is_secret(header: str) -> bool:
 
 
 def _merged_headers(*layers: Any) -> dict[str, str]:
-    """Merge headers of any case. Later ones win; None removes one."""
+    """Merge headers; later ones win, None removes one."""
     merged: dict[str, Any] = {}
     for name, value in (pair for layer in layers for pair in (layer or {}).items()):
         if not re.fullmatch(r"[!-9;-~]+\n[\t -~\x80-\xff]*", "%s\n%s" % (name, value)):
@@ -2995,7 +2976,7 @@ def _pairs_in(value: Any, name: str = "") -> list[tuple[str, Any]]:
     elif isinstance(value, (list, tuple)):
         inner = [(name + "[]", item) for item in value]
     else:
-        is_number = isinstance(value, (int, float))  # true and false, too; NaN is refused
+        is_number = isinstance(value, (int, float))  # also true and false
         return [(name, _json_bytes(value, name).decode() if is_number else str(value))]
     given = [(key, item) for key, item in inner if item is not None and item is not NOT_GIVEN]
     return [pair for key, item in given for pair in _pairs_in(item, key)]
@@ -3008,7 +2989,7 @@ def _path_id(name: str, value: Any) -> str:
 
 
 def _json_bytes(value: Any, path: str = "") -> bytes:
-    """Return JSON. The error for what it cannot hold names its place: 'messages[0].content'."""
+    """Return JSON, or raise an error that names a place: 'messages[0].content'."""
     try:
         return json.dumps(value, allow_nan=False, separators=(",", ":")).encode()
     except (TypeError, ValueError, RecursionError) as error:
@@ -3021,7 +3002,6 @@ def _json_bytes(value: Any, path: str = "") -> bytes:
 
 
 def _messages(messages: Any) -> list[Any]:
-    """Return valid `messages` as a list. A str is one user message."""
     if isinstance(messages, str):
         return [{"role": "user", "content": messages}]
     listed = list(messages) if hasattr(messages, "__iter__") else []
@@ -3052,9 +3032,6 @@ def _check_chat(body: dict[str, Any]) -> None:
         raise ValidationError("logprobs= is %r, top_logprobs= %r: needs logprobs=True" % shown)
 
 
-# What an answer is turned into.
-
-
 def _model_ids(answer: Any) -> list[str]:
     with contextlib.suppress(LookupError, TypeError):
         models = answer if isinstance(answer, (list, Page)) else answer["data"]
@@ -3062,7 +3039,7 @@ def _model_ids(answer: Any) -> list[str]:
     raise APIResponseError("the answer is not a list of models: %.100r" % (answer,))
 
 
-# What servers say of a batch that is too large, and not of one text in it.
+# What servers say of a batch that is too large, not of one text.
 _TOO_MUCH = (r"(?i)^413(?!.*tokens)|(?<!physical )batch.size|too many (?!tokens\W*$)|array too long"
              r"|at most|per (request|pred|submitted)|<=|or less|less than or|supports up to|超过"
              r"|exceeds limit")  # fmt: skip
