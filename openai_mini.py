@@ -2514,8 +2514,7 @@ _KEY_HEADERS = ("authorization", "api-key")
 _FALLBACK_ERRORS = (CircuitOpenError, APIConnectionError, RateLimitError, InternalServerError,
                     StreamInterruptedError)  # fmt: skip
 _CACHED_PATHS = ("/chat/completions", "/completions", "/embeddings", "/moderations", "/responses")
-MAX_EMBEDDING_INPUTS = 2048  # of a request
-MAX_EMBEDDING_CHARS = 600_000  # the limit is 300,000 tokens
+MAX_EMBEDDING_INPUTS, MAX_EMBEDDING_CHARS = 2048, 600_000  # of a request: 300,000 tokens
 
 
 NotGiven = type("NotGiven", (), {"__bool__": lambda _: False, "__reduce__": lambda _: "NOT_GIVEN"})
@@ -2601,7 +2600,8 @@ class OpenAIMini(_Closing):
         self._query = {"api-version": self.api_version or None, **own, **(self.default_query or {})}
 
     def with_options(self, **options: Any) -> OpenAIMini:
-        """Return a copy with other arguments that shares all else, also queue and statistics."""
+        """Return a copy with other arguments. It shares queue, statistics and, where the server is
+        the same, connections and breaker."""
         client = type(self).__new__(type(self))
         OpenAIMini.__init__(client, **{**self.__getstate__(), **options})
         client._stats, is_same_server = self._stats, client.base_url == self.base_url
@@ -2824,8 +2824,7 @@ class OpenAIMini(_Closing):
                 break
             messages += [_tool_message(functions, call) for call in result.tool_calls]
             kw.pop("tool_choice", None)  # else each round is forced to call
-        what = "the model still calls tools, or was cut off: raise max_rounds= or max_tokens="
-        raise ToolLoopError(what, messages=messages)
+        raise ToolLoopError("tool calls go on: raise max_rounds= or max_tokens=", messages=messages)
 
     def request(self, method: str, path: str, *, json: Any = None, data: Any = None,
                 files: Any = None, params: Any = None, stream: bool = False,
