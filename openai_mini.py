@@ -2528,14 +2528,11 @@ class OpenAIMini(_Closing):
     >>> client.chat("Hello").content
     'Hello'
 
-    `api_key`: a str, or a callable asked at every attempt. `timeout`: seconds without data, one or
-    (connect, read). `deadline`: seconds for a whole call. Retry n waits up to `initial_retry_delay
-    * backoff_factor ** n` s, at most `max_retry_delay`. `use_request_queue`, `circuit_breaker`:
-    False, or one to share. `fallback`: clients to ask where this server fails. `cache`: a mapping.
-    `validate`: check chat's parameters (None: for api.openai.com). `on_event`: called with a dict.
-
-    Each call takes `timeout=`, `deadline=`, `max_retries=`, `priority=`, `extra_headers=`,
-    `extra_query=` and `extra_body=`, and raises OpenAIErrors.
+    Times are seconds: `timeout` without data, one or (connect, read); `deadline` of a whole call;
+    up to `initial_retry_delay * backoff_factor ** n`, at most `max_retry_delay`, before retry n.
+    `api_key` may be a callable, `fallback` a client or several, `cache` a mapping. Each call takes
+    `timeout=`, `deadline=`, `max_retries=`, `priority=`, `extra_headers=`, `extra_query=` and
+    `extra_body=`, and raises OpenAIErrors. The README has all options.
     """
 
     chat: _Chat
@@ -2725,8 +2722,8 @@ class OpenAIMini(_Closing):
         return self._post("/chat/completions", body, params)
 
     def embedding(self, input: Any, *, model: str | None = None, **params: Any) -> list[Any]:
-        """Return a list of float for each of `input`, a str or a list. An error has those so far
-        as `.partial`."""
+        """Return a list of float for each of `input`, a str or a list; if it fails, those so far
+        are the error's `.partial`."""
         inputs = _as_list(input)
         if not isinstance(inputs, list) or inputs and isinstance(inputs[0], int):
             inputs = [inputs]  # one text, perhaps as tokens
@@ -2808,8 +2805,8 @@ class OpenAIMini(_Closing):
 
     def run_tools(self, messages: Any, tools: Any, *, max_rounds: int = 10, **kw: Any) -> Result:
         """Chat, and call the tools that the model asks for, until it is done. `tools`: functions
-        (described by signature, hints and docstring) or (schema, function) pairs. The Result has
-        `.messages`. More than `max_rounds` requests would be a ToolLoopError."""
+        with hints and docstring, or (schema, function) pairs. The Result has `.messages`. More than
+        `max_rounds` requests would be a ToolLoopError."""
         messages, began_at = _messages(messages), time.monotonic()
         described = [_described_tool(tool) for tool in tools or ()]
         functions = {schema["function"]["name"]: function for schema, function in described}
@@ -2829,8 +2826,8 @@ class OpenAIMini(_Closing):
     def request(self, method: str, path: str, *, json: Any = None, data: Any = None,
                 files: Any = None, params: Any = None, stream: bool = False,
                 **options: Any) -> Any:  # fmt: skip
-        """Send any request below base_url. Return what its Content-Type says: a Result, Stream,
-        bytes or text. `data`: a form's fields, bytes or a str. `files`: a dict."""
+        """Send any request below base_url. The Content-Type decides: a Result, Stream, bytes or
+        text. `data`: a form's fields, bytes or a str. `files`: a dict."""
         path = path[len(self._base) :] if path.startswith(self._base + "/") else path
         if re.match(r"([\w+.-]+:)?//", path):
             raise ValidationError("%r is not below base_url=%r" % (path, self._base))
@@ -2856,8 +2853,8 @@ class OpenAIMini(_Closing):
         return iter(self._queue.map(method, inputs, priority=priority, **kw))
 
     def stats(self) -> dict[str, Any]:
-        """Return counts of calls, retries, errors by class, tokens, bytes and streams, latencies
-        in seconds, the state of queue and circuit, and the last answer's rate limit."""
+        """Return counts (calls, errors by class, tokens, ...), latencies, and the state of queue,
+        circuit and rate limit."""
         queue, breaker = self._queue, self._breaker
         counts = {"running": queue.running, "waiting": queue.waiting}
         circuit = {"state": breaker and breaker.state, "opened": breaker.opened if breaker else 0}
@@ -2892,7 +2889,6 @@ def AzureOpenAI(*, azure_endpoint: str | None = None, azure_deployment: str | No
 
 
 def _prepare(client: OpenAIMini, call: _Call) -> None:
-    """Fill in the request of a call for this client."""
     body, extra_body = call.json, call.options.get("extra_body") or {}
     if isinstance(body, dict) or extra_body and body is None and call.method != "GET":
         body = {name: value for name, value in (body or {}).items() if value is not NOT_GIVEN}
@@ -3058,9 +3054,9 @@ def _vectors(count: int, answer: Any) -> list[list[float]]:
 
 
 def _vector(embedding: Any) -> list[Any]:
-    """Read numbers, or base64 of little-endian 32-bit floats."""
     if isinstance(embedding, list):
         return [*map(float, embedding)]
+    # base64 of little-endian 32-bit floats
     order, content = 1 if sys.byteorder == "little" else -1, _from_base64(embedding)
     if len(content) % 4:
         raise APIResponseError("an embedding in the answer is not a whole number of floats")
