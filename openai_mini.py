@@ -3015,13 +3015,12 @@ def _check_chat(body: dict[str, Any]) -> None:
     params = {name: value for name, value in body.items() if value is not None}
     for name in _RANGES.keys() & params.keys():
         _check_number(name, params[name], *_RANGES[name])
-    stop, logprobs = params.get("stop", []), params.get("logprobs", False)
+    stop, logprobs, top = map(params.get, ("stop", "logprobs", "top_logprobs"))
     stops = stop if isinstance(stop, list) else [stop]
-    if len(stops) > 4 or not all(s and isinstance(s, str) for s in stops):
+    if stop is not None and (len(stops) > 4 or not all(s and isinstance(s, str) for s in stops)):
         raise ValidationError("stop= is %r: at most 4 texts, none of them empty" % (stop,))
-    if not isinstance(logprobs, bool) or "top_logprobs" in params and not logprobs:
-        shown = logprobs, params.get("top_logprobs")
-        raise ValidationError("logprobs= is %r, top_logprobs= %r: needs logprobs=True" % shown)
+    if not isinstance(logprobs, (bool, type(None))) or top is not None and not logprobs:
+        raise ValidationError("logprobs= is %r, top_logprobs= %r: needs True" % (logprobs, top))
 
 
 def _model_ids(answer: Any) -> list[str]:
