@@ -1326,12 +1326,11 @@ class _Text(bytearray):
 
 def _merged(so_far: Any, piece: Any, key: str = "") -> Any:
     """Return `so_far`, extended by a piece: dicts, lists and texts in place."""
-    kind = so_far.__class__
     if piece is None or key in _CONSTANTS:
-        return piece if piece and not so_far else so_far
-    if kind is _Text or key in ("content", "arguments"):  # a text, whatever is sent
+        return so_far or piece
+    if key in ("content", "arguments") or isinstance(so_far, _Text):  # a text, whatever is sent
         piece = piece if isinstance(piece, (str, list)) else _text_of(piece)
-    if isinstance(piece, list) or isinstance(piece, str) and kind is list:
+    if isinstance(piece, list) or isinstance(piece, str) and isinstance(so_far, list):
         items = _parts(so_far)
         for part in _parts(piece):
             item = _continued(part, items)
@@ -1340,13 +1339,12 @@ def _merged(so_far: Any, piece: Any, key: str = "") -> Any:
                 items.append(merged)
         return items
     if isinstance(piece, str):
-        is_new = key == "arguments" and piece[:1] == "{" and _is_finished(so_far)
-        text = _Text() if kind is not _Text or is_new else so_far
+        text = so_far if isinstance(so_far, _Text) else _Text()
         text += piece.encode("utf-8", "surrogatepass")
         return text
     if not isinstance(piece, dict):
         return piece
-    fields = so_far if kind is dict else {}
+    fields = so_far if isinstance(so_far, dict) else {}
     for name, value in piece.items():
         fields[name] = _merged(fields.get(name), value, name)
     return fields
@@ -1360,31 +1358,25 @@ def _parts(content: Any) -> list[Any]:
 
 def _continued(piece: Any, items: list[Any]) -> Any:
     """Return the item that a piece continues, or None if it begins a new one."""
-    # An encrypted part is never sent in pieces.
-    if not isinstance(piece, dict) or "encrypted" in str(piece.get("type")):
+    if not isinstance(piece, dict) or "encrypted" in str(piece.get("type")):  # never in pieces
         return None
-    call, index, piece_id = piece.get("function") or {}, piece.get("index"), piece.get("id")
-    name = call.get("name")
+    items, call = _dicts(items), piece.get("function") or {}
+    if call and not call.get("name"):  # arguments, of some servers with another id in each piece
+        return ([i for i in items if not _differ(i, piece, "index")] or items or [None])[-1]
     if not call and "index" not in piece:  # a text continues the last item only
         items = items[-1:] if piece.get("type") in ("text", "output_text", "thinking") else []
-    items = _dicts(items)
-    # Type, index and id agree as far as both sides have them.
-    fields = [(n, piece[n]) for n in ("type", "index", "id") if piece.get(n) not in (None, "")]
-    found = [item for item in items if all(item.get(n) in (None, "", value) for n, value in fields)]
-    if call and not name and not found:  # arguments without an id, or each piece with another one
-        found = [item for item in items if index is not None and item.get("index") == index]
-        found = found or ([] if piece_id and index is not None else items)
-    item = found[-1] if found else None
-    if not item or not name or piece_id and piece_id == item.get("id"):
-        return item
-    # A function is named: another call, if the name differs or the arguments so far are finished.
-    old_call = item.get("function") or {}
-    is_whole = call.get("arguments") and _is_finished(old_call.get("arguments"))
-    return None if is_whole or old_call.get("name") not in (None, name) else item
+    found = [item for item in items if not _differ(item, piece, "type", "index", "id")]
+    old = found and found[-1].get("function") or {}
+    is_whole = call.get("arguments") and _is_finished(old.get("arguments"))
+    return None if not found or is_whole or _differ(old, call, "name") else found[-1]
+
+
+def _differ(one: Any, other: Any, *names: str) -> bool:
+    """Return whether both have one of the names, with different values."""
+    return any(len({one.get(n), other.get(n)} - {None, ""}) > 1 for n in names)
 
 
 def _is_finished(arguments: Any) -> bool:
-    """Return whether the arguments of a call are a whole JSON object."""
     text = bytes(arguments or b"").rstrip()
     return text[-1:] == b"}" and isinstance(_json_or_text(text), dict)
 

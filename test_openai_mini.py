@@ -3239,9 +3239,6 @@ STREAMED_CALLS = {  # pieces, one list a chunk; name, arguments and id of each c
     "another id in each piece": ([[sp("", "f", "a", 0)], [sp("1", id="b", index=0)]], F1),
     "another index": ([[sp("", "f", "a", 0)], [sp("1", index=1)], [sp("2", index=1)]],  # agno#8879
                       ("f", "12", "a")),
-    "whole, once more": ([[sp(PARIS, "f", "a", 0)], [sp(PARIS, "f", "a", 0)]], ("f", PARIS, "a")),
-    "by id alone": ([[sp("", "f", "a", 0), sp("", "g", "b", 0)], [sp("1", id="a", index=0)],
-                     [sp("2", id="b", index=0)]], F1, G2),
     "one id twice": ([[sp(PARIS, "f", "a", 0)], [sp(ROME, "f", "a", 1)]],
                      ("f", PARIS, "a"), ("f", ROME, None)),
     "two, no index": ([[sp("", "f", "a")], [sp("1")], [sp("", "g", "b")], [sp("2")]], F1, G2),
