@@ -1309,9 +1309,8 @@ def _parse_json(content: bytes | str, only_object: bool = False) -> Any:
 # Streams
 #
 # Deltas add up, a whole `message` replaces, names and constants are set once, and a function name
-# after finished arguments begins another tool call. Texts of other events count as choice 0. A
-# generator reads the chunks, an accumulator adds them up; neither refers to the Stream, so that
-# dropping it ends the request.
+# after finished arguments begins another tool call. Other kinds of events are read as choices of a
+# chat. Neither generator nor accumulator refers to the Stream, so dropping it ends the request.
 
 LINGER_S = 5.0  # how long a stream that is whole may take to send its usage and its end
 _CONSTANTS = frozenset("role id type name format model object call_id status".split())
@@ -1385,17 +1384,18 @@ def _is_finished(arguments: Any) -> bool:
 _LAST_EVENTS = """response.completed response.failed response.incomplete transcript.text.done
     image_generation.completed image_edit.completed speech.audio.done""".split()
 _FAMILIES = tuple(name.rpartition(".")[0] + "." for name in _LAST_EVENTS)
-_TEXT_ENDS = ["response.%s.done" % name for name in ("output_text", "content_part", "output_item")]
+_TEXT_FIELDS = {  # of other events
+    "response.output_text.delta": "delta", "response.output_text.done": "text",
+    "response.output_item.done": "item", "transcript.text.delta": "delta",
+}  # fmt: skip
 
 
 def _pieces(exchange: Any, so_far: _Accumulator) -> Iterator[bytes]:
-    """Yield the body of a stream as it arrives, and b"" at its end. Events renew the time limit,
-    keep-alives do not."""
+    """Yield the body as it arrives, and b"" at its end. Only events renew the limit of silence."""
     piece, count = b"\n", -1
     while piece:
         if count != so_far.count:
-            limit_s = min(LINGER_S, exchange.limits.read) if so_far.is_over else 0.0
-            exchange.limits.begin_wait(limit_s)
+            exchange.limits.begin_wait(LINGER_S if so_far.is_whole else 0.0)
             count = so_far.count
         try:
             piece = exchange.body.read()
@@ -1408,8 +1408,7 @@ def _pieces(exchange: Any, so_far: _Accumulator) -> Iterator[bytes]:
 
 
 def _chunks(exchange: Any, so_far: _Accumulator) -> Iterator[Result]:
-    """Yield the chunks of a body, after `so_far` has taken them in. At the end of the body, an
-    event without its blank line counts if it is whole JSON."""
+    """Yield the chunks of a body, after `so_far` has taken them in."""
     parser = _EventParser(4 * MAX_EVENT_BYTES)
     scan = json.JSONDecoder(object_hook=Result, strict=False).scan_once  # type: ignore
     try:
@@ -1418,7 +1417,7 @@ def _chunks(exchange: Any, so_far: _Accumulator) -> Iterator[Result]:
             so_far.done, so_far.last_at = True, time.monotonic()
             yield so_far.add(whole, "response.completed")
         for piece in _pieces(exchange, so_far):
-            for block in parser.blocks(piece or b"\n\n"):
+            for block in parser.blocks(piece or b"\n\n"):  # the last one may lack its blank line
                 data, kind = block[6:].rstrip(), "message"  # the usual event: one line of data
                 if block[:7] != "data: {" or "\n" in block:
                     data, kind = _data_of(block, parser, exchange)
@@ -1431,9 +1430,7 @@ def _chunks(exchange: Any, so_far: _Accumulator) -> Iterator[Result]:
                 elif data[:6] == "[DONE]":
                     so_far.done = True
                     return so_far.check_end()
-                elif data and not piece:
-                    raise _interruption()
-                elif data and not so_far.is_over:  # else: junk, or a ping
+                elif data and piece and not so_far.is_whole:  # else: cut, junk, or a ping
                     yield so_far.add(_parse_json(data, only_object=True), kind)
         so_far.check_end()
     except OpenAIError as error:
@@ -1444,15 +1441,16 @@ def _chunks(exchange: Any, so_far: _Accumulator) -> Iterator[Result]:
 
 def _data_of(block: str, parser: _EventParser, exchange: Any) -> tuple[str, str]:
     """Return the data and the type of an event, or raise the error in it."""
+    block = block.lstrip("\n")
+    if block[:1] == "{":  # an error of some servers
+        block = "data: " + block
+    elif block[:6] == "error:":  # of llama.cpp
+        block = "event: error\ndata:" + block[6:]
     event = parser.event_of(block)
-    while parser.unknown:  # lines outside `data:`, such as `error: {...}` or bare JSON
-        line = parser.unknown.popleft()
-        is_error = line.startswith("error:")
-        value = _json_or_text(line[6:] if is_error else line)
-        _raise_error_in({"error": value} if is_error else value, exchange)
-    if event and event.event == "error":
-        raise exchange.error_of(_json_or_text(event.data))
-    return (event.data.strip(), event.event) if event else ("", "")
+    data = event.data.strip() if event else ""
+    if event and data and event.event == "error":
+        raise exchange.error_of(_json_or_text(data))
+    return data, event.event if event else ""
 
 
 def _json_or_text(text: Any) -> Any:
@@ -1475,67 +1473,48 @@ def _interruption(reason: str = "") -> StreamInterruptedError:
 class _Accumulator:
     """The answer of a stream so far: its choices and its usage."""
 
-    # The last usage that is not all zero; a chunk without choices, which is an error unless text
-    # follows it.
-    usage = suspect = None  # type: Any
-    # `done`: the answer is whole. `needs_end`: the body's end is not enough. `is_last`: the last
-    # chunk has the end only (some servers send a finish reason with each chunk).
-    done = needs_end = is_last = False
-    is_over = property(lambda self: self.done or self.is_last and self.is_whole)
+    usage = suspect = None  # type: Any  # suspect: a chunk without choices, perhaps an error
+    text_kind = ""  # of the events whose texts are taken: others repeat them
+    done = all_ended = False  # all_ended: each choice has its finish reason
     count = 0
+    is_whole = property(lambda self: self.done or self.all_ended)  # however the transfer ends
 
     def __init__(self, exchange: Any) -> None:
-        self._exchange = exchange
-        # The times of the call, the first chunk and the last bytes.
-        self.started_at = self.first_at = self.last_at = exchange.call.began_at
-        self.by_index: dict[Any, Any] = {}  # the choices
-        self._ended = 0  # how many of them have a finish reason
-        self._lengths: dict[Any, int] = {}  # of the text so far, by output item and part
+        self._exchange, call = exchange, exchange.call
+        self.first_at = self.last_at = call.began_at  # of the first chunk, the last bytes
+        # vLLM ends each part of a transcription.
+        self._n = sys.maxsize if "/audio/trans" in call.path else call.n
+        new = lambda: {"message": {"role": None, "content": None}, "finish_reason": None}  # noqa: E731
+        self.by_index: Any = collections.defaultdict(new)  # the choices
 
     def check_end(self) -> None:
         """Raise an error if the stream must not end here."""
-        if not self.is_whole and (self.needs_end or not self.count):
+        if not self.is_whole and (self.by_index or not self.count):
             raise _interruption()
-        is_empty = not self.by_index or self.suspect and not self._ended
-        if self._exchange.call.needs_choice and is_empty:
+        is_empty = self._exchange.call.needs_choice and not self.by_index
+        if is_empty or self.suspect and not self.all_ended:
             raise self._exchange.error_of(self.suspect or {})
 
     def add(self, chunk: Result, kind: str) -> Result:
         """Take a chunk in; return it with `.content`."""
-        if not self.count:
-            self.first_at = self.last_at
-        self.count += 1
+        self.count, text = self.count + 1, ""
+        if "error" in chunk or "base_resp" in chunk:
+            _raise_error_in(chunk, self._exchange)
         try:
-            if "choices" in chunk:
-                self.needs_end, text = True, ""
-                self.is_last = self.is_last or not chunk["choices"]  # usage
-                for choice in chunk["choices"] or ():
-                    text += self._add_choice(choice)
-            else:
-                text = self._add_event(chunk, kind)
-            if text:
-                self.suspect = None
-            elif self._exchange.call.needs_choice and not (chunk.get("choices") or self.suspect):
-                self.suspect = chunk if _error_text(chunk) else None
+            for choice in dict.get(chunk, "choices") or self._choices_of(chunk, kind):
+                text += self._add_choice(choice)
+            if dict.get(chunk, "usage") or "response" in chunk or "x_groq" in chunk:
+                self._add_usage(chunk)
         except (ArithmeticError, AttributeError, LookupError, RuntimeError, TypeError, ValueError):
             raise APIResponseError("a chunk has an odd shape: %.200s" % chunk.json()) from None
-        if self._ended or "error" in chunk or "base_resp" in chunk:
-            _raise_error_in(chunk, self._exchange)
-        if "usage" in chunk and chunk["usage"] or "x_groq" in chunk or "response" in chunk:
-            self._add_usage(chunk, chunk.get("x_groq"), chunk.get("response"))
         chunk.__dict__["content"] = text  # plain assignment would set a key
         return chunk
 
     def _add_choice(self, choice: dict[str, Any], get: Any = dict.get) -> str:
         """Take in a choice; return its text if it is choice 0. `get`: that of a Result is slower,
         because of its __getattr__."""
-        index = get(choice, "index") or 0
-        entry = self.by_index.get(index)
-        if entry is None:
-            new: dict[str, Any] = {"index": int(index), "finish_reason": None}  # "0" is 0 too
-            new["message"] = {"role": None, "content": None}
-            entry = self.by_index.setdefault(int(index), new)
-        # /completions has `text`.
+        index = int(get(choice, "index") or 0)
+        entry = self.by_index[index]
         message, delta = entry["message"], get(choice, "delta") or {"content": get(choice, "text")}
         content, text = message["content"], get(delta, "content")
         if text.__class__ is str and len(delta) == 1 and content.__class__ is _Text:
@@ -1543,75 +1522,47 @@ class _Accumulator:
         else:
             _merged(message, delta)
             text = _text_of(text) or ""
-        if "message" in choice or "usage" in choice or "error" in choice:
-            text += self._add_rest(message, choice)
+        if "message" in choice:
+            text += _replace_message(message, choice["message"] or {})
         finish_reason = get(choice, "finish_reason")
         if finish_reason and finish_reason != "null":
-            self._ended += not entry["finish_reason"]
             entry["finish_reason"] = finish_reason
-            has_more = text or any(delta[name] for name in delta if name != "role")
-            self.is_last = self.count > 1 and not has_more
-        return "" if entry["index"] else text
+            reasons = [entry["finish_reason"] for entry in self.by_index.values()]
+            self.all_ended = all(reasons) and len(reasons) >= self._n
+        if finish_reason or "error" in choice:
+            self._add_usage(choice)
+            _raise_error_in(choice, self._exchange)
+        return "" if index else text
 
-    def _add_rest(self, message: dict[str, Any], choice: Any) -> str:
-        """Take in what is rare in a choice; return its text that is new."""
-        _raise_error_in(choice, self._exchange)
-        self._add_usage(choice)
-        whole = _merged(None, choice.get("message") or {})
-        so_far, text = (_text_of(m.get("content")) or "" for m in (message, whole))
-        if len(text) < len(so_far):
-            whole["content"] = None  # a shorter text must not remove anything
-        message.update((key, value) for key, value in whole.items() if value or key not in message)
-        return text[len(so_far) :] if text.startswith(so_far) else ""  # shown text stays
-
-    def _add_usage(self, *holders: Any) -> None:
-        for usage in _dicts([holder.get("usage") for holder in _dicts([*holders])]):
-            if any(count for count in usage.values() if not isinstance(count, dict)):
-                self.usage = usage
-
-    def _add_event(self, chunk: Result, kind: str, get: Any = dict.get) -> str:
-        """Take in an event that is not a chunk of a chat; return its text that is new."""
-        if "error" in (get(chunk, "type"), get(chunk, "object")):
-            raise self._exchange.error_of(chunk)
-        kind = get(chunk, "type") or kind
-        key = get(chunk, "output_index"), get(chunk, "content_index")
-        if kind.startswith(_FAMILIES):
-            self.needs_end, self.done = True, self.done or kind in _LAST_EVENTS
-        if kind in ("response.output_text.delta", "transcript.text.delta"):
-            return self._add_text(key, get(chunk, "delta"))
-        if kind == "message" and "/audio/trans" in self._exchange.call.path:  # other servers
-            return self._add_text(key, get(chunk, "text"))
-        if kind not in _LAST_EVENTS and kind not in _TEXT_ENDS:
-            return ""
-        answer = chunk.get("response") or chunk
-        # All items, one item, a part of it, or its text: the first that the event has.
-        places = [answer[name] for name in ("output", "item", "part", "text") if answer.get(name)]
-        text = _text_of(places[:1]) or ""
+    def _choices_of(self, event: Result, kind: str, get: Any = dict.get) -> list[Any]:
+        """Return an event that is not a chunk of a chat as choices."""
+        if "error" in (get(event, "type"), get(event, "object")):
+            raise self._exchange.error_of(event)
+        if self._exchange.call.needs_choice and not self.suspect and _error_text(event):
+            self.suspect = event
+        kind = get(event, "type") or kind
+        if not kind.startswith(_FAMILIES):
+            return []
         if kind in _LAST_EVENTS:
-            return self._add_choice({"message": {"content": text}})
-        depth = 1 if "item" in chunk else 2  # an item may have several parts
-        seen = sum(n for k, n in self._lengths.items() if k[:depth] == key[:depth])
-        if not seen and self._lengths and (self.message.content or "").endswith(text):
-            return ""  # some servers number the items of deltas and ends differently
-        return self._add_text(key, text[seen:])
+            answer, self.done = event.get("response") or event, True
+            text = _text_of([answer.get("output") or answer.get("text")])
+            return [{"message": {"content": text}}]
+        text = get(event, _TEXT_FIELDS.get(kind))
+        text = text if text.__class__ is str else _text_of([text])
+        if text and not self.text_kind:
+            self.text_kind = kind
+        return [{"delta": {"content": text if kind == self.text_kind else ""}}]
 
-    def _add_text(self, key: Any, text: Any) -> str:
-        text = self._add_choice({"delta": {"content": text}})
-        self._lengths[key] = self._lengths.get(key, 0) + len(text)
-        return text
-
-    @property
-    def is_whole(self) -> bool:
-        """Whether the answer is whole, however the transfer ends."""
-        call = self._exchange.call
-        all_ended = self._ended >= max(call.n, len(self.by_index), 1)
-        # vLLM ends each part of a transcription.
-        return self.done or all_ended and "/audio/trans" not in call.path
+    def _add_usage(self, chunk: Any) -> None:
+        """Take the usage of a chunk, a choice or a Responses answer, unless it is zero."""
+        holders = _dicts([chunk, chunk.get("x_groq"), chunk.get("response")])
+        for usage in _dicts([holder.get("usage") for holder in holders]):
+            self.usage = usage if any(usage.values()) else self.usage
 
     @property
     def choices(self) -> list[Result]:
-        text = json.dumps([choice for _, choice in sorted(self.by_index.items())], default=str)
-        choices = json.loads(text, object_hook=Result)
+        choices = [{"index": index, **choice} for index, choice in sorted(self.by_index.items())]
+        choices = json.loads(json.dumps(choices, default=str), object_hook=Result)
         for choice in choices:
             prefix = "call_%s_%d_" % (self._exchange.call.id, choice["index"])  # the same each time
             choice["message"] = _fit_message(choice["message"], prefix)
@@ -1619,8 +1570,17 @@ class _Accumulator:
 
     @property
     def message(self) -> Any:
-        messages = [choice["message"] for choice in self.choices if not choice["index"]]
-        return messages[0] if messages else Result(role="assistant", content=None)
+        empty = Result(role="assistant", content=None)
+        return next((one["message"] for one in self.choices if not one["index"]), empty)
+
+
+def _replace_message(message: dict[str, Any], whole: Any) -> str:
+    """Let a whole message replace what came, but for longer text; return its text that is new."""
+    so_far, text = (_text_of(m.get("content")) or "" for m in (message, whole))
+    for name, value in _merged({}, whole).items():
+        if value and (name != "content" or len(text) >= len(so_far)):
+            message[name] = value
+    return text[len(so_far) :] if text.startswith(so_far) else ""  # shown text stays
 
 
 class Stream(_Closing):
@@ -1651,6 +1611,7 @@ class Stream(_Closing):
         chunks = _chunks(exchange, self._so_far)
         # Until the first chunk the call may be tried again.
         self._chunks: Iterator[Result] = itertools.chain([*itertools.islice(chunks, 1)], chunks)
+        self._so_far.first_at = self._so_far.last_at
 
     __iter__ = _Closing.__enter__
 
@@ -1671,9 +1632,10 @@ class Stream(_Closing):
     def stats(self) -> dict[str, Any]:
         """Times in seconds, the number of chunks, and tokens per second."""
         so_far, tokens = self._so_far, _tokens_in(self.usage)["completion"]
-        duration_s = so_far.last_at - so_far.started_at
+        began_at = self._exchange.call.began_at
+        duration_s = so_far.last_at - began_at
         return {
-            "duration_s": duration_s, "ttft_s": so_far.first_at - so_far.started_at,
+            "duration_s": duration_s, "ttft_s": so_far.first_at - began_at,
             "chunks": so_far.count,
             "avg_chunk_interval_s": (so_far.last_at - so_far.first_at) / max(so_far.count - 1, 1),
             "tokens_per_s": tokens / duration_s if tokens and duration_s else None,
