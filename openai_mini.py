@@ -425,7 +425,6 @@ class _EventParser:
     def __init__(self, max_event_bytes: int) -> None:
         self._limit, self._after_cr, self._last_id = max_event_bytes, False, ""
         self._buffer = bytearray()  # the unfinished event, its lines ended by LF
-        self.unknown: Any = collections.deque(maxlen=20)  # lines of other fields
 
     def blocks(self, chunk: bytes) -> Iterable[str]:
         if self._after_cr or b"\r" in chunk:
@@ -468,8 +467,6 @@ class _EventParser:
                 self._last_id = value
             elif name == "retry" and value.isascii() and value.isdigit() and len(value) <= 640:
                 event.retry = int(value)  # int() may refuse longer numbers
-            elif name not in ("", "id", "retry"):
-                self.unknown.append((name + ":" + value)[:9999])
         event.data, event.id = "\n".join(data), self._last_id
         return event if data else None
 
