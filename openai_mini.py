@@ -1306,22 +1306,22 @@ def _parse_json(content: bytes | str, only_object: bool = False) -> Any:
 # Streams
 #
 # Deltas add up, a whole `message` replaces, names and constants are set once, and a function name
-# after finished arguments begins another tool call. Other kinds of events are read as choices of a
-# chat. Neither generator nor accumulator refers to the Stream, so dropping it ends the request.
+# after finished arguments begins another tool call. Other events are read as choices of a chat.
+# Neither generator nor accumulator refers to the Stream, so dropping it ends the request.
 
-LINGER_S = 5.0  # how long a stream that is whole may take to send its usage and its end
+LINGER_S = 5.0  # how long the usage and the end of a whole stream are waited for
 _CONSTANTS = frozenset("role id type name format model object call_id status".split())
 
 
 class _Text(bytearray):
-    """Text that grows in pieces, as UTF-8. A list of str would take ten times as much memory."""
+    """Text that grows, as UTF-8: a list of str takes ten times the memory."""
 
     def __str__(self) -> str:
         return self.decode("utf-8", "surrogatepass")
 
 
 def _merged(so_far: Any, piece: Any, key: str = "") -> Any:
-    """Return `so_far`, extended by a piece: dicts, lists and texts in place."""
+    """Return `so_far`, extended by a piece, in place where it can be."""
     if piece is None or key in _CONSTANTS:
         return so_far or piece
     if key in ("content", "arguments") or isinstance(so_far, _Text):  # a text, whatever is sent
@@ -1330,7 +1330,7 @@ def _merged(so_far: Any, piece: Any, key: str = "") -> Any:
         items = _parts(so_far)
         for part in _parts(piece):
             item = _continued(part, items)
-            merged = _merged(item, part)  # extends the item in place
+            merged = _merged(item, part)
             if item is None:
                 items.append(merged)
         return items
@@ -1357,24 +1357,20 @@ def _continued(piece: Any, items: list[Any]) -> Any:
     if not isinstance(piece, dict) or "encrypted" in str(piece.get("type")):  # never in pieces
         return None
     items, call = _dicts(items), piece.get("function") or {}
-    if call and not call.get("name"):  # arguments, of some servers with another id in each piece
+    if call and not call.get("name"):  # arguments, at times with another id each
         return ([i for i in items if not _differ(i, piece, "index")] or items or [None])[-1]
     if not call and "index" not in piece:  # a text continues the last item only
         items = items[-1:] if piece.get("type") in ("text", "output_text", "thinking") else []
     found = [item for item in items if not _differ(item, piece, "type", "index", "id")]
     old = found and found[-1].get("function") or {}
-    is_whole = call.get("arguments") and _is_finished(old.get("arguments"))
-    return None if not found or is_whole or _differ(old, call, "name") else found[-1]
+    arguments = call.get("arguments") and _json_or_text(bytes(old.get("arguments") or b""))
+    begins = not found or isinstance(arguments, dict) or _differ(old, call, "name")
+    return None if begins else found[-1]
 
 
 def _differ(one: Any, other: Any, *names: str) -> bool:
-    """Return whether both have one of the names, with different values."""
+    """Whether both have a value for one of the names, and not the same."""
     return any(len({one.get(n), other.get(n)} - {None, ""}) > 1 for n in names)
-
-
-def _is_finished(arguments: Any) -> bool:
-    text = bytes(arguments or b"").rstrip()
-    return text[-1:] == b"}" and isinstance(_json_or_text(text), dict)
 
 
 # The events that end an answer, and the families of events that need one of them.
@@ -1388,7 +1384,7 @@ _TEXT_FIELDS = {  # of other events
 
 
 def _pieces(exchange: Any, so_far: _Accumulator) -> Iterator[bytes]:
-    """Yield the body as it arrives, and b"" at its end. Only events renew the limit of silence."""
+    """Yield the body, and b"" at its end. Only events renew the limit of silence."""
     piece, count = b"\n", -1
     while piece:
         if count != so_far.count:
@@ -1405,7 +1401,7 @@ def _pieces(exchange: Any, so_far: _Accumulator) -> Iterator[bytes]:
 
 
 def _chunks(exchange: Any, so_far: _Accumulator) -> Iterator[Result]:
-    """Yield the chunks of a body, after `so_far` has taken them in."""
+    """Yield the chunks, after `so_far` has taken them in."""
     parser = _EventParser(4 * MAX_EVENT_BYTES)
     scan = json.JSONDecoder(object_hook=Result, strict=False).scan_once  # type: ignore
     try:
@@ -1443,11 +1439,11 @@ def _data_of(block: str, parser: _EventParser, exchange: Any) -> tuple[str, str]
         block = "data: " + block
     elif block[:6] == "error:":  # of llama.cpp
         block = "event: error\ndata:" + block[6:]
-    event = parser.event_of(block)
-    data = event.data.strip() if event else ""
-    if event and data and event.event == "error":
+    event = parser.event_of(block) or ServerSentEvent()
+    data = event.data.strip()
+    if data and event.event == "error":
         raise exchange.error_of(_json_or_text(data))
-    return data, event.event if event else ""
+    return data, event.event
 
 
 def _json_or_text(text: Any) -> Any:
@@ -1468,7 +1464,7 @@ def _interruption(reason: str = "") -> StreamInterruptedError:
 
 
 class _Accumulator:
-    """The answer of a stream so far: its choices and its usage."""
+    """The answer of a stream so far."""
 
     usage = suspect = None  # type: Any  # suspect: a chunk without choices, perhaps an error
     text_kind = ""  # of the events whose texts are taken: others repeat them
@@ -1493,13 +1489,13 @@ class _Accumulator:
             raise self._exchange.error_of(self.suspect or {})
 
     def add(self, chunk: Result, kind: str) -> Result:
-        """Take a chunk in; return it with `.content`."""
-        self.count, text = self.count + 1, ""
+        """Return the chunk, with `.content`."""
+        self.count += 1
         if "error" in chunk or "base_resp" in chunk:
             _raise_error_in(chunk, self._exchange)
         try:
-            for choice in dict.get(chunk, "choices") or self._choices_of(chunk, kind):
-                text += self._add_choice(choice)
+            choices = dict.get(chunk, "choices") or self._choices_of(chunk, kind)
+            text = "".join(map(self._add_choice, choices))
             if dict.get(chunk, "usage") or "response" in chunk or "x_groq" in chunk:
                 self._add_usage(chunk)
         except (ArithmeticError, AttributeError, LookupError, RuntimeError, TypeError, ValueError):
@@ -1508,8 +1504,7 @@ class _Accumulator:
         return chunk
 
     def _add_choice(self, choice: dict[str, Any], get: Any = dict.get) -> str:
-        """Take in a choice; return its text if it is choice 0. `get`: that of a Result is slower,
-        because of its __getattr__."""
+        """Return the text, if it is choice 0. `get`: that of a Result is slower."""
         index = int(get(choice, "index") or 0)
         entry = self.by_index[index]
         message, delta = entry["message"], get(choice, "delta") or {"content": get(choice, "text")}
@@ -1546,12 +1541,10 @@ class _Accumulator:
             return [{"message": {"content": text}}]
         text = get(event, _TEXT_FIELDS.get(kind))
         text = text if text.__class__ is str else _text_of([text])
-        if text and not self.text_kind:
-            self.text_kind = kind
+        self.text_kind = self.text_kind or (kind if text else "")
         return [{"delta": {"content": text if kind == self.text_kind else ""}}]
 
     def _add_usage(self, chunk: Any) -> None:
-        """Take the usage of a chunk, a choice or a Responses answer, unless it is zero."""
         holders = _dicts([chunk, chunk.get("x_groq"), chunk.get("response")])
         for usage in _dicts([holder.get("usage") for holder in holders]):
             self.usage = usage if any(usage.values()) else self.usage
@@ -1572,7 +1565,7 @@ class _Accumulator:
 
 
 def _replace_message(message: dict[str, Any], whole: Any) -> str:
-    """Let a whole message replace what came, but for longer text; return its text that is new."""
+    """Take over a whole message, but no shorter text; return the text that is new."""
     so_far, text = (_text_of(m.get("content")) or "" for m in (message, whole))
     for name, value in _merged({}, whole).items():
         if value and (name != "content" or len(text) >= len(so_far)):
@@ -1583,14 +1576,12 @@ def _replace_message(message: dict[str, Any], whole: Any) -> str:
 class Stream(_Closing):
     """The chunks of an answer as they arrive: an iterator and a context manager.
 
-    `close()`, leaving `with`, an exception and dropping the stream end the request at once. As far
-    as it got: `.content` (all text), `.message` (to be sent back), `.tool_calls`, `.finish_reason`,
+    `close()`, leaving `with`, an exception and dropping the stream end the request. As far as it
+    got: `.content` (all text), `.message` (to be sent back), `.tool_calls`, `.finish_reason`,
     `.choices`, `.usage`, `.response`, and `.stats`: `duration_s`, `ttft_s` (to the first chunk),
-    `chunks`, `avg_chunk_interval_s`, and `tokens_per_s` (None without usage).
-
-    A stream is whole at `[DONE]`, when each choice has its finish reason, or at an event that says
-    so; one of unknown events also when the body ends. Raises StreamInterruptedError if it ends
-    before, APITimeoutError if the server is silent, or an event's error, each with `.partial`.
+    `chunks`, `avg_chunk_interval_s`, `tokens_per_s` (None without usage). Raises
+    StreamInterruptedError if the stream ends before it is whole, APITimeoutError if the server is
+    silent, or an event's error, each with `.partial`.
     """
 
     _closed = False
@@ -1627,7 +1618,6 @@ class Stream(_Closing):
 
     @property
     def stats(self) -> dict[str, Any]:
-        """Times in seconds, the number of chunks, and tokens per second."""
         so_far, tokens = self._so_far, _tokens_in(self.usage)["completion"]
         began_at = self._exchange.call.began_at
         duration_s = so_far.last_at - began_at
@@ -1639,7 +1629,7 @@ class Stream(_Closing):
         }  # fmt: skip
 
     def close(self) -> None:
-        """End the request now; a reader in another thread wakes up. May be called again."""
+        """End the request; a reader in another thread wakes up."""
         self._closed, self._chunks = True, iter(())
         self._exchange.end(GeneratorExit(), stream=self)
 
