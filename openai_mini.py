@@ -944,13 +944,12 @@ class _Map:
 # ----------------------------------------------------------------------
 # Results
 #
-# What a call returns. A Result is the server's JSON, of whatever shape. This room does not know how
-# an answer is fetched.
+# What a call returns. A Result is the server's JSON, of whatever shape.
 
 BLOCK_BYTES = 256 << 10  # read or sent at a time: smaller blocks cost CPU
 MAX_BODY_BYTES = 256 << 20  # in memory: 2048 embeddings as text have 130 MB
 _CHAT_NAMES = ("message", "content", "tool_calls", "finish_reason")
-# Names that scripts and libraries probe for and that no official object has.
+# Names that scripts probe for and that no official object has.
 _FOREIGN_NAMES = """reasoning reasoning_content reasoning_details reasoning_text thinking
     thinking_blocks ndim dtype shape tolist numpy iloc to_pandas model_fields model_fields_set
     iter_pages next_page_info""".split()
@@ -967,13 +966,13 @@ class _Closing:
 
 
 class _Readable:
-    """Ways to read a body: `_content`, or, while that is None, what `_exchange` receives."""
+    """Reads a body: `_content`, or, if that is None, what `_exchange` receives."""
 
     _exchange: Any = None
     _content: Any = b""
 
-    content = property(lambda self: self.read(), doc="The body as bytes.")
-    text = property(lambda self: self.read().decode("utf-8", "replace"), doc="The body as a str.")
+    content = property(lambda self: self.read())
+    text = property(lambda self: self.read().decode("utf-8", "replace"))
 
     def _try(self, read: Any, *args: Any) -> Any:
         """Return `read(*args)`. An error ends the request."""
@@ -986,7 +985,7 @@ class _Readable:
             raise
 
     def read(self) -> bytes:
-        """The whole body."""
+        """Return the whole body."""
         if self._content is None:
             self._content = self._try(self._exchange.body.read_all)
         return self._content
@@ -1001,12 +1000,10 @@ class _Readable:
 
     def iter_lines(self) -> Iterator[str]:
         """Yield the lines of the body, without their ends."""
-        rest = bytearray()
+        rest = b""
         for piece in self.iter_bytes():
-            rest += piece
-            if b"\n" in piece:  # linear time
-                *lines, rest = rest.split(b"\n")
-                yield from (line.decode("utf-8", "replace").rstrip("\r") for line in lines)
+            *lines, rest = (rest + piece).split(b"\n")
+            yield from (line.decode("utf-8", "replace").rstrip("\r") for line in lines)
         if rest:
             yield rest.decode("utf-8", "replace")
 
@@ -1018,50 +1015,41 @@ class _Readable:
 
 
 class Response(_Readable, _Closing):
-    """The HTTP answer: `.status_code`, `.headers`, `.request_id`, `.method`, `.url`.
+    """The HTTP answer: `.status_code`, `.headers`, `.request_id`, `.url`; of errors and raw
+    answers also the body, and `.parse()`, the result of the call."""
 
-    Raw answers and those of errors also have the body: `.content`, `.text`, `.read()`, `.json()`,
-    `.iter_bytes()`, `.iter_lines()`, `.stream_to_file()`, and `.parse()`, the result of the call.
-    """
-
-    _stream: Any = None  # of parse(); it then owns the exchange
+    _stream: Any = None  # of parse(); it owns the exchange
+    request_id = property(lambda self: self.headers.get("x-request-id"))
 
     def __init__(self, status_code: int, headers: Any, method: str, url: str) -> None:
         self.status_code, self.headers, self.method, self.url = status_code, headers, method, url
 
     def _with_body(self, exchange: Any, content: bytes | None = None) -> Response:
-        """Return a copy that has the body, or reads it."""
         answer = Response(self.status_code, self.headers, self.method, self.url)
         answer._exchange, answer._content = exchange, content
         return answer
 
-    request_id = property(lambda self: self.headers.get("x-request-id"))
-
     def parse(self) -> Any:
-        """Return the result of the call; for a stream, a Stream."""
-        exchange = self._exchange
-        if exchange.call.read != "stream":
-            return self._try(_parse, exchange, self.read())
-        self._stream = self._stream or self._try(exchange.open_stream)
+        if self._exchange.call.read != "stream":
+            return self._try(_parse, self._exchange, self.read())
+        self._stream = self._stream or self._try(self._exchange.open_stream)
         return self._stream
 
-    def close(self) -> None:
-        """End the request; may be called again."""
+    def close(self, error: Any = None) -> None:
         if self._exchange is not None:
-            self._exchange.end(None)
+            self._exchange.end(error)
 
     def __del__(self) -> None:
-        if self._exchange is not None and self._stream is None:
-            self._exchange.end(GeneratorExit())
+        if self._stream is None:
+            self.close(GeneratorExit())
 
 
 class Result(dict):  # type: ignore[type-arg]
-    """A JSON object with attribute access at every depth: `r.choices[0].message.content`.
+    """A JSON object with attributes at every depth: `r.choices[0].message.content`.
 
-    An absent name is None. `_` stands for what a name cannot have: `r.categories.self_harm`. A
-    chat answer also has `.content`, `.message` (to be sent back), `.tool_calls`, `.finish_reason`
-    of its first choice, a Responses answer `.output_text`, and the outermost object
-    `.request_id`, `.headers`, `.status_code`.
+    An absent name is None; `_` stands for what no name has: `r.categories.self_harm`. Of a chat
+    also `.content`, `.message` (to be sent back), `.tool_calls`, `.finish_reason`, of a Responses
+    answer `.output_text`; of the outermost object `.request_id`, `.headers`, `.status_code`.
     """
 
     _response = _message = None  # type: Any  # set on the outermost object only
@@ -1092,12 +1080,13 @@ class Result(dict):  # type: ignore[type-arg]
     def to_dict(self, *, exclude_none: bool = False, **options: Any) -> Any:
         """Return plain dicts and lists. `exclude_none`: without nulls. `include=`, `exclude=`: some
         names at the top."""
+        absent = (None,) if exclude_none else ()
+        hook = lambda pairs: {k: v for k, v in pairs if v not in absent}  # noqa: E731
         names = {*(options.get("include") or self.keys())}.difference(options.get("exclude") or ())
         kept = {name: value for name, value in self.items() if name in names}
-        return json.loads(json.dumps(kept), object_hook=_without_none if exclude_none else None)
+        return json.loads(json.dumps(kept), object_pairs_hook=hook)
 
     def to_json(self, indent: int | None = 2, **options: Any) -> str:
-        """Return JSON text."""
         return json.dumps(self.to_dict(**options), indent=indent, ensure_ascii=False)
 
     def model_dump_json(self, indent: int | None = None, **options: Any) -> str:
@@ -1110,44 +1099,36 @@ class Result(dict):  # type: ignore[type-arg]
 
     model_dump = dict = to_dict
     json = model_dump_json
-    model_extra = property(lambda self: self, doc="All names, known or not.")
+    model_extra = property(lambda self: self)
 
     def save(self, folder: Any) -> list[str]:
-        """Write the images of an answer, also those behind URLs, to new files in `folder`; return
-        their paths. Raises OSError, or APIError if an image is broken."""
-        items = _dicts(self.get("data") or self.get("images")) or [self]
-        images, paths = [str(one.get("b64_json") or one.get("url") or "") for one in items], []
+        """Write the images, also those behind URLs, to new files; return their paths."""
+        items, paths = _dicts(self.get("data") or self.get("images")) or [self], []
+        images = [str(one.get("b64_json") or one.get("url") or "") for one in items]
         if not any(images):
             raise APIResponseError("the answer has no image: " + _error_text(items))
         for text in filter(None, images):
             encoded = text.rpartition("base64,")[2]  # perhaps of a data: URL
             content = _fetch(text) if text[:4].lower() == "http" else _from_base64(encoded)
-            name = "image-%d." + _extension(content)
-            free = (os.path.join(folder, name % number) for number in itertools.count(1))
-            part = os.path.join(folder, ".%s.part" % os.urandom(8).hex())
-            _write_whole(part, [content])
-            paths.append(next(filter(_reserve, free)))
-            os.replace(part, paths[-1])
+            paths.append(_new_file(folder, "image-%d." + _extension(content)))
+            _write_whole(paths[-1], [content])
         return paths
 
 
 def _choice_attribute(result: Result, name: str) -> Any:
-    """Return what an attribute of _CHAT_NAMES is."""
     choice = (_dicts(result["choices"]) or [{}])[0]
     if result._message is None and isinstance(choice.get("message"), dict):
-        prefix = "call_%s_" % os.urandom(8).hex()
-        result._message = _fit_message(choice["message"], prefix)  # once: the ids are random
+        # Once: the ids are random.
+        result._message = _fit_message(choice["message"], "call_%s_" % os.urandom(8).hex())
     message = result._message or {}
     own = {"message": result._message, "finish_reason": choice.get("finish_reason")}
     return {**message, **own, "content": _text_of(message.get("content"))}.get(name)
 
 
 def _text_of(content: Any) -> str | None:
-    """Return the text of a str, a number, or a list of parts. An object becomes JSON, as some
-    servers parse the text that they should pass on."""
+    """Return the text of a str, a number, an object (as JSON), or a list of parts."""
     if isinstance(content, list):
         parts = [part if isinstance(part, dict) else {"text": part} for part in content]
-        # A message is an item of a Responses answer.
         parts = [p for p in parts if p.get("type") in ("text", "output_text", "message", None)]
         return "".join(_text_of(p.get("text") or p.get("content")) or "" for p in parts)
     if isinstance(content, (dict, int, float)):
@@ -1156,7 +1137,7 @@ def _text_of(content: Any) -> str | None:
 
 
 def _fit_message(message: Any, id_prefix: str) -> Any:
-    """Return a message that can be sent back. A call without an id of its own gets one."""
+    """Return a message that can be sent back."""
     if message.get("role") == "assistant" and "tool_calls" not in message:
         return message
     fit = Result({"role": None, "content": None, **message}, role="assistant")
@@ -1176,10 +1157,6 @@ def _fit_message(message: Any, id_prefix: str) -> Any:
     return fit
 
 
-def _without_none(plain: dict[str, Any]) -> dict[str, Any]:
-    return {key: value for key, value in plain.items() if value is not None}
-
-
 class Transcript(Result):
     """A transcription: `.text`, which is also its `str()`."""
 
@@ -1188,7 +1165,7 @@ class Transcript(Result):
 
 
 class Page(Result):
-    """A list answer: `.data` is the first page; iterating goes over all items of all pages."""
+    """A list: `.data` is the first page; iterating goes over the items of all pages."""
 
     _fetch: Any = None  # returns the page behind a cursor
 
@@ -1205,21 +1182,20 @@ class Page(Result):
         return bool(self._cursor())
 
     def get_next_page(self) -> Page | None:
-        """Return the next page, or None after the last one. A page that repeats is the last one."""
+        """Return the next page, or None. A page that repeats is the last one."""
         cursor = self._cursor()
         page: Any = self._fetch(cursor) if cursor else None
         return page if cursor and page._cursor() != cursor else None
 
     def _cursor(self) -> Any:
-        """Return the cursor of the next page, or None. Without `has_more`, the last is empty."""
         has_more, last = self.get("has_more"), ([{}] + _dicts(self.get("data")))[-1]
-        cursor = self["next"] if "next" in self else last.get("id") or self.get("last_id")
         has_more = self.get("data") if has_more is None else has_more
+        cursor = self["next"] if "next" in self else last.get("id") or self.get("last_id")
         return cursor if self._fetch and has_more else None
 
 
 class Binary(_Readable, bytes):
-    """A binary answer: bytes with the official package's methods."""
+    """A binary answer: bytes that also read as a Response does."""
 
     _content: Any = property(bytes)
 
@@ -1228,17 +1204,17 @@ def _is_empty(path: Any) -> bool:
     return os.path.exists(path) and not os.path.getsize(path)
 
 
-def _reserve(path: str) -> bool:
-    """Make an empty file; return whether the name was free, which no other thread can take now."""
-    with contextlib.suppress(FileExistsError):
-        open(path, "xb").close()
-        return True
-    return False
+def _new_file(folder: Any, name: str) -> str:  # type: ignore[return]
+    """Make an empty file with a free number, which no other thread can take; return its path."""
+    for number in itertools.count(1):
+        path = os.path.join(folder, name % number)
+        with contextlib.suppress(FileExistsError), open(path, "xb"):
+            return path
 
 
 def _write_whole(path: Any, pieces: Iterable[bytes]) -> int:
-    """Write a file that appears only when it is whole; return its size. An empty one (an open
-    NamedTemporaryFile, a device) is written in place, and emptied after an error."""
+    """Write a file that appears when it is whole; return its size. An empty one (a temporary
+    file, a device) is written in place, and emptied after an error."""
     target, in_place = os.path.realpath(path), _is_empty(path)  # a link stays a link
     part = os.path.join(os.path.dirname(target), ".%s.part" % os.urandom(8).hex())
     try:
@@ -1256,7 +1232,6 @@ def _write_whole(path: Any, pieces: Iterable[bytes]) -> int:
 
 
 def _at_most(limit: int, pieces: Iterable[bytes]) -> Iterator[bytes]:
-    """Yield `pieces`. Raise APIResponseError if they have more than `limit` bytes."""
     size = 0
     for piece in pieces:
         size += len(piece)
@@ -1266,10 +1241,9 @@ def _at_most(limit: int, pieces: Iterable[bytes]) -> Iterator[bytes]:
 
 
 def _from_base64(text: Any) -> bytes:
-    try:
+    with contextlib.suppress(ValueError, TypeError):
         return base64.b64decode(text, validate=True)
-    except (ValueError, TypeError):
-        raise APIResponseError("base64 in the answer is broken or missing") from None
+    raise APIResponseError("base64 in the answer is broken or missing")
 
 
 _FIRST_BYTES = {  # patterns, and the extension of a file's name
@@ -1286,9 +1260,9 @@ def _extension(content: bytes) -> str:
 
 def _parse_json(content: bytes | str, only_object: bool = False) -> Any:
     """Return JSON as Results, or raise APIResponseError."""
-    expected = "a JSON object"
     if isinstance(content, bytes) and re.search(rb"data: ?\[DONE]\s*$", content[-32:]):
         content = content[: content.rfind(b"data:")]  # some servers end plain JSON with it, too
+    expected = "a JSON object"
     try:
         value = json.loads(content, object_hook=Result, strict=False)  # raw line breaks in texts
         if not only_object or isinstance(value, Result):
