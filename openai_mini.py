@@ -1141,19 +1141,19 @@ def _fit_message(message: Any, id_prefix: str) -> Any:
     if message.get("role") == "assistant" and "tool_calls" not in message:
         return message
     fit = Result({"role": None, "content": None, **message}, role="assistant")
-    calls: dict[str, Any] = {}
-    for call in _dicts(fit.pop("tool_calls", None)):
-        call_id = str(call.get("id") or "")
-        call_id = id_prefix + str(len(calls)) if call_id in ("", *calls) else call_id
-        call = calls[call_id] = Result(call, id=call_id, type=call.get("type") or "function")
-        call.pop("index", None)  # of the stream
-        function = call.get("function")
-        if isinstance(function, dict):
-            given = function.get("arguments") or {}
-            arguments = given if isinstance(given, str) else json.dumps(given)
-            call.function = Result(function, name=function.get("name") or "", arguments=arguments)
+    calls = _dicts(fit.pop("tool_calls", None))
     if calls:
-        fit.tool_calls = [*calls.values()]
+        fit.tool_calls = [_fit_call(call, id_prefix + str(n)) for n, call in enumerate(calls)]
+    return fit
+
+
+def _fit_call(call: dict[str, Any], new_id: str) -> Result:
+    fit = Result(call, id=call.get("id") or new_id, type=call.get("type") or "function")
+    fit.pop("index", None)  # of the stream
+    function = call.get("function")
+    if isinstance(function, dict):
+        arguments = _text_of(function.get("arguments") or {})
+        fit.function = Result(function, name=function.get("name") or "", arguments=arguments)
     return fit
 
 
