@@ -1262,16 +1262,12 @@ def _parse_json(content: bytes | str, only_object: bool = False) -> Any:
     """Return JSON as Results, or raise APIResponseError."""
     if isinstance(content, bytes) and re.search(rb"data: ?\[DONE]\s*$", content[-32:]):
         content = content[: content.rfind(b"data:")]  # some servers end plain JSON with it, too
-    expected = "a JSON object"
-    try:
+    with contextlib.suppress(ValueError, RecursionError):
         value = json.loads(content, object_hook=Result, strict=False)  # raw line breaks in texts
         if not only_object or isinstance(value, Result):
             return value
-    except (ValueError, RecursionError) as error:
-        expected = "JSON (%s)" % _plain(str(error), 80)
-    # Outside of `except`: that error holds the whole text, perhaps with a key.
     start = content[:500] if isinstance(content, str) else content[:500].decode("utf-8", "replace")
-    what = "the answer is not %s but %s" % (expected, _error_text(start)[:100] or "empty")
+    what = "the answer is not a JSON object but " + (_error_text(start)[:100] or "empty")
     advice = "Check base_url=, which often ends in /v1, and whether a stream was asked for."
     raise APIResponseError(what, advice=advice)
 
