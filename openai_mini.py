@@ -1172,10 +1172,8 @@ class Page(Result):
     def __iter__(self) -> Iterator[Any]:
         page: Page | None = self
         while page is not None:
-            items = page.get("data") or []
-            if not isinstance(items, list):
-                raise APIResponseError("the data of the list is not a list: %.80r" % (items,))
-            yield from items
+            items = page.get("data")
+            yield from items if isinstance(items, list) else ()
             page = page.get_next_page()
 
     def has_next_page(self) -> bool:
