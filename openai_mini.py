@@ -950,9 +950,8 @@ BLOCK_BYTES = 256 << 10  # read or sent at a time: smaller blocks cost CPU
 MAX_BODY_BYTES = 256 << 20  # in memory: 2048 embeddings as text have 130 MB
 _CHAT_NAMES = ("message", "content", "tool_calls", "finish_reason")
 # Names that scripts probe for and that no official object has.
-_FOREIGN_NAMES = """reasoning reasoning_content reasoning_details reasoning_text thinking
-    thinking_blocks ndim dtype shape tolist numpy iloc to_pandas model_fields model_fields_set
-    iter_pages next_page_info""".split()
+_FOREIGN_NAMES = """reasoning reasoning_content reasoning_details thinking thinking_blocks ndim
+    dtype shape tolist numpy iloc to_pandas model_fields model_fields_set""".split()
 
 
 class _Closing:
@@ -1072,8 +1071,7 @@ class Result(dict):  # type: ignore[type-arg]
         return None
 
     def __setattr__(self, name: str, value: Any) -> None:
-        is_own = name[0] == "_" or "choices" in self and name in _CHAT_NAMES
-        (vars(self) if is_own else self)[name] = value
+        (vars(self) if name[0] == "_" else self)[name] = value
 
     __delattr__ = dict.__delitem__
 
