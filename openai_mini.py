@@ -944,7 +944,7 @@ class _Map:
 # ----------------------------------------------------------------------
 # Results
 #
-# What a call returns. A Result is the server's JSON, of whatever shape.
+# What a call returns.
 
 BLOCK_BYTES = 256 << 10  # read or sent at a time: smaller blocks cost CPU
 MAX_BODY_BYTES = 256 << 20  # in memory: 2048 embeddings as text have 130 MB
@@ -955,8 +955,6 @@ _FOREIGN_NAMES = """reasoning reasoning_content reasoning_details thinking think
 
 
 class _Closing:
-    """A context manager that calls close()."""
-
     def __enter__(self: _Self) -> _Self:
         return self
 
@@ -974,7 +972,6 @@ class _Readable:
     text = property(lambda self: self.read().decode("utf-8", "replace"))
 
     def _try(self, read: Any, *args: Any) -> Any:
-        """Return `read(*args)`. An error ends the request."""
         try:
             return read(*args)
         except OpenAIError as error:
@@ -984,7 +981,6 @@ class _Readable:
             raise
 
     def read(self) -> bytes:
-        """Return the whole body."""
         if self._content is None:
             self._content = self._try(self._exchange.body.read_all)
         return self._content
@@ -998,7 +994,7 @@ class _Readable:
         return iter(lambda: self._try(next, pieces, b""), b"")
 
     def iter_lines(self) -> Iterator[str]:
-        """Yield the lines of the body, without their ends."""
+        """Yield the lines, without their ends."""
         rest = b""
         for piece in self.iter_bytes():
             *lines, rest = (rest + piece).split(b"\n")
@@ -1007,7 +1003,7 @@ class _Readable:
             yield rest.decode("utf-8", "replace")
 
     def write_to_file(self, file: Any, chunk_size: int | None = None) -> None:
-        """Write the body to the path `file`, whole or not at all."""
+        """Write the body to a path, whole or not at all."""
         _write_whole(file, self.iter_bytes())
 
     stream_to_file = write_to_file
@@ -1017,7 +1013,7 @@ class Response(_Readable, _Closing):
     """The HTTP answer: `.status_code`, `.headers`, `.request_id`, `.url`; of errors and raw
     answers also the body, and `.parse()`, the result of the call."""
 
-    _stream: Any = None  # of parse(); it owns the exchange
+    _stream: Any = None  # of parse(), which owns the exchange
     request_id = property(lambda self: self.headers.get("x-request-id"))
 
     def __init__(self, status_code: int, headers: Any, method: str, url: str) -> None:
@@ -1065,7 +1061,7 @@ class Result(dict):  # type: ignore[type-arg]
                 return self[key]
         if name == "output_text" and "output" in self:
             return _text_of([self["output"]])
-        # Scripts probe an event, whose type has a dot, for all of its attributes.
+        # Scripts probe an event (its type has a dot) for all attributes.
         if name[0] == "_" or name in _FOREIGN_NAMES or "." in str(self.get("type")):
             raise AttributeError(name)
         return None
@@ -1076,8 +1072,7 @@ class Result(dict):  # type: ignore[type-arg]
     __delattr__ = dict.__delitem__
 
     def to_dict(self, *, exclude_none: bool = False, **options: Any) -> Any:
-        """Return plain dicts and lists. `exclude_none`: without nulls. `include=`, `exclude=`: some
-        names at the top."""
+        """Return plain dicts and lists. `include=`, `exclude=`: some names at the top."""
         absent = (None,) if exclude_none else ()
         hook = lambda pairs: {k: v for k, v in pairs if v not in absent}  # noqa: E731
         names = {*(options.get("include") or self.keys())}.difference(options.get("exclude") or ())
@@ -1156,7 +1151,7 @@ def _fit_call(call: dict[str, Any], new_id: str) -> Result:
 
 
 class Transcript(Result):
-    """A transcription: `.text`, which is also its `str()`."""
+    """A transcription: its `str()` is `.text`."""
 
     def __str__(self) -> str:
         return str(self.get("text") or "")
@@ -1184,10 +1179,9 @@ class Page(Result):
         return page if cursor and page._cursor() != cursor else None
 
     def _cursor(self) -> Any:
-        has_more, last = self.get("has_more"), ([{}] + _dicts(self.get("data")))[-1]
-        has_more = self.get("data") if has_more is None else has_more
+        data, last = self.get("data"), [{}, *_dicts(self.get("data"))][-1]
         cursor = self["next"] if "next" in self else last.get("id") or self.get("last_id")
-        return cursor if self._fetch and has_more else None
+        return cursor if self._fetch and (data or self.get("has_more")) else None
 
 
 class Binary(_Readable, bytes):
@@ -1201,7 +1195,7 @@ def _is_empty(path: Any) -> bool:
 
 
 def _new_file(folder: Any, name: str) -> str:  # type: ignore[return]
-    """Make an empty file with a free number, which no other thread can take; return its path."""
+    """Make an empty file with a number that no other thread can take; return its path."""
     for number in itertools.count(1):
         path = os.path.join(folder, name % number)
         with contextlib.suppress(FileExistsError), open(path, "xb"):
@@ -1209,8 +1203,8 @@ def _new_file(folder: Any, name: str) -> str:  # type: ignore[return]
 
 
 def _write_whole(path: Any, pieces: Iterable[bytes]) -> int:
-    """Write a file that appears when it is whole; return its size. An empty one (a temporary
-    file, a device) is written in place, and emptied after an error."""
+    """Write a file that appears when it is whole, or into an empty one (a temporary file, a
+    device), which an error empties again; return the size."""
     target, in_place = os.path.realpath(path), _is_empty(path)  # a link stays a link
     part = os.path.join(os.path.dirname(target), ".%s.part" % os.urandom(8).hex())
     try:
@@ -1339,7 +1333,7 @@ def _differ(one: Any, other: Any, *names: str) -> bool:
     return any(len({one.get(n), other.get(n)} - {None, ""}) > 1 for n in names)
 
 
-# The events that end an answer, and the families of events that need one of them.
+# The events that end an answer, and the families that need one of them.
 _LAST_EVENTS = """response.completed response.failed response.incomplete transcript.text.done
     image_generation.completed image_edit.completed speech.audio.done""".split()
 _FAMILIES = tuple(name.rpartition(".")[0] + "." for name in _LAST_EVENTS)
@@ -1373,7 +1367,7 @@ def _chunks(exchange: Any, so_far: _Accumulator) -> Iterator[Result]:
     try:
         whole = _whole_json(exchange)
         if whole is not None:
-            so_far.done, so_far.last_at = True, time.monotonic()
+            so_far.is_whole, so_far.last_at = True, time.monotonic()
             yield so_far.add(whole, "response.completed")
         for piece in _pieces(exchange, so_far):
             for block in parser.blocks(piece or b"\n\n"):  # the last one may lack its blank line
@@ -1387,9 +1381,9 @@ def _chunks(exchange: Any, so_far: _Accumulator) -> Iterator[Result]:
                 if end == len(data) and chunk.__class__ is Result:
                     yield so_far.add(chunk, kind)
                 elif data[:6] == "[DONE]":
-                    so_far.done = True
+                    so_far.is_whole = so_far.is_whole or not so_far.suspect
                     return so_far.check_end()
-                elif data and piece and not so_far.is_whole:  # else: cut, junk, or a ping
+                elif data and piece and not so_far.is_whole:  # else: cut, or junk
                     yield so_far.add(_parse_json(data, only_object=True), kind)
         so_far.check_end()
     except OpenAIError as error:
@@ -1399,7 +1393,7 @@ def _chunks(exchange: Any, so_far: _Accumulator) -> Iterator[Result]:
 
 
 def _data_of(block: str, parser: _EventParser, exchange: Any) -> tuple[str, str]:
-    """Return the data and the type of an event, or raise the error in it."""
+    """Return the data and the type of an event, or raise its error."""
     block = block.lstrip("\n")
     if block[:1] == "{":  # an error of some servers
         block = "data: " + block
@@ -1433,10 +1427,8 @@ class _Accumulator:
     """The answer of a stream so far."""
 
     usage = suspect = None  # type: Any  # suspect: a chunk without choices, perhaps an error
-    text_kind = ""  # of the events whose texts are taken: others repeat them
-    done = all_ended = False  # all_ended: each choice has its finish reason
-    count = 0
-    is_whole = property(lambda self: self.done or self.all_ended)  # however the transfer ends
+    text_kind = ""  # of the events whose texts count: others repeat them
+    count, is_whole = 0, False  # is_whole: however the transfer ends
 
     def __init__(self, exchange: Any) -> None:
         self._exchange, call = exchange, exchange.call
@@ -1447,11 +1439,11 @@ class _Accumulator:
         self.by_index: Any = collections.defaultdict(new)  # the choices
 
     def check_end(self) -> None:
-        """Raise an error if the stream must not end here."""
-        if not self.is_whole and (self.by_index or not self.count):
+        """Raise an error if this is half an answer, or none."""
+        if not self.is_whole and not self.suspect and (self.by_index or not self.count):
             raise _interruption()
         is_empty = self._exchange.call.needs_choice and not self.by_index
-        if is_empty or self.suspect and not self.all_ended:
+        if is_empty or self.suspect and not self.is_whole:
             raise self._exchange.error_of(self.suspect or {})
 
     def add(self, chunk: Result, kind: str) -> Result:
@@ -1466,7 +1458,7 @@ class _Accumulator:
                 self._add_usage(chunk)
         except (ArithmeticError, AttributeError, LookupError, RuntimeError, TypeError, ValueError):
             raise APIResponseError("a chunk has an odd shape: %.200s" % chunk.json()) from None
-        chunk.__dict__["content"] = text  # plain assignment would set a key
+        chunk.__dict__["content"] = text  # no key
         return chunk
 
     def _add_choice(self, choice: dict[str, Any], get: Any = dict.get) -> str:
@@ -1486,14 +1478,14 @@ class _Accumulator:
         if finish_reason and finish_reason != "null":
             entry["finish_reason"] = finish_reason
             reasons = [entry["finish_reason"] for entry in self.by_index.values()]
-            self.all_ended = all(reasons) and len(reasons) >= self._n
+            self.is_whole = self.is_whole or all(reasons) and len(reasons) >= self._n
         if finish_reason or "error" in choice:
             self._add_usage(choice)
             _raise_error_in(choice, self._exchange)
         return "" if index else text
 
     def _choices_of(self, event: Result, kind: str, get: Any = dict.get) -> list[Any]:
-        """Return an event that is not a chunk of a chat as choices."""
+        """Return another event as choices of a chat."""
         if "error" in (get(event, "type"), get(event, "object")):
             raise self._exchange.error_of(event)
         if self._exchange.call.needs_choice and not self.suspect and _error_text(event):
@@ -1502,7 +1494,7 @@ class _Accumulator:
         if not kind.startswith(_FAMILIES):
             return []
         if kind in _LAST_EVENTS:
-            answer, self.done = event.get("response") or event, True
+            answer, self.is_whole = event.get("response") or event, True
             text = _text_of([answer.get("output") or answer.get("text")])
             return [{"message": {"content": text}}]
         text = get(event, _TEXT_FIELDS.get(kind))
