@@ -948,7 +948,6 @@ class _Map:
 
 BLOCK_BYTES = 256 << 10  # read or sent at a time: smaller blocks cost CPU
 MAX_BODY_BYTES = 256 << 20  # in memory: 2048 embeddings as text have 130 MB
-_CHAT_NAMES = ("message", "content", "tool_calls", "finish_reason")
 # Names that scripts probe for and that no official object has.
 _FOREIGN_NAMES = """reasoning reasoning_content reasoning_details thinking thinking_blocks ndim
     dtype shape tolist numpy iloc to_pandas model_fields model_fields_set""".split()
@@ -1052,7 +1051,7 @@ class Result(dict):  # type: ignore[type-arg]
     def __getattr__(self, name: str) -> Any:
         if self._response and name in ("headers", "request_id", "_request_id", "status_code"):
             return getattr(self._response, name.lstrip("_"))
-        if "choices" in self and name in _CHAT_NAMES:
+        if name in ("message", "content", "tool_calls", "finish_reason") and "choices" in self:
             return _choice_attribute(self, name)
         if name in self:
             return self[name]
@@ -1270,6 +1269,7 @@ def _parse_json(content: bytes | str, only_object: bool = False) -> Any:
 # Neither generator nor accumulator refers to the Stream, so dropping it ends the request.
 
 LINGER_S = 5.0  # how long the usage and the end of a whole stream are waited for
+_CUT = "the stream ended before its end (what came is in .partial)"
 _CONSTANTS = frozenset("role id type name format model object call_id status".split())
 
 
@@ -1338,8 +1338,9 @@ _LAST_EVENTS = """response.completed response.failed response.incomplete transcr
     image_generation.completed image_edit.completed speech.audio.done""".split()
 _FAMILIES = tuple(name.rpartition(".")[0] + "." for name in _LAST_EVENTS)
 _TEXT_FIELDS = {  # of other events
-    "response.output_text.delta": "delta", "response.output_text.done": "text",
-    "response.output_item.done": "item", "transcript.text.delta": "delta",
+    "response.output_text.delta": "delta", "transcript.text.delta": "delta",
+    "response.output_text.done": "text", "response.content_part.done": "part",
+    "response.output_item.done": "item",
 }  # fmt: skip
 
 
@@ -1355,7 +1356,7 @@ def _pieces(exchange: Any, so_far: _Accumulator) -> Iterator[bytes]:
         except APITimeoutError:
             raise
         except APIError as error:
-            raise _interruption(error._what) from error.__cause__
+            raise StreamInterruptedError(_CUT + ": " + error._what) from error.__cause__
         so_far.last_at = time.monotonic()
         yield piece
 
@@ -1367,7 +1368,7 @@ def _chunks(exchange: Any, so_far: _Accumulator) -> Iterator[Result]:
     try:
         whole = _whole_json(exchange)
         if whole is not None:
-            so_far.is_whole, so_far.last_at = True, time.monotonic()
+            so_far.done, so_far.last_at = True, time.monotonic()
             yield so_far.add(whole, "response.completed")
         for piece in _pieces(exchange, so_far):
             for block in parser.blocks(piece or b"\n\n"):  # the last one may lack its blank line
@@ -1381,7 +1382,7 @@ def _chunks(exchange: Any, so_far: _Accumulator) -> Iterator[Result]:
                 if end == len(data) and chunk.__class__ is Result:
                     yield so_far.add(chunk, kind)
                 elif data[:6] == "[DONE]":
-                    so_far.is_whole = so_far.is_whole or not so_far.suspect
+                    so_far.done = so_far.done or not so_far.suspect
                     return so_far.check_end()
                 elif data and piece and not so_far.is_whole:  # else: cut, or junk
                     yield so_far.add(_parse_json(data, only_object=True), kind)
@@ -1418,21 +1419,18 @@ def _raise_error_in(data: Any, exchange: Any, any_kind: bool = True, needed: Any
         raise exchange.error_of(part, partial=data)  # it may have been billed
 
 
-def _interruption(reason: str = "") -> StreamInterruptedError:
-    what = "the stream ended before its end" + (reason and ": " + reason)
-    return StreamInterruptedError(what, advice="What came is in .partial: go on from it, or retry.")
-
-
 class _Accumulator:
     """The answer of a stream so far."""
 
     usage = suspect = None  # type: Any  # suspect: a chunk without choices, perhaps an error
     text_kind = ""  # of the events whose texts count: others repeat them
-    count, is_whole = 0, False  # is_whole: however the transfer ends
+    done, count, ended = False, 0, 0  # ended: choices with a finish reason
+    is_whole = property(lambda self: self.done or self._n <= self.ended == len(self.by_index))
 
     def __init__(self, exchange: Any) -> None:
         self._exchange, call = exchange, exchange.call
-        self.first_at = self.last_at = call.began_at  # of the first chunk, the last bytes
+        # The times of the call, the first chunk and the last bytes.
+        self.began_at = self.first_at = self.last_at = call.began_at
         # vLLM ends each part of a transcription.
         self._n = sys.maxsize if "/audio/trans" in call.path else call.n
         new = lambda: {"message": {"role": None, "content": None}, "finish_reason": None}  # noqa: E731
@@ -1440,8 +1438,8 @@ class _Accumulator:
 
     def check_end(self) -> None:
         """Raise an error if this is half an answer, or none."""
-        if not self.is_whole and not self.suspect and (self.by_index or not self.count):
-            raise _interruption()
+        if not (self.is_whole or self.suspect) and (self.by_index or not self.count):
+            raise StreamInterruptedError(_CUT)
         is_empty = self._exchange.call.needs_choice and not self.by_index
         if is_empty or self.suspect and not self.is_whole:
             raise self._exchange.error_of(self.suspect or {})
@@ -1477,8 +1475,7 @@ class _Accumulator:
         finish_reason = get(choice, "finish_reason")
         if finish_reason and finish_reason != "null":
             entry["finish_reason"] = finish_reason
-            reasons = [entry["finish_reason"] for entry in self.by_index.values()]
-            self.is_whole = self.is_whole or all(reasons) and len(reasons) >= self._n
+            self.ended = len([e for e in self.by_index.values() if e["finish_reason"]])
         if finish_reason or "error" in choice:
             self._add_usage(choice)
             _raise_error_in(choice, self._exchange)
@@ -1494,7 +1491,7 @@ class _Accumulator:
         if not kind.startswith(_FAMILIES):
             return []
         if kind in _LAST_EVENTS:
-            answer, self.is_whole = event.get("response") or event, True
+            answer, self.done = event.get("response") or event, True
             text = _text_of([answer.get("output") or answer.get("text")])
             return [{"message": {"content": text}}]
         text = get(event, _TEXT_FIELDS.get(kind))
@@ -1577,12 +1574,10 @@ class Stream(_Closing):
     @property
     def stats(self) -> dict[str, Any]:
         so_far, tokens = self._so_far, _tokens_in(self.usage)["completion"]
-        began_at = self._exchange.call.began_at
-        duration_s = so_far.last_at - began_at
+        duration_s, ttft_s = (at - so_far.began_at for at in (so_far.last_at, so_far.first_at))
         return {
-            "duration_s": duration_s, "ttft_s": so_far.first_at - began_at,
-            "chunks": so_far.count,
-            "avg_chunk_interval_s": (so_far.last_at - so_far.first_at) / max(so_far.count - 1, 1),
+            "duration_s": duration_s, "ttft_s": ttft_s, "chunks": so_far.count,
+            "avg_chunk_interval_s": (duration_s - ttft_s) / max(so_far.count - 1, 1),
             "tokens_per_s": tokens / duration_s if tokens and duration_s else None,
         }  # fmt: skip
 
