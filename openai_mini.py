@@ -943,8 +943,6 @@ class _Map:
 
 # ----------------------------------------------------------------------
 # Results
-#
-# What a call returns.
 
 BLOCK_BYTES = 256 << 10  # read or sent at a time: smaller blocks cost CPU
 MAX_BODY_BYTES = 256 << 20  # in memory: 2048 embeddings as text have 130 MB
@@ -1009,8 +1007,8 @@ class _Readable:
 
 
 class Response(_Readable, _Closing):
-    """The HTTP answer: `.status_code`, `.headers`, `.request_id`, `.url`; of errors and raw
-    answers also the body, and `.parse()`, the result of the call."""
+    """The HTTP answer: `.status_code`, `.headers`, `.request_id`, `.url`; a raw one also has the
+    body, and `.parse()`, the result of the call."""
 
     _stream: Any = None  # of parse(), which owns the exchange
     request_id = property(lambda self: self.headers.get("x-request-id"))
@@ -1041,12 +1039,12 @@ class Response(_Readable, _Closing):
 class Result(dict):  # type: ignore[type-arg]
     """A JSON object with attributes at every depth: `r.choices[0].message.content`.
 
-    An absent name is None; `_` stands for what no name has: `r.categories.self_harm`. Of a chat
-    also `.content`, `.message` (to be sent back), `.tool_calls`, `.finish_reason`, of a Responses
-    answer `.output_text`; of the outermost object `.request_id`, `.headers`, `.status_code`.
+    An absent name is None; `_` stands for what no name has: `r.categories.self_harm`. A chat has
+    `.content`, `.message` (to be sent back), `.tool_calls`, `.finish_reason`, a Responses answer
+    `.output_text`, the outermost object `.request_id`, `.headers`, `.status_code`.
     """
 
-    _response = _message = None  # type: Any  # set on the outermost object only
+    _response = _message = None  # type: Any  # of the outermost object
 
     def __getattr__(self, name: str) -> Any:
         if self._response and name in ("headers", "request_id", "_request_id", "status_code"):
@@ -1094,7 +1092,7 @@ class Result(dict):  # type: ignore[type-arg]
     model_extra = property(lambda self: self)
 
     def save(self, folder: Any) -> list[str]:
-        """Write the images, also those behind URLs, to new files; return their paths."""
+        """Write the images, also those behind URLs, to new files; return the paths."""
         items, paths = _dicts(self.get("data") or self.get("images")) or [self], []
         images = [str(one.get("b64_json") or one.get("url") or "") for one in items]
         if not any(images):
@@ -1110,7 +1108,6 @@ class Result(dict):  # type: ignore[type-arg]
 def _choice_attribute(result: Result, name: str) -> Any:
     choice = (_dicts(result["choices"]) or [{}])[0]
     if result._message is None and isinstance(choice.get("message"), dict):
-        # Once: the ids are random.
         result._message = _fit_message(choice["message"], "call_%s_" % os.urandom(8).hex())
     message = result._message or {}
     own = {"message": result._message, "finish_reason": choice.get("finish_reason")}
@@ -1129,7 +1126,6 @@ def _text_of(content: Any) -> str | None:
 
 
 def _fit_message(message: Any, id_prefix: str) -> Any:
-    """Return a message that can be sent back."""
     if message.get("role") == "assistant" and "tool_calls" not in message:
         return message
     fit = Result({"role": None, "content": None, **message}, role="assistant")
@@ -1157,9 +1153,9 @@ class Transcript(Result):
 
 
 class Page(Result):
-    """A list: `.data` is the first page; iterating goes over the items of all pages."""
+    """A list: `.data` is the first page; iterating yields the items of all pages."""
 
-    _fetch: Any = None  # returns the page behind a cursor
+    _fetch: Any = None  # gets the page behind a cursor
 
     def __iter__(self) -> Iterator[Any]:
         page: Page | None = self
@@ -1172,7 +1168,7 @@ class Page(Result):
         return bool(self._cursor())
 
     def get_next_page(self) -> Page | None:
-        """Return the next page, or None. A page that repeats is the last one."""
+        """Return the next page, or None; one that repeats is the last."""
         cursor = self._cursor()
         page: Any = self._fetch(cursor) if cursor else None
         return page if cursor and page._cursor() != cursor else None
@@ -1194,7 +1190,7 @@ def _is_empty(path: Any) -> bool:
 
 
 def _new_file(folder: Any, name: str) -> str:  # type: ignore[return]
-    """Make an empty file with a number that no other thread can take; return its path."""
+    """Make a file with a number that no other thread can take; return its path."""
     for number in itertools.count(1):
         path = os.path.join(folder, name % number)
         with contextlib.suppress(FileExistsError), open(path, "xb"):
@@ -1202,8 +1198,8 @@ def _new_file(folder: Any, name: str) -> str:  # type: ignore[return]
 
 
 def _write_whole(path: Any, pieces: Iterable[bytes]) -> int:
-    """Write a file that appears when it is whole, or into an empty one (a temporary file, a
-    device), which an error empties again; return the size."""
+    """Write a file that appears when it is whole, or into an empty one (a temporary file), which
+    an error empties again; return the size."""
     target, in_place = os.path.realpath(path), _is_empty(path)  # a link stays a link
     part = os.path.join(os.path.dirname(target), ".%s.part" % os.urandom(8).hex())
     try:
@@ -1250,9 +1246,9 @@ def _extension(content: bytes) -> str:
 def _parse_json(content: bytes | str, only_object: bool = False) -> Any:
     """Return JSON as Results, or raise APIResponseError."""
     if isinstance(content, bytes) and re.search(rb"data: ?\[DONE]\s*$", content[-32:]):
-        content = content[: content.rfind(b"data:")]  # some servers end plain JSON with it, too
+        content = content[: content.rfind(b"data:")]  # some servers end JSON with it
     with contextlib.suppress(ValueError, RecursionError):
-        value = json.loads(content, object_hook=Result, strict=False)  # raw line breaks in texts
+        value = json.loads(content, object_hook=Result, strict=False)  # line breaks in texts
         if not only_object or isinstance(value, Result):
             return value
     start = content[:500] if isinstance(content, str) else content[:500].decode("utf-8", "replace")
@@ -1345,7 +1341,7 @@ _TEXT_FIELDS = {  # of other events
 
 
 def _pieces(exchange: Any, so_far: _Accumulator) -> Iterator[bytes]:
-    """Yield the body, and b"" at its end. Only events renew the limit of silence."""
+    """Yield the body, and b"" at its end. Events renew the limit of silence."""
     piece, count = b"\n", -1
     while piece:
         if count != so_far.count:
@@ -1372,7 +1368,7 @@ def _chunks(exchange: Any, so_far: _Accumulator) -> Iterator[Result]:
             yield so_far.add(whole, "response.completed")
         for piece in _pieces(exchange, so_far):
             for block in parser.blocks(piece or b"\n\n"):  # the last one may lack its blank line
-                data, kind = block[6:].rstrip(), "message"  # the usual event: one line of data
+                data, kind = block[6:].rstrip(), "message"  # the usual event
                 if block[:7] != "data: {" or "\n" in block:
                     data, kind = _data_of(block, parser, exchange)
                 try:
@@ -1416,7 +1412,7 @@ def _json_or_text(text: Any) -> Any:
 def _raise_error_in(data: Any, exchange: Any, any_kind: bool = True, needed: Any = ()) -> None:
     part = _error_in(data, any_kind, needed)
     if part is not None:  # a variable for the error would make a reference cycle
-        raise exchange.error_of(part, partial=data)  # it may have been billed
+        raise exchange.error_of(part, partial=data)
 
 
 class _Accumulator:
@@ -1533,10 +1529,9 @@ class Stream(_Closing):
 
     `close()`, leaving `with`, an exception and dropping the stream end the request. As far as it
     got: `.content` (all text), `.message` (to be sent back), `.tool_calls`, `.finish_reason`,
-    `.choices`, `.usage`, `.response`, and `.stats`: `duration_s`, `ttft_s` (to the first chunk),
-    `chunks`, `avg_chunk_interval_s`, `tokens_per_s` (None without usage). Raises
-    StreamInterruptedError if the stream ends before it is whole, APITimeoutError if the server is
-    silent, or an event's error, each with `.partial`.
+    `.choices`, `.usage`, `.response`, `.stats` (times in seconds; `ttft_s`: to the first chunk).
+    Raises StreamInterruptedError if the stream is cut, APITimeoutError if the server is silent,
+    or an event's error, each with `.partial`.
     """
 
     _closed = False
