@@ -1442,13 +1442,13 @@ class _Accumulator:
 
     def add(self, chunk: Result, kind: str) -> Result:
         """Return the chunk, with `.content`."""
-        self.count += 1
+        self.count, text = self.count + 1, ""
         if "error" in chunk or "base_resp" in chunk:
             _raise_error_in(chunk, self._exchange)
         try:
-            choices = dict.get(chunk, "choices") or self._choices_of(chunk, kind)
-            text = "".join(map(self._add_choice, choices))
-            if dict.get(chunk, "usage") or "response" in chunk or "x_groq" in chunk:
+            for choice in "choices" in chunk and chunk["choices"] or self._choices_of(chunk, kind):
+                text += self._add_choice(choice)
+            if "usage" in chunk and chunk["usage"] or "response" in chunk or "x_groq" in chunk:
                 self._add_usage(chunk)
         except (ArithmeticError, AttributeError, LookupError, RuntimeError, TypeError, ValueError):
             raise APIResponseError("a chunk has an odd shape: %.200s" % chunk.json()) from None
@@ -1457,8 +1457,8 @@ class _Accumulator:
 
     def _add_choice(self, choice: dict[str, Any], get: Any = dict.get) -> str:
         """Return the text, if it is choice 0. `get`: that of a Result is slower."""
-        index = int(get(choice, "index") or 0)
-        entry = self.by_index[index]
+        index = get(choice, "index") or 0
+        entry = self.by_index.get(index) or self.by_index[int(index)]  # "0" is 0 too
         message, delta = entry["message"], get(choice, "delta") or {"content": get(choice, "text")}
         content, text = message["content"], get(delta, "content")
         if text.__class__ is str and len(delta) == 1 and content.__class__ is _Text:
@@ -1475,7 +1475,7 @@ class _Accumulator:
         if finish_reason or "error" in choice:
             self._add_usage(choice)
             _raise_error_in(choice, self._exchange)
-        return "" if index else text
+        return "" if index and int(index) else text
 
     def _choices_of(self, event: Result, kind: str, get: Any = dict.get) -> list[Any]:
         """Return another event as choices of a chat."""
