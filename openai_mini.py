@@ -2460,8 +2460,10 @@ class OpenAIMini(_Closing):
                "Accept-Encoding": "gzip, deflate", "OpenAI-Organization": self.organization,
                "OpenAI-Project": self.project}  # fmt: skip
         self._headers = _merged_headers(own, self.default_headers)
-        rest = self.fallback or []
-        self._fallbacks = rest if isinstance(rest, (list, tuple)) else [rest]
+        rest = self.fallback if isinstance(self.fallback, (list, tuple)) else [self.fallback]
+        self._fallbacks = [client for client in rest if client is not None]
+        if not all(hasattr(client, "_perform") for client in self._fallbacks):
+            raise ValidationError("fallback= is not a client or a list of clients")
         if self.debug or (_environ("OPENAI_LOG") or "").lower() in ("debug", "info"):
             self._log = logging.getLogger("openai_mini")
             self._log.setLevel("INFO")

@@ -2219,6 +2219,7 @@ CLIENT_BAD_ARGUMENTS = [
     ("max_retries", -1, True, None, 2.5), ("initial_retry_delay", -1), ("backoff_factor", 0.5),
     ("max_retry_delay", "60"), ("max_concurrent_requests", 0), ("queue_size", -1),
     ("requests_per_minute", 0), ("default_headers", {"X A": "one"}), ("verify", 5),
+    ("fallback", "gpt-4o-mini", [5]),
 ]
 
 
