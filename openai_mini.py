@@ -2426,6 +2426,7 @@ class OpenAIMini(_Closing):
 
     chat: _Chat
     priority, _log = NORMAL, None  # type: int, Any
+    base_url = property(lambda self: vars(self)["base_url"], doc="The server as it was given.")
 
     def __init__(self, api_key: str | Callable[[], str] | None = None, *,
                  base_url: str | None = None, admin_api_key: str | None = None,
