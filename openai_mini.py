@@ -2578,10 +2578,12 @@ class OpenAIMini(_Closing):
     def _authorize(self, call: _Call) -> None:
         key = call.admin and self.admin_api_key or self.api_key
         is_bearer = callable(key) or not self.api_version
-        key = key() if callable(key) else key
+        key = (key() if callable(key) else key) or ""
+        if not isinstance(key, str) or re.search("[^ -~]", key.strip()):
+            raise ValidationError("api_key= (or its variable) is not a text that a header can hold")
         if key and not call.has_key:
             name, start = ("Authorization", "Bearer ") if is_bearer else ("api-key", "")
-            call.sent_headers.update(_merged_headers({name: start + str(key).strip()}))
+            call.sent_headers[name] = start + re.sub("(?i)^bearer +", "", key.strip())
 
     def _cached_result(self, call: _Call) -> Any:
         cacheable = call.path in _CACHED_PATHS and call.read != "stream" and not call.raw

@@ -5528,7 +5528,7 @@ def test_what_no_header_holds_is_refused_without_printing_a_key(server, session,
 
     key, value = KEY + bad + "tail-S3cr3t", "a" + bad + "b"
     for options in (
-        {"api_key": key}, {"api_key": lambda: key},
+        {"api_key": key}, {"api_key": 42}, {"api_key": lambda: key},
         {"default_headers": {"Authorization": "Bearer " + key}}, {"extra": {"api-key": key}},
         {"organization": value}, {"project": value}, {"default_headers": {"x-mine": value}},
         {"default_headers": {value: "x"}}, {"extra": {"x-mine": value}}, {"method": "GET" + value},
@@ -5536,6 +5536,8 @@ def test_what_no_header_holds_is_refused_without_printing_a_key(server, session,
         error = client_error(lambda: ask(**options), ValidationError)
         assert "S3cr3t" not in words_of(error)
     assert not server.requests
+    ask(api_key="Bearer sk-1")
+    assert client_sent(server) == ["Bearer sk-1"]
 
 
 SECRET_HEADERS = """Authorization api-key x-functions-key X-Access-Key X-Amz-Signature Cookie
