@@ -1725,6 +1725,11 @@ class _Limits:
         sock.settimeout(self.remaining())
         return sock.recv_into(buffer)
 
+    def response_class(self, sock: Any, *args: Any, **kwargs: Any) -> Any:
+        answer: Any = urllib3.connection.HTTPConnection.response_class(sock, *args, **kwargs)
+        answer.fp.raw.readinto = functools.partial(self.receive, sock)
+        return answer
+
     def blocks(self, conn: Any, body: Any) -> Any:
         for block in body:
             conn.sock.settimeout(self.remaining(self.read))
@@ -1775,6 +1780,8 @@ def _new_pool(origin: str, verify: Any, size: int) -> Any:
     if proxy:
         manager = requests.adapters.HTTPAdapter().proxy_manager_for(proxy, **options)
     pool: Any = manager.connection_from_url(origin)
+    kind = pool.ConnectionCls  # a connection that is dropped closes its socket
+    pool.ConnectionCls = type("Connection", (kind,), {"__del__": kind.close})
     pool.idle = collections.deque(maxlen=size)
     # For urllib3's response. monotonic() may stop while the machine sleeps.
     pool._put_conn = lambda conn, idle=pool.idle: idle.append((conn, time.time()))
@@ -1784,6 +1791,7 @@ def _new_pool(origin: str, verify: Any, size: int) -> Any:
 
 def _send_request(pool: Any, conn: Any, call: Any, limits: _Limits) -> Any:
     is_tunnel, limits.reusable = pool.proxy and not pool.prefix, True
+    conn.response_class = limits.response_class  # the waits for the head respect the limits
     if conn.sock is None:
         limits.connecting = True
         conn.timeout = limits.remaining(limits.connect)
@@ -1989,8 +1997,13 @@ class _Body:
 def _inflated(pieces: Iterator[bytes], coding: str) -> Iterator[bytes]:
     is_gzip = coding.lower() == "gzip"
     decoder: Any = (urllib3.response.GzipDecoder if is_gzip else urllib3.response.DeflateDecoder)()
-    yield from map(decoder.decompress, pieces)
+    size = 0
+    for piece in pieces:
+        size += len(piece)
+        yield decoder.decompress(piece)
     yield decoder.flush()
+    if size and not (decoder._obj.eof or getattr(decoder, "_state", 0)):  # _state: a next member
+        raise ValueError("cut short")
 
 
 def _wire_error(error: Any, limits: _Limits) -> Exception:
@@ -2315,12 +2328,12 @@ def _read_answer(exchange: _Exchange) -> Any:
 
 
 _BEGINNINGS = rb"""(?xs)(?:\xef\xbb\xbf)?\s*(?:
-    (?P<json> \{\s*["}] | \[\s*[\[{\]] ) | (?P<page> <(?i:!doctype|html)\W ) |
+    (?P<json> \{\s*["}] | \[\s*[\[{\]] ) | (?P<page> <(?i:!doctype|html)\W ) | (?P<nothing> \Z ) |
     (?P<events> (?:data|event|id|retry|error): | :[ \r\n] ) | )"""
 
 
 def _begins(content: bytes) -> str:
-    """Return json, page (HTML), events, or "" for media and text."""
+    """Return json, page (HTML), events, nothing, or "" for media and text."""
     return re.match(_BEGINNINGS, content).lastgroup or ""  # type: ignore[union-attr]
 
 
@@ -2337,7 +2350,8 @@ def _kind_of(exchange: _Exchange, content: bytes | None = None) -> str:
         return "stream" if has_events and not (is_json and begins == "json") else kind
     if call.read == "stream":
         return "stream" if begins == "events" or has_events and begins != "json" else "object"
-    return "object" if has_events or begins in ("json", "page") else call.read
+    is_empty = begins == "nothing" and call.read == "bytes"  # no speech
+    return "object" if has_events or is_empty or begins in ("json", "page") else call.read
 
 
 def _parse(exchange: _Exchange, content: bytes) -> Any:
@@ -2358,7 +2372,7 @@ def _parse_as(exchange: _Exchange, kind: str, content: bytes) -> Any:
     _raise_error_in(data, exchange, has_choice, names if has_choice else ())
     if call.read == "bytes" or not isinstance(data, Result):
         return Binary(content) if call.read == "bytes" else data
-    is_list = kind == "page" or kind == "json" and "data" in data
+    is_list = kind == "page" or kind == "json" and isinstance(data.get("data"), list)
     result = (Page if is_list else Transcript if call.read == "transcript" else Result)(data)
     result._response = exchange.response
     has_more = kind == "page" if data.get("has_more") is None else data["has_more"]
@@ -2384,8 +2398,9 @@ def _download(exchange: _Exchange) -> Any:
         return _write_whole(call.to, pieces)
     for piece in pieces:
         call.is_final = True  # no attempt may write it again
-        call.to.write(piece)
         count += len(piece)
+        while piece:  # a raw file may write a part
+            piece = piece[call.to.write(piece) or len(piece) :]
     return count
 
 
@@ -2738,13 +2753,16 @@ class OpenAIMini(_Closing):
 
     def submit(self, method: Any, /, *args: Any, priority: int = NORMAL, **kwargs: Any) -> Any:
         """Call a method (by name) or any callable in a daemon thread: a Future."""
-        method = getattr(self, method) if isinstance(method, str) else method
-        return self._queue.submit(method, *args, priority=priority, **kwargs)
+        return self._queue.submit(self._job(method, priority, kwargs), *args, priority=priority)
 
     def map(self, method: Any, inputs: Any, *, priority: int = NORMAL, **kw: Any) -> Iterator[Any]:
         """Iterate over the results for `inputs`, in order. `queue_size` at most are read ahead."""
-        method = getattr(self, method) if isinstance(method, str) else method
-        return iter(self._queue.map(method, inputs, priority=priority, **kw))
+        return iter(self._queue.map(self._job(method, priority, kw), inputs, priority=priority))
+
+    def _job(self, method: Any, priority: int, kwargs: dict[str, Any]) -> Any:
+        if isinstance(method, str):  # its retries have the priority, too
+            return functools.partial(getattr(self, method), priority=priority, **kwargs)
+        return functools.partial(method, **kwargs)
 
     def stats(self) -> dict[str, Any]:
         """Return counts (calls, errors by class, tokens, ...), latencies, and the state of queue,
@@ -3110,22 +3128,30 @@ def _tool_message(functions: dict[str, Any], call: Any) -> dict[str, Any]:
 # last one also by position; the rest is the query, or a POST's body.
 
 _TOP_LEVEL = """admin audio batches beta chat completions containers content_provenance_checks
-    conversations decisions embeddings evals files fine_tuning images models moderations responses
-    safety skills uploads vector_stores videos with_raw_response with_streaming_response""".split()
-# The method of a verb, and what follows the id (/) or the segment without it (:); else POST/verb.
+    conversations decisions embeddings evals files fine_tuning images live models moderations
+    realtime responses safety skills uploads vector_stores videos webhooks with_raw_response
+    with_streaming_response""".split()
+# By verb or segment.verb: the method, and what follows the id (/) or the segment without it (:);
+# else POST/verb.
 _VERBS = dict(pair.split("=") for pair in """create=POST list=GET retrieve=GET/ update=POST/
-    delete=DELETE/ archive= cancel= complete= pause= remix= resume= run= search= validate=
-    parse=POST compact=POST:compact count=POST content=GET/content retrieve_content=GET/content
-    download_content=GET/content list_events=GET/events list_files=GET/files list_items=GET/items
-    edit=POST:edits create_variation=POST:variations extend=POST:extensions
-    generate=POST:generations activate=POST:activate deactivate=POST:deactivate""".split())
+    delete=DELETE/ accept= archive= cancel= complete= fork= hangup= pause= refer= reject= remix=
+    resume= rotate_secret= run= search= test= validate= activate=POST:activate parse=POST
+    compact=POST:compact count=POST deactivate=POST:deactivate content=GET/content
+    retrieve_content=GET/content download_content=GET/content download_recording=GET/content
+    list_events=GET/events list_files=GET/files list_items=GET/items events.stream=GET
+    permissions.retrieve=GET list_rate_limits=GET update_rate_limit=POST/ live.create=POST:sessions
+    create_character=POST:characters get_character=GET:characters/ edit=POST:edits
+    create_variation=POST:variations extend=POST:extensions generate=POST:generations""".split())
 # Exceptions: patterns in the URL by the rule, and what replaces them.
 _URLS = dict(pair.split("=", 1) for pair in r"""^/beta(/responses.*?)/?$=\1?beta=true
-    ^/(beta|admin)/=/ ^/organization(/projects/.*/roles)=\1 ^/agents/{agent_id}/vaults=/vaults
-    /{\w+}/(automations|environments|sessions|templates|input_tokens)=/\1 {voice_consent_={consent_
-    usage/costs=costs (file_)?batche_id=batch_id /{grader_id}= {model_id={model {version_id={version
-    {(alert|case)_id={id (admin_api|spend)_(key|alert)_id=\2_id {template_={environment_template_
-    {job_={fine_tuning_job_ {checkpoint_id={fine_tuned_model_checkpoint""".split())
+    ^/(beta|admin)/=/ ^/organization(/projects/.*/roles)=\1 usage/costs=costs
+    ^/agents/{agent_id}/vaults=/vaults (external_storage)/=\1/{\1_id}/
+    /{\w+}/(automations|environments|sessions|templates|input_tokens)=/\1
+    /{(grader|hosted_tool_permission|model_permission|service_tier_setting)_id}=
+    (file_)?batche_id=batch_id {(alert|case)_id={id (admin_api|spend)_(key|alert)_id=\2_id
+    {model_id={model {version_id={version {checkpoint_id={fine_tuned_model_checkpoint
+    {job_={fine_tuning_job_ {template_={environment_template_ {voice_consent_={consent_
+    {federation_={workload_identity_federation_""".split())
 # The header OpenAI-Beta.
 _BETA = {"agents": "agents=v1", "chatkit": "chatkit_beta=v1", "vector_stores": "assistants=v2"}
 
@@ -3133,7 +3159,7 @@ _BETA = {"agents": "agents=v1", "chatkit": "chatkit_beta=v1", "vector_stores": "
 def _template(path: tuple[str, ...]) -> tuple[str, str]:
     """("files", "content") -> ("GET", "/files/{file_id}/content")."""
     *before, last, verb = ["", *path]
-    row = "GET:" + verb if last == "usage" else _VERBS.get(verb)
+    row = "GET:" + verb if last == "usage" else _VERBS.get(last + "." + verb, _VERBS.get(verb))
     if row is None or not last:
         raise _unknown_name(".".join(["client", *path[:-1]]), verb, _VERBS)
     method, end = re.fullmatch("([A-Z]+)(.*)", row or "POST/" + verb).groups()  # type: ignore
@@ -3146,7 +3172,7 @@ def _template(path: tuple[str, ...]) -> tuple[str, str]:
 def _how_to_read(url: str, verb: str, params: dict[str, Any]) -> tuple[str, Any]:
     """Return how to read the answer (as for _Call), and what makes the result."""
     schema = params.get("response_format") or params.get("text_format")
-    if params.get("stream") or params.get("stream_format") == "sse":
+    if params.get("stream") or verb == "stream" or params.get("stream_format") == "sse":
         return "stream", None
     if url == "/audio/speech" or url.endswith("/content") and "vector_stores" not in url:
         return "bytes", None
@@ -3174,10 +3200,15 @@ def _resolve(resource: _Resource, args: Any, params: dict[str, Any]) -> _Call:
     url = template.format(**{name: _path_id(name, params.pop(name)) for name in ids})
     call = _Call(method, url, read, params, raw=raw, admin=path[0] == "admin", then=then)
     betas = params.pop("betas", ()) or [_BETA[name] for name in path[:2] if name in _BETA]
-    call.headers = {"OpenAI-Beta": ",".join(betas)} if betas else {}
+    headers = {"OpenAI-Beta": ",".join(betas), "Idempotency-Key": params.pop("idempotency_key", "")}
+    call.headers = {name: value for name, value in headers.items() if value}
+    if path[-3:-1] == ("conversations", "items"):
+        call.query = {"include": params.pop("include", None)}  # also for a POST
     if method != "POST":
-        call.query = params
-    elif params or _VERBS.get(path[-1]):
+        call.query.update(params)
+    elif path[:2] == ("beta", "agents") and params:  # `async` is a keyword in Python
+        call.json = json.loads(_json_bytes(params).replace(b'"async_":', b'"async":'))
+    elif params or _VERBS.get(path[-1]) and path[-2] != "invocations":
         call.json = params
         call.is_form = url in ("/audio/voices", "/videos") or any(map(_is_file, params.values()))
     return call
