@@ -1362,8 +1362,9 @@ def _chunks(exchange: Any, so_far: _Accumulator) -> Iterator[Result]:
     parser = _EventParser(4 * MAX_EVENT_BYTES)
     scan = json.JSONDecoder(object_hook=Result, strict=False).scan_once  # type: ignore
     try:
-        whole = _whole_json(exchange)
-        if whole is not None:
+        kind = _kind_of(exchange)
+        if kind != "stream":  # a whole answer
+            whole = _parse_as(exchange, kind, exchange.body.read_all())
             so_far.done, so_far.last_at = True, time.monotonic()
             yield so_far.add(whole, "response.completed")
         for piece in _pieces(exchange, so_far):
@@ -1893,8 +1894,8 @@ class _CallersSession:
 class _Body:
     """The body of an answer as it arrives."""
 
-    unread, received = b"", 0  # unread: what read() returns next
-    progress: Any = None
+    # unread: what read() returns next
+    unread, received, progress = b"", 0, None  # type: bytes, int, Any
 
     def __init__(self, raw: Any, limits: _Limits) -> None:
         self._raw, self._limits, limits.outer_error = raw, limits, None
@@ -2032,10 +2033,9 @@ def _wire_error(error: Any, limits: _Limits) -> Exception:
         limit = "%.3g s" % (limits.connect if is_connecting else limits.read)
         what = "no answer from %s within %s" % (limits.host, "deadline=" if is_over else limit)
     advice = "Check base_url= (http or https, host, port), timeout=, proxy, certificate (verify=)."
-    details = {"_transient": not is_hopeless, "_may_be_done": is_late and not is_connecting}
     cls = APITimeoutError if is_late else APIConnectionError
-    problem = cls(what, advice=advice, **details)
-    problem.__cause__ = os_error
+    problem = cls(what, advice=advice, _transient=not is_hopeless)
+    problem._may_be_done, problem.__cause__ = is_late and not is_connecting, os_error
     return problem
 
 
@@ -2327,14 +2327,10 @@ def _read_answer(exchange: _Exchange) -> Any:
     return exchange.response._with_body(exchange, content) if call.raw else result
 
 
+# What a body is: a page is HTML, no group media or text.
 _BEGINNINGS = rb"""(?xs)(?:\xef\xbb\xbf)?\s*(?:
     (?P<json> \{\s*["}] | \[\s*[\[{\]] ) | (?P<page> <(?i:!doctype|html)\W ) | (?P<nothing> \Z ) |
     (?P<events> (?:data|event|id|retry|error): | :[ \r\n] ) | )"""
-
-
-def _begins(content: bytes) -> str:
-    """Return json, page (HTML), events, nothing, or "" for media and text."""
-    return re.match(_BEGINNINGS, content).lastgroup or ""  # type: ignore[union-attr]
 
 
 def _kind_of(exchange: _Exchange, content: bytes | None = None) -> str:
@@ -2344,7 +2340,8 @@ def _kind_of(exchange: _Exchange, content: bytes | None = None) -> str:
         return call.read
     types = (exchange.response.headers.get("content-type") or "").lower()
     has_events, is_json = "event-stream" in types, re.search(r"[/+]json(?![\w-])", types)
-    begins = _begins(exchange.body.peek() if content is None else content)
+    start = exchange.body.peek() if content is None else content
+    begins = re.match(_BEGINNINGS, start).lastgroup  # type: ignore[union-attr]
     if call.read == "auto":
         kind = "json" if is_json else "text" if types.startswith("text/") else "bytes"
         return "stream" if has_events and not (is_json and begins == "json") else kind
@@ -2379,12 +2376,6 @@ def _parse_as(exchange: _Exchange, kind: str, content: bytes) -> Any:
     if is_list and has_more and call.method == "GET":
         result._fetch = functools.partial(_next_page, exchange.client, call)
     return result
-
-
-def _whole_json(exchange: _Exchange) -> Any:
-    """Return a JSON answer to a streaming call, or None."""
-    kind = _kind_of(exchange)
-    return None if kind == "stream" else _parse_as(exchange, kind, exchange.body.read_all())
 
 
 def _next_page(client: OpenAIMini, call: _Call, cursor: str) -> Any:
