@@ -2041,13 +2041,11 @@ def _wire_error(error: Any, limits: _Limits) -> Exception:
 
 def _fetch(url: Any) -> bytes:
     """Download an image, without a key."""
-    try:  # auth= keeps netrc's password out
-        with requests.get(url, stream=True, timeout=(10, 600), auth=lambda sent: sent) as answer:
-            answer.raise_for_status()
-            return b"".join(_at_most(MAX_BODY_BYTES, answer.iter_content(BLOCK_BYTES)))
-    except (OSError, ValueError) as error:  # its text has the query, a signature
-        what = "GET %s failed: %s" % (str(url).split("?")[0], type(error).__name__)
-    raise APIConnectionError(what, advice="Ask for b64_json.")
+    more: Any = {"stream": True, "auth": lambda sent: sent}  # keeps netrc's password out
+    with contextlib.suppress(OSError, ValueError), requests.get(url, timeout=60, **more) as answer:
+        answer.raise_for_status()
+        return b"".join(_at_most(MAX_BODY_BYTES, answer.iter_content(BLOCK_BYTES)))
+    raise APIConnectionError("GET %s failed" % url.split("?")[0], advice="Ask for b64_json.")
 
 
 # ----------------------------------------------------------------------
