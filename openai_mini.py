@@ -1694,9 +1694,9 @@ class _Form:
 # ----------------------------------------------------------------------
 # Wire
 #
-# Sends a request, reads a body, and turns a failure into an error.
+# Sends a request, reads a body, turns a failure into an error.
 
-DEAD_S = 1.0  # a pooled connection that fails later was alive: the work may be done
+DEAD_S = 1.0  # a pooled connection that fails later was alive
 
 
 class _Limits:
@@ -1707,13 +1707,13 @@ class _Limits:
     def __init__(self, call: Any) -> None:
         self.connect, self.read = (seconds or float("inf") for seconds in call.timeout)
         self.ends_at, self.host = call.ends_at, call.origin.split("//")[1]  # with its port
-        self.pid, self.outer_error = os.getpid(), sys.exc_info()[1]  # the caller's error
+        self.pid, self.outer_error = os.getpid(), sys.exc_info()[1]  # the caller's
 
     def begin_wait(self, timeout: float = 0.0) -> None:
         self.silent_until = time.monotonic() + (timeout or self.read)
 
     def remaining(self, new_limit: float = 0.0) -> float:
-        """Return the seconds left to wait, or raise socket.timeout."""
+        """Return the seconds to wait, or raise socket.timeout."""
         if new_limit:
             self.begin_wait(new_limit)
         left = min(self.silent_until, self.ends_at) - time.monotonic()
@@ -1738,7 +1738,7 @@ class _Limits:
 
 
 class _Pools:
-    """urllib3's pools, without a lock: a call in a signal handler would wait forever."""
+    """urllib3's pools, without a lock, for signal handlers."""
 
     def __init__(self, size: int) -> None:
         self.size, self._pools = size, {}  # type: int, dict[Any, Any]  # by origin, verify, pid
@@ -1748,7 +1748,7 @@ class _Pools:
             pool.idle.clear()
 
     def send(self, call: Any, limits: _Limits) -> Any:
-        """A dead connection is replaced within the attempt."""
+        """Send; a dead connection is replaced."""
         key = (call.origin, call.verify, limits.pid)
         pool = self._pools.get(key) or self._pools.setdefault(key, _new_pool(*key[:2], self.size))
         limits.proxy, dead_until = pool.proxy_url, time.monotonic() + DEAD_S
@@ -1770,18 +1770,17 @@ class _Pools:
 
 
 def _new_pool(origin: str, verify: Any, size: int) -> Any:
-    encodings.idna.getregentry  # noqa: B018 (imported now, not in a signal handler)
+    encodings.idna.getregentry  # noqa: B018 (not in a signal handler)
     proxy, tcp = _proxy_for(origin), socket.IPPROTO_TCP
     context = _ssl_context(verify) if origin[:6] == "https:" else None
     alive = [(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1), (tcp, socket.TCP_NODELAY, 1)]
-    if hasattr(socket, "TCP_KEEPIDLE"):
-        alive.append((tcp, socket.TCP_KEEPIDLE, 60))  # for NAT, during a long answer
+    alive += [(tcp, socket.TCP_KEEPIDLE, 60)] if hasattr(socket, "TCP_KEEPIDLE") else []  # for NAT
     options: Any = {"socket_options": alive, "ssl_context": context}
     manager: Any = urllib3.PoolManager(**options)
     if proxy:
         manager = requests.adapters.HTTPAdapter().proxy_manager_for(proxy, **options)
     pool: Any = manager.connection_from_url(origin)
-    kind = pool.ConnectionCls  # a connection that is dropped closes its socket
+    kind = pool.ConnectionCls  # a dropped one closes its socket
     pool.ConnectionCls = type("Connection", (kind,), {"__del__": kind.close})
     pool.idle = collections.deque(maxlen=size)
     # For urllib3's response. monotonic() may stop while the machine sleeps.
@@ -1792,10 +1791,9 @@ def _new_pool(origin: str, verify: Any, size: int) -> Any:
 
 def _send_request(pool: Any, conn: Any, call: Any, limits: _Limits) -> Any:
     is_tunnel, limits.reusable = pool.proxy and not pool.prefix, True
-    conn.response_class = limits.response_class  # the waits for the head respect the limits
+    conn.response_class = limits.response_class  # a dripping head
     if conn.sock is None:
-        limits.connecting = True
-        conn.timeout = limits.remaining(limits.connect)
+        conn.timeout, limits.connecting = limits.remaining(limits.connect), True
         pool._prepare_proxy(conn) if is_tunnel else conn.connect()
         limits.connecting = False
     target = pool.prefix + urllib.parse.quote(call.target, "!$%&'()*+,/:;=?@~")
@@ -1816,11 +1814,10 @@ _PROXY_URL = r"((https?|socks[45]\w?)://)?(([^\s/?#\\]*@)?([\w.-]+|\[[\w:.]+])(:
 
 def _proxy_for(origin: str, proxies: Any = None) -> str:
     """Return the URL of the proxy as requests finds it, or ""."""
-    if proxies is None:
-        is_set = any(_environ(n) for n in os.environ if re.fullmatch("(?i)(https?|all)_proxy", n))
-        if not is_set and sys.platform not in ("win32", "darwin"):  # these have settings
-            return ""
-        proxies = requests.utils.get_environ_proxies(origin, None)
+    is_set = any(_environ(n) for n in os.environ if re.fullmatch("(?i)(https?|all)_proxy", n))
+    if proxies is None and not is_set and sys.platform not in ("win32", "darwin"):  # have settings
+        return ""
+    proxies = requests.utils.get_environ_proxies(origin, None) if proxies is None else proxies
     url = (requests.utils.select_proxy(origin, proxies) or "").strip()
     found = re.fullmatch(_PROXY_URL, url, re.I)
     if url and not found:
@@ -1848,23 +1845,19 @@ def _ssl_context(verify: Any) -> Any:
             places = {"capath" if os.path.isdir(verify) else "cafile": verify}
             context.load_verify_locations(**places)
     except (OSError, ValueError):
-        what = "no certificates can be read from %r: see verify=, *_CA_BUNDLE, SSL_CERT_*"
-        raise ValidationError(what % verify) from None
+        raise ValidationError("no certificates in %r (verify= or a variable)" % verify) from None
     return context
 
 
 class _CallersSession:
-    """A requests.Session, used as it is."""
-
     def __init__(self, session: Any) -> None:
         self.session = session
         _renew_after_fork(self)
 
     def send(self, call: Any, limits: _Limits) -> Any:
         session, url = self.session, call.origin + call.target
-        has_key = any(name.lower() in ("authorization", "api-key") for name in call.sent_headers)
-        # This keeps out the `auth` of netrc and of the session.
-        auth = (lambda sent: sent) if has_key else None
+        # Not netrc's or the session's:
+        auth = (lambda sent: sent) if {*map(str.lower, call.sent_headers)} & _KEY_HEADERS else None
         request = requests.Request(call.method, url, call.sent_headers, None, call.body, auth=auth)
         prepared = session.prepare_request(request)
         call.added_headers, limits.reusable = prepared.headers, True
@@ -1876,8 +1869,8 @@ class _CallersSession:
             answer = session.send(prepared, allow_redirects=False, **kwargs)
         except OSError as error:
             if kwargs["verify"] is not True:
-                _ssl_context(kwargs["verify"])  # raises the error of a bad bundle
-            answer = getattr(error, "response", None)  # from a hook such as raise_for_status()
+                _ssl_context(kwargs["verify"])  # the error of a bad bundle
+            answer = getattr(error, "response", None)  # of a hook: raise_for_status()
             if answer is None:
                 raise
         if answer.raw is None or getattr(answer, "_content", False) is not False:
@@ -1887,8 +1880,8 @@ class _CallersSession:
         return answer.raw
 
     def _renew(self) -> None:
-        for prefix, adapter in self.session.adapters.items():
-            self.session.adapters[prefix] = copy.copy(adapter)  # with new pools
+        # Copies have new pools.
+        self.session.adapters.update({p: copy.copy(a) for p, a in self.session.adapters.items()})
 
 
 class _Body:
@@ -1899,14 +1892,13 @@ class _Body:
 
     def __init__(self, raw: Any, limits: _Limits) -> None:
         self._raw, self._limits, limits.outer_error = raw, limits, None
-        self._fp = getattr(raw, "_fp", raw)  # http.client's response, or a stand-in
+        self._fp = getattr(raw, "_fp", raw)  # http.client's response, or a mock
         reader = getattr(self._fp, "fp", None) or self._fp
         self._socket: Any = getattr(getattr(reader, "raw", None), "_sock", None)
-        if self._socket is not None:  # else it is a mock's body
+        if self._socket is not None:
             reader.raw.readinto = functools.partial(limits.receive, self._socket)
         self._length = None if self._socket is None else raw.length_remaining
-        # http.client's is 0 if there can be no body.
-        self.ended = 0 in (self._length, getattr(self._fp, "length", None))
+        self.ended = 0 in (self._length, getattr(self._fp, "length", None))  # no body
         coding = re.search("(?i)gzip|deflate|br$|zstd", raw.headers.get("content-encoding") or "")
         size = 1 << 13 if coding else BLOCK_BYTES  # it may expand 1000 times
         blocks = () if self.ended else iter(functools.partial(reader.read1, size), b"")
@@ -1924,7 +1916,7 @@ class _Body:
         except OSError as error:
             error.__context__ = None  # perhaps the caller's
             raise _wire_error(error, self._limits)  # noqa: B904
-        except (ValueError, zlib.error):  # or another thread closed it
+        except (ValueError, zlib.error):  # or closed by a thread
             self.ended = False
             raise APIResponseError("the body is cut short: try again", _transient=True) from None
 
@@ -1938,7 +1930,7 @@ class _Body:
         return start
 
     def pieces(self) -> Iterator[bytes]:
-        """Yield the rest of the body. Each piece renews the time."""
+        """Yield the rest. Each piece renews the time."""
         self._limits.begin_wait()
         count = 0
         for piece in iter(self.read, b""):
@@ -1952,9 +1944,9 @@ class _Body:
         return b"".join(_at_most(MAX_BODY_BYTES, self.pieces()))
 
     def _framed(self, blocks: Iterable[bytes], is_chunked: bool) -> Iterator[bytes]:
-        """Yield the body; chunks (RFC 9112, section 7.1) that came together are one piece."""
+        """Undo chunks (RFC 9112, 7.1); those that came together are one piece."""
         head = re.compile(rb"(?:\r?\n)?[ \t]*([\da-fA-F]+)[ \t\r]*(;[^\n]*)?\n")
-        # An unfinished chunk head; bytes to come of the chunk or body.
+        # rest: half a head; left: bytes to come of the chunk or body
         rest, left = b"", 0 if is_chunked else self._length or sys.maxsize
         for data in blocks:
             self.received += len(data)
@@ -1975,10 +1967,10 @@ class _Body:
             if self.ended or b"\n" in rest[2:] or len(rest) > 65536:  # no head of a chunk
                 return
         if self._length is None and not is_chunked and (self.received or self._socket is None):
-            self.ended = True  # with the connection; if nothing came, the head may be cut
+            self.ended = True  # with the connection
 
     def release(self) -> None:
-        """Give the connection back, or close it if more may come."""
+        """Give the connection back, if no more may come."""
         if not (self.ended and self._limits.reusable):
             return self.close()
         self._pieces = iter(())  # it refers to self
@@ -1986,7 +1978,7 @@ class _Body:
         getattr(self._raw, "release_conn", self._fp.close)()
 
     def close(self) -> None:
-        """Close the connection, also in a finalizer; wake another thread's reader."""
+        """Close the connection, also in a finalizer; wake a reader."""
         self._limits.reusable, self._pieces = False, iter(())
         for end in (lambda: self._socket.shutdown(2), self._raw.close):
             try:
@@ -2008,7 +2000,7 @@ def _inflated(pieces: Iterator[bytes], coding: str) -> Iterator[bytes]:
 
 
 def _wire_error(error: Any, limits: _Limits) -> Exception:
-    """Return our error for one of a library or the system, others as they are."""
+    """Return our error for a library's; others as they are."""
     known = (OSError, ValueError, urllib3.exceptions.HTTPError, urllib3.connection.HTTPException)
     is_of_socket = re.search("^timed out$|operation timed out", str(error))
     by_handler = isinstance(error, TimeoutError) and error.errno is None and not is_of_socket
@@ -2028,12 +2020,12 @@ def _wire_error(error: Any, limits: _Limits) -> Exception:
         return ValidationError("this cannot be sent: " + text, advice="Check base_url=, ALL_PROXY.")
     is_over, is_connecting = time.monotonic() >= limits.ends_at, limits.connecting
     is_late, is_connecting = is_over or "imeout" in names, is_connecting or "ConnectT" in names
-    what = "the connection to %s failed: %s" % (limits.host, text or names)
+    cls, what = APIConnectionError, "the connection to %s failed: %s" % (limits.host, text or names)
     if is_late:
         limit = "%.3g s" % (limits.connect if is_connecting else limits.read)
-        what = "no answer from %s within %s" % (limits.host, "deadline=" if is_over else limit)
-    advice = "Check base_url= (http or https, host, port), timeout=, proxy, certificate (verify=)."
-    cls = APITimeoutError if is_late else APIConnectionError
+        limit = "deadline=" if is_over else limit
+        cls, what = APITimeoutError, "no answer from %s within %s" % (limits.host, limit)
+    advice = "Check base_url= (http or https, host, port), timeout=, proxy, verify=."
     problem = cls(what, advice=advice, _transient=not is_hopeless)
     problem._may_be_done, problem.__cause__ = is_late and not is_connecting, os_error
     return problem
@@ -2051,8 +2043,8 @@ def _fetch(url: Any) -> bytes:
 # ----------------------------------------------------------------------
 # Calls
 #
-# A _Call is what a method asks for, an _Exchange one attempt at it. The path:
-# _Call -> OpenAIMini._run -> _perform -> _Exchange -> transport -> _Body -> _read_answer -> then.
+# _Call -> OpenAIMini._run -> _perform -> _Exchange (an attempt) -> transport -> _Body ->
+# _read_answer -> then.
 
 _CALL_OPTIONS = ("timeout", "deadline", "max_retries", "priority")
 # `_began_at`: of the first of several calls with one deadline.
@@ -2062,18 +2054,18 @@ _MINIMUM = {"timeout": 1e-3, "deadline": 1e-3, "max_retries": 0, "initial_retry_
 
 
 class _Call:
-    """One call: the request, how to read the answer, and its progress.
+    """The request, how to read the answer, and the progress.
 
-    `read`: object (a JSON object), json (any JSON), page (a list with next pages), transcript (text
-    or JSON), bytes, stream, auto (by the Content-Type).
+    `read`: object (of JSON), json (any), page (a list with next pages), transcript (text or JSON),
+    bytes, stream, auto (by the Content-Type).
     """
 
-    # `owner`: the client that was called. `handed_over`: the caller ends the exchange.
+    # owner: the client that was called; handed_over: the caller ends the exchange
     json = form = content = to = progress = model_kind = then = owner = breaker = None  # type: Any
     timeout = deadline = max_retries = priority = verify = body = model = usage = None  # type: Any
     is_form = admin = has_key = handed_over = is_final = False
     raw, origin, target, ends_at, n, sent, received = "", "", "", float("inf"), 1, 0, 0
-    sent_headers = added_headers = {}  # type: Any  # added: those of a caller's session
+    sent_headers = added_headers = {}  # type: Any  # added: by a session
 
     def __init__(self, method: str, path: str, read: str, options: Any, **more: Any) -> None:
         self.method, self.path, self.read = method, "/" + path.lstrip("/"), read
@@ -2088,7 +2080,7 @@ class _Call:
             raise ValidationError("to=%.80r: a path or a binary file is needed" % (self.to,))
 
     def begin(self, client: OpenAIMini) -> None:
-        """Take the options of the client that tries now."""
+        """Take the options of a client."""
         self.attempts, self.read_timeouts, self.asked_key_again, self.cache_key = 0, 0, False, ""
         self.breaker = client._breaker
         given = {name: v for name, v in self.options.items() if v not in (None, NOT_GIVEN)}
@@ -2130,7 +2122,7 @@ class _Call:
         if owner._log and event != "request" and not dropped:
             line = " ".join("%s=%s" % (name, _plain(str(v), 200)) for name, v in record.items())
             owner._log.disabled = False  # dictConfig() disables it
-            owner._log.log(20 if owner._log.hasHandlers() else 30, line)  # 20 may not be shown
+            owner._log.log(20 if owner._log.hasHandlers() else 30, line)  # 30 is shown
 
     def emit_circuit(self) -> None:
         breaker, states = self.breaker, self.owner._stats.circuits
@@ -2140,7 +2132,7 @@ class _Call:
 
     @property
     def secrets(self) -> list[str]:
-        """The longest first, as one may contain another."""
+        """The longest first: one may contain another."""
         query = urllib.parse.parse_qsl(self.target.partition("?")[2])
         pairs = [*self.sent_headers.items(), *self.added_headers.items(), *query]
         values = [str(value) for name, value in pairs if _is_secret(name)]
@@ -2149,13 +2141,13 @@ class _Call:
 
 
 def _checked_option(name: str, value: Any) -> Any:
-    """Return a valid numeric option, a timeout as a pair."""
-    value = (value.connect, value.read) if hasattr(value, "connect") else value  # of httpx
-    is_pair = name == "timeout" and isinstance(value, (tuple, list)) and len(value) == 2
-    for number in value if is_pair else (value,):
+    """Return a valid option, a timeout as a pair."""
+    pair = (value.connect, value.read) if hasattr(value, "connect") else value  # of httpx
+    pair = tuple(pair) if isinstance(pair, (tuple, list)) and len(pair) == 2 else (value, value)
+    for number in pair if name == "timeout" else (value,):
         if number is not None or name not in ("timeout", "deadline"):
             _check_number(name, number, _MINIMUM[name])
-    return value if name != "timeout" else tuple(value) if is_pair else (value, value)
+    return pair if name == "timeout" else value
 
 
 def _tokens_in(usage: Any) -> dict[str, int]:
@@ -2169,7 +2161,7 @@ class _Stats:
     def __init__(self) -> None:
         self._lock = _Lock()
         _renew_after_fork(self)
-        # The states last emitted, and the last answer's headers.
+        # The states emitted last, the last headers.
         self.circuits, self.headers = weakref.WeakKeyDictionary(), {}  # type: Any, Any
         self.latencies: Any = collections.deque(maxlen=1000)
         groups = {"calls": "requests succeeded failed abandoned retries bytes_sent bytes_received",
@@ -2199,7 +2191,7 @@ class _Stats:
 
 
 class _Exchange:
-    """One attempt at a call: its slot, permit and answer."""
+    """One attempt at a call."""
 
     slot = permit = body = response = None  # type: Any
 
@@ -2211,11 +2203,11 @@ class _Exchange:
         thread, active = _thread.get_ident(), self.client._queue.active
         active.append(thread)
         try:
-            # A nested call, e.g. in on_event, would wait for its own slot forever.
+            # A nested call, e.g. in on_event, would wait for itself.
             self._start(needs_slot=active.count(thread) == 1)
             result = _read_answer(self)
             if not self.call.handed_over:
-                self.end(None)  # gives the slot back: `then` may make a call
+                self.end(None)  # `then` may make a call
             return result
         except BaseException as error:
             self.end(error)
@@ -2226,7 +2218,7 @@ class _Exchange:
                 self.call.form.rewind()
 
     def _start(self, needs_slot: bool) -> None:
-        """Take a slot, ask the breaker, send, and follow redirects within the origin."""
+        """Take a slot, ask the breaker, send; redirects stay within the origin."""
         client, call, breaker = self.client, self.call, self.call.breaker
         if breaker and breaker.retry_after:
             raise breaker._open_error()  # before a wait for a slot
@@ -2261,7 +2253,7 @@ class _Exchange:
         except _FromCaller as error:
             raise error.__context__ from None  # type: ignore[misc]
         except Exception as error:
-            raise _wire_error(error, self.limits)  # noqa: B904 (a variable would make a cycle)
+            raise _wire_error(error, self.limits)  # noqa: B904 (a variable: a cycle)
         self.body, url = _Body(raw, self.limits), call.origin + call.target.split("?")[0]
         self.response = Response(raw.status, raw.headers, call.method, url)
         call.sent += len(call.body or b"")
@@ -2286,14 +2278,14 @@ class _Exchange:
         error._locate(call.method + " " + call.path, call.attempts, call.secrets, self.response)
 
     def end(self, error: Any, stream: Any = None) -> None:
-        """Give back slot, connection and permit. `error`: a GeneratorExit in a finalizer."""
+        """Give all back. `error`: a GeneratorExit in a finalizer."""
         if self.limits.pid != os.getpid() or not self._ended.acquire(False):
             return  # the parent's, or ended
         client, call, is_ours = self.client, self.call, isinstance(error, OpenAIError)
         if self.body is not None:
             call.received += self.body.received
             (self.body.close if error else self.body.release)()
-        if self.permit is not None:  # what is not ours is not the service's
+        if self.permit is not None:  # others' errors are not the service's
             call.breaker._report(self.permit, _outcome(error) if is_ours or not error else None)
         if isinstance(error, RateLimitError) and error.retry_after:
             client._queue.pause(min(error.retry_after, client.max_retry_delay))
@@ -2325,14 +2317,13 @@ def _read_answer(exchange: _Exchange) -> Any:
     return exchange.response._with_body(exchange, content) if call.raw else result
 
 
-# What a body is: a page is HTML, no group media or text.
 _BEGINNINGS = rb"""(?xs)(?:\xef\xbb\xbf)?\s*(?:
     (?P<json> \{\s*["}] | \[\s*[\[{\]] ) | (?P<page> <(?i:!doctype|html)\W ) | (?P<nothing> \Z ) |
     (?P<events> (?:data|event|id|retry|error): | :[ \r\n] ) | )"""
 
 
 def _kind_of(exchange: _Exchange, content: bytes | None = None) -> str:
-    """Return how to read an answer: by the call, its Content-Type and its first bytes."""
+    """Return how to read an answer: by the call, Content-Type, and first bytes."""
     call, path = exchange.call, exchange.call.path
     if call.read in ("object", "json", "page") or call.read == "bytes" and path != "/audio/speech":
         return call.read
@@ -2355,7 +2346,7 @@ def _parse(exchange: _Exchange, content: bytes) -> Any:
 
 
 def _parse_as(exchange: _Exchange, kind: str, content: bytes) -> Any:
-    """Return a body as `kind` says, or raise the error in it."""
+    """Return the body, or raise the error in it."""
     call = exchange.call
     if kind in ("bytes", "text"):
         return Binary(content) if kind == "bytes" else content.decode("utf-8", "replace")
@@ -2403,7 +2394,7 @@ _SOURCES = {"api_key": "API_KEY", "admin_api_key": "ADMIN_KEY", "base_url": "BAS
             "model": "MODEL", "organization": "ORG_ID", "project": "PROJECT_ID"}  # fmt: skip
 # Groups: origin, path, query, fragment.
 _SERVER_URL = r"([\w+.-]+://(?:\[[\w:.%]+\]|[^/?#@\s:[\]]+)(?::\d{0,5})?)(/[^?#]*|)(\?[^#]*|)(#.*|)"
-_KEY_HEADERS = ("authorization", "api-key")
+_KEY_HEADERS = {"authorization", "api-key"}
 _FALLBACK_ERRORS = (CircuitOpenError, APIConnectionError, RateLimitError, InternalServerError,
                     StreamInterruptedError)  # fmt: skip
 _CACHED_PATHS = ("/chat/completions", "/completions", "/embeddings", "/moderations", "/responses")
