@@ -1826,7 +1826,7 @@ def _proxy_for(origin: str, proxies: Any = None) -> str:
 
 
 def _environ(name: str) -> str | None:
-    """Return a variable without white space, or quotes of docker's --env-file; None if empty."""
+    """Return a variable without white space and docker's quotes, or None."""
     value = (os.environ.get(name) or "").strip()
     return re.sub(r"""^(["'])(.*)\1$""", r"\2", value).strip() or None
 
@@ -1849,7 +1849,7 @@ def _ssl_context(verify: Any) -> Any:
     return context
 
 
-class _CallersSession:
+class _Session:
     def __init__(self, session: Any) -> None:
         self.session = session
         _renew_after_fork(self)
@@ -2023,8 +2023,8 @@ def _wire_error(error: Any, limits: _Limits) -> Exception:
     cls, what = APIConnectionError, "the connection to %s failed: %s" % (limits.host, text or names)
     if is_late:
         limit = "%.3g s" % (limits.connect if is_connecting else limits.read)
-        limit = "deadline=" if is_over else limit
-        cls, what = APITimeoutError, "no answer from %s within %s" % (limits.host, limit)
+        what = "no answer from %s within %s" % (limits.host, "deadline=" if is_over else limit)
+        cls = APITimeoutError
     advice = "Check base_url= (http or https, host, port), timeout=, proxy, verify=."
     problem = cls(what, advice=advice, _transient=not is_hopeless)
     problem._may_be_done, problem.__cause__ = is_late and not is_connecting, os_error
@@ -2110,8 +2110,8 @@ class _Call:
         record = {"event": event, "id": self.id, "method": self.method, "path": self.path,
                   "model": self.model, "attempt": self.attempts}  # fmt: skip
         answer = attempt.response if attempt else error
-        status, request_id = (getattr(answer, n, None) for n in ("status_code", "request_id"))
-        fields.update(status=status, request_id=_without(self.secrets, request_id))
+        fields["status"] = getattr(answer, "status_code", None)
+        fields["request_id"] = _without(self.secrets, getattr(answer, "request_id", None))
         fields["duration_s"] = time.monotonic() - (attempt or self).began_at
         fields["error"] = type(error).__name__ if error and not dropped else None
         record.update((name, value) for name, value in fields.items() if value is not None)
@@ -2317,7 +2317,7 @@ def _read_answer(exchange: _Exchange) -> Any:
 
 _BEGINNINGS = rb"""(?xs)(?:\xef\xbb\xbf)?\s*(?:
     (?P<json> \{\s*["}] | \[\s*[\[{\]] ) | (?P<page> <(?i:!doctype|html)\W ) | (?P<nothing> \Z ) |
-    (?P<events> (?:data|event|id|retry|error): | :[ \r\n] ) | )"""
+    (?P<events> (?:data|event|id|retry|error)?: ) | )"""
 
 
 def _kind_of(exchange: _Exchange, content: bytes | None = None) -> str:
@@ -2466,7 +2466,7 @@ class OpenAIMini(_Closing):
         self._queue = queue if isinstance(queue, RequestQueue) else RequestQueue(*self._sizes)
         self._breaker = CircuitBreaker() if breaker in (None, True) else breaker or None
         self._pools = _Pools(self._queue.max_concurrent)
-        send = (self._pools if self.session is None else _CallersSession(self.session)).send
+        send = (self._pools if self.session is None else _Session(self.session)).send
         self._transport = _echo if self.base_url == "echo:" else send
 
     def _set_server(self) -> None:
