@@ -2356,7 +2356,7 @@ def _parse_as(exchange: _Exchange, kind: str, content: bytes) -> Any:
     _raise_error_in(data, exchange, has_choice, names if has_choice else ())
     if call.read == "bytes" or not isinstance(data, Result):
         return Binary(content) if call.read == "bytes" else data
-    is_list = kind == "page" or kind == "json" and not isinstance(data.get("data", {}), dict)
+    is_list = kind == "page" or kind == "json" and type(data.get("data", 0)) in (list, type(None))
     result = (Page if is_list else Transcript if call.read == "transcript" else Result)(data)
     result._response = exchange.response
     has_more = kind == "page" if data.get("has_more") is None else data["has_more"]
