@@ -241,19 +241,6 @@ def _error_text(value: Any) -> str:
     return "" if value is None or value is True else _plain(str(value))
 
 
-def _error_in(data: Any, any_kind: bool, needed: tuple[str, ...] = ()) -> Any:
-    """Return the part of an answer that is an error. `any_kind`: in any object, also in a batch,
-    which may have failed. `needed`: names, one of which a choice must have."""
-    data = data if isinstance(data, dict) else {}
-    choices = _dicts(data.get("choices"))
-    for holder in (data, *choices) if any_kind or data.get("object") in (None, "error") else ():
-        error = holder.get("error") or getattr(holder.get("base_resp"), "status_code", 0)  # MiniMax
-        if error and (not isinstance(error, dict) or any(error.values())):
-            return holder
-    messages = _dicts([choice.get(name) for choice in choices for name in needed])
-    return data if data.get("object") == "error" or needed and not any(messages) else None
-
-
 def _answer_error(response: Any, body: Any, location: str, partial: Any) -> APIError:
     outer = [*_dicts(body), {}][0]  # Google sends a list
     inner = next(filter(None, map(outer.get, ("error", "errors", "detail"))), body)
@@ -1185,10 +1172,6 @@ class Binary(_Readable, bytes):
     _content: Any = property(bytes)
 
 
-def _is_empty(path: Any) -> bool:
-    return os.path.exists(path) and not os.path.getsize(path)
-
-
 def _new_file(folder: Any, name: str) -> str:  # type: ignore[return]
     """Make a file with a number that no other thread can take; return its path."""
     for number in itertools.count(1):
@@ -1200,7 +1183,8 @@ def _new_file(folder: Any, name: str) -> str:  # type: ignore[return]
 def _write_whole(path: Any, pieces: Iterable[bytes]) -> int:
     """Write a file that appears when it is whole, or into an empty one (a temporary file), which
     an error empties again; return the size."""
-    target, in_place = os.path.realpath(path), _is_empty(path)  # a link stays a link
+    target = os.path.realpath(path)  # a link stays a link
+    in_place = os.path.exists(path) and not os.path.getsize(path)
     part = os.path.join(os.path.dirname(target), ".%s.part" % os.urandom(8).hex())
     try:
         with open(path if in_place else part, "wb") as file:
@@ -1363,7 +1347,7 @@ def _chunks(exchange: Any, so_far: _Accumulator) -> Iterator[Result]:
     scan = json.JSONDecoder(object_hook=Result, strict=False).scan_once  # type: ignore
     try:
         kind = _kind_of(exchange)
-        if kind != "stream":  # a whole answer
+        if kind != "stream":
             whole = _parse_as(exchange, kind, exchange.body.read_all())
             so_far.done, so_far.last_at = True, time.monotonic()
             yield so_far.add(whole, "response.completed")
@@ -1411,9 +1395,16 @@ def _json_or_text(text: Any) -> Any:
 
 
 def _raise_error_in(data: Any, exchange: Any, any_kind: bool = True, needed: Any = ()) -> None:
-    part = _error_in(data, any_kind, needed)
-    if part is not None:  # a variable for the error would make a reference cycle
-        raise exchange.error_of(part, partial=data)
+    """`any_kind`: of object, also a batch, which may have failed. `needed`: by each choice, one."""
+    data = data if isinstance(data, dict) else {}
+    choices = _dicts(data.get("choices"))
+    for holder in (data, *choices) if any_kind or data.get("object") in (None, "error") else ():
+        error = holder.get("error") or getattr(holder.get("base_resp"), "status_code", 0)  # MiniMax
+        if error and (not isinstance(error, dict) or any(error.values())):
+            raise exchange.error_of(holder, partial=data)
+    messages = _dicts([choice.get(name) for choice in choices for name in needed])
+    if data.get("object") == "error" or needed and not any(messages):
+        raise exchange.error_of(data, partial=data)
 
 
 class _Accumulator:
