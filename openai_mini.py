@@ -1441,7 +1441,8 @@ class _Accumulator:
             for choice in "choices" in chunk and chunk["choices"] or self._choices_of(chunk, kind):
                 text += self._add_choice(choice)
             if "usage" in chunk and chunk["usage"] or "response" in chunk or "x_groq" in chunk:
-                self._add_usage(chunk)
+                for holder in _dicts([chunk, chunk.get("x_groq"), chunk.get("response")]):
+                    self.usage = holder.get("usage") or self.usage
         except (ArithmeticError, AttributeError, LookupError, RuntimeError, TypeError, ValueError):
             raise APIResponseError("a chunk has an odd shape: %.200s" % chunk.json()) from None
         chunk.__dict__["content"] = text  # no key
@@ -1465,7 +1466,7 @@ class _Accumulator:
             entry["finish_reason"] = finish_reason
             self.ended = len([e for e in self.by_index.values() if e["finish_reason"]])
         if finish_reason or "error" in choice:
-            self._add_usage(choice)
+            self.usage = get(choice, "usage") or self.usage
             _raise_error_in(choice, self._exchange)
         return "" if index and int(index) else text
 
@@ -1486,11 +1487,6 @@ class _Accumulator:
         text = text if text.__class__ is str else _text_of([text])
         self.text_kind = self.text_kind or (kind if text else "")
         return [{"delta": {"content": text if kind == self.text_kind else ""}}]
-
-    def _add_usage(self, chunk: Any) -> None:
-        holders = _dicts([chunk, chunk.get("x_groq"), chunk.get("response")])
-        for usage in _dicts([holder.get("usage") for holder in holders]):
-            self.usage = usage if any(usage.values()) else self.usage
 
     @property
     def choices(self) -> list[Result]:

@@ -3205,8 +3205,8 @@ MEANINGS = [  # id, chunks, the text, and what else of the message is right
         text(" there.", "stop", message=MSG)], "Hello there.", {}),
     ("a message that grows alone", [one({}, message={"content": "Hello"}),
         one({}, "stop", message=MSG)], "Hello there.", {}),
-    ("usage, a greater one, zeros", [dict(text("a"), usage={"total_tokens": 9}),
-        dict(text(""), **USAGE), dict(END, **ZERO)], "a", {}),
+    ("usage, a greater one", [dict(text("a"), usage={"total_tokens": 9}),
+        dict(text(""), **USAGE), END], "a", {}),
     ("an empty error:", [text("a"), b"error:\n\n", END], "a", {}),
     ("null as a text", [text("a", "null"), text("b", "null"), END], "ab", {}),  # ai00_server#90
     ("parts of all kinds", [one({"content": [
