@@ -1624,13 +1624,11 @@ class _File:
         self.file.seek(0, 2)
         self.size = self.file.tell() - self.start
         self.file.seek(self.start)
-        if self.size <= 0:
-            raise ValidationError("the file %r is empty, or stands at its end: seek(0)" % self.name)
 
     def __iter__(self) -> Iterator[Any]:
         self.file.seek(self.start)
         left = self.size
-        while left:
+        while left > 0:
             block = self.file.read(min(left, BLOCK_BYTES))
             if not block:
                 raise OSError(5, "The file became shorter while it was sent", self.name)
