@@ -934,8 +934,7 @@ class _Map:
 BLOCK_BYTES = 256 << 10  # read or sent at a time: smaller blocks cost CPU
 MAX_BODY_BYTES = 256 << 20  # in memory: 2048 embeddings as text have 130 MB
 # Names that scripts probe for and that no official object has.
-_FOREIGN_NAMES = """reasoning reasoning_content reasoning_details thinking thinking_blocks ndim
-    dtype shape tolist numpy iloc to_pandas model_fields model_fields_set""".split()
+_FOREIGN_NAMES = "reasoning_content reasoning thinking ndim dtype shape tolist iloc".split()
 
 
 class _Closing:
