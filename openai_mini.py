@@ -95,7 +95,7 @@ class OpenAIError(Exception):
 
     def __init__(self, message: str = "", *, advice: str = "", **details: Any) -> None:
         super().__init__(message.rstrip(". ") + ". " + advice if advice else message)
-        self._what, self._advice = message, advice
+        self._what, self._advice = message.rstrip(". "), advice
         self.status_code = getattr(details.get("response"), "status_code", None)
         if isinstance(details.get("body"), dict):
             self.code, self.type, self.param = map(details["body"].get, ("code", "type", "param"))
@@ -115,7 +115,7 @@ class OpenAIError(Exception):
         # A key such as `ollama` may be a word of the model's.
         self.partial = _without([secret for secret in secrets if len(secret) > 11], partial)
         times = ", after %d attempt%s" % (attempts, "s" * (attempts > 1))
-        parts = (where, self._what.rstrip(". "), times if isinstance(self, APIError) else "")
+        parts = (where, self._what, times if isinstance(self, APIError) else "")
         self.args = (_plain("%s: %s%s. " % parts + self._advice, 2000),)
         self.__context__ = None  # may contain a key
 
@@ -253,8 +253,8 @@ def _answer_error(response: Any, body: Any, location: str, partial: Any) -> APIE
         rows = [row for row, expr in _ERROR_WORDS.items() if re.search("(?im)" + expr, words)]
         status = [*numbers, *rows, 200][0]
     retry = status in (408, 409, 429) or not 200 <= status < 500  # 103: http.client took it
-    row = status if 400 <= status < 500 else min(status // 100 * 100, 500)
-    cls, advice = _STATUSES.get(row, (APIStatusError, "Check base_url= and the arguments."))
+    unknown = APIStatusError, "Check base_url= and the arguments."
+    cls, advice = _STATUSES.get(min(status, 500), unknown)
     if "insufficient_quota" in codes:
         retry, advice = False, "The quota is used up: look at the account's billing."
     elif re.search("(?i)model.*(exist|found)|(valid|known) model", "%s %s" % (codes, text)):
@@ -1058,8 +1058,8 @@ class Result(dict):  # type: ignore[type-arg]
         """Return plain dicts and lists. `include=`, `exclude=`: some names at the top."""
         absent = (None,) if exclude_none else ()
         hook = lambda pairs: {k: v for k, v in pairs if v not in absent}  # noqa: E731
-        names = {*(options.get("include") or self.keys())}.difference(options.get("exclude") or ())
-        kept = {name: value for name, value in self.items() if name in names}
+        kept, left_out = options.get("include") or self, options.get("exclude") or ()
+        kept = {k: v for k, v in self.items() if k in kept and k not in left_out}
         return json.loads(json.dumps(kept), object_pairs_hook=hook)
 
     def to_json(self, indent: int | None = 2, **options: Any) -> str:
@@ -1156,12 +1156,12 @@ class Page(Result):
     def get_next_page(self) -> Page | None:
         """Return the next page, or None; one that repeats is the last."""
         cursor = self._cursor()
-        page: Any = self._fetch(cursor) if cursor else None
-        return page if cursor and page._cursor() != cursor else None
+        page = cursor and self._fetch(cursor)
+        return page if page and page._cursor() != cursor else None
 
     def _cursor(self) -> Any:
         data, last = self.get("data"), [{}, *_dicts(self.get("data"))][-1]
-        cursor = self["next"] if "next" in self else last.get("id") or self.get("last_id")
+        cursor = self.get("next", last.get("id") or self.get("last_id"))
         return cursor if self._fetch and (data or self.get("has_more")) else None
 
 
@@ -1557,11 +1557,9 @@ class Stream(_Closing):
     def stats(self) -> dict[str, Any]:
         so_far, tokens = self._so_far, _tokens_in(self.usage)["completion"]
         duration_s, ttft_s = (at - so_far.began_at for at in (so_far.last_at, so_far.first_at))
-        return {
-            "duration_s": duration_s, "ttft_s": ttft_s, "chunks": so_far.count,
-            "avg_chunk_interval_s": (duration_s - ttft_s) / max(so_far.count - 1, 1),
-            "tokens_per_s": tokens / duration_s if tokens and duration_s else None,
-        }  # fmt: skip
+        return {"duration_s": duration_s, "ttft_s": ttft_s, "chunks": so_far.count,
+                "avg_chunk_interval_s": (duration_s - ttft_s) / max(so_far.count - 1, 1),
+                "tokens_per_s": tokens / duration_s if tokens else None}  # fmt: skip
 
     def close(self) -> None:
         """End the request; a reader in another thread wakes up."""
