@@ -279,7 +279,7 @@ def _without(keys: Iterable[str], value: Any, depth: int = 0) -> Any:
     """Return `value` without secrets, and parts that are nested too deep."""
     if isinstance(value, str):
         for key in keys:
-            value = value.replace(key, "[key]").replace(key.replace("/", "\\/"), "[key]")  # PHP
+            value = value.replace(key, "[key]")
     elif isinstance(value, bytes):
         value = _without(keys, value.decode("utf-8", "replace")).encode("utf-8", "replace")
     elif hasattr(value, "items"):  # a JSON object or headers
