@@ -999,11 +999,11 @@ class Response(_Readable, _Closing):
     _stream: Any = None  # of parse(), which owns the exchange
     request_id = property(lambda self: self.headers.get("x-request-id"))
 
-    def __init__(self, status_code: int, headers: Any, method: str, url: str) -> None:
-        self.status_code, self.headers, self.method, self.url = status_code, headers, method, url
+    def __init__(self, status_code: int, headers: Any, url: str) -> None:
+        self.status_code, self.headers, self.url = status_code, headers, url
 
     def _with_body(self, exchange: Any, content: bytes | None = None) -> Response:
-        answer = Response(self.status_code, self.headers, self.method, self.url)
+        answer = Response(self.status_code, self.headers, self.url)
         answer._exchange, answer._content = exchange, content
         return answer
 
@@ -2235,7 +2235,7 @@ class _Exchange:
         except Exception as error:
             raise _wire_error(error, self.limits)  # noqa: B904 (a variable: a cycle)
         self.body, url = _Body(raw, self.limits), call.origin + call.target.split("?")[0]
-        self.response = Response(raw.status, raw.headers, call.method, url)
+        self.response = Response(raw.status, raw.headers, url)
         call.sent += len(call.body or b"")
         call.owner._stats.headers = raw.headers
 
@@ -2572,7 +2572,7 @@ class OpenAIMini(_Closing):
 
     def _read_cache(self, call: _Call) -> Any:
         key, dummy = call.cache_key, _Exchange(self, call)
-        dummy.response = Response(200, {"content-type": "application/json"}, call.method, call.path)
+        dummy.response = Response(200, {"content-type": "application/json"}, call.path)
         entry = self.cache.get(key) or b""
         # A shelve may mix up answers of threads.
         return _parse(dummy, bytes(entry[64:])) if entry[:64] == key.encode() else None
