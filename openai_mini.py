@@ -83,8 +83,6 @@ else:
 
 # ----------------------------------------------------------------------
 # Errors
-#
-# A message says what happened, to which method and path, after how many attempts, what to do next.
 
 
 class OpenAIError(Exception):
@@ -206,7 +204,7 @@ class ValidationError(OpenAIError, ValueError):
     """An argument is wrong; nothing was sent."""
 
 
-_STATUSES: dict[int, tuple[type[APIError], str]] = {  # class, advice
+_STATUSES = {  # class, advice
     200: (APIResponseError, "This is no answer: check base_url=."),
     400: (BadRequestError, "Check the arguments."),
     401: (AuthenticationError, "Check the API key: api_key= or OPENAI_API_KEY."),
@@ -233,7 +231,7 @@ def _plain(text: str, limit: int = 500) -> str:
 
 
 def _error_text(value: Any) -> str:
-    """Return the words of an error, or ""."""
+    """Return an error's words, or ""."""
     if isinstance(value, dict):
         value = [value[name] for name in _WORDS if value.get(name)]
     if isinstance(value, list):
@@ -256,9 +254,9 @@ def _answer_error(response: Any, body: Any, location: str, partial: Any) -> APIE
     unknown = APIStatusError, "Check base_url= and the arguments."
     cls, advice = _STATUSES.get(min(status, 500), unknown)
     if "insufficient_quota" in codes:
-        retry, advice = False, "The quota is used up: look at the account's billing."
+        retry, advice = False, "The quota is used up: see the account's billing."
     elif re.search("(?i)model.*(exist|found)|(valid|known) model", "%s %s" % (codes, text)):
-        advice = "list_models() tells which models there are."
+        advice = "See list_models()."
     retry = {"true": True, "false": False}.get(response.headers.get("x-should-retry"), retry)
     words = (location and "-> %.200s " % location) + (text or _plain(str(inner or ""), 200))
     return cls("%d %s" % (status, words), advice=advice.replace("{url}", response.url),
@@ -971,7 +969,7 @@ class _Readable:
     def json(self) -> Any:
         return self._try(_parse_json, self.read())
 
-    def iter_bytes(self, chunk_size: int | None = None) -> Iterator[bytes]:
+    def iter_bytes(self, chunk_size: Any = None) -> Iterator[bytes]:
         """Yield the body as it arrives. `chunk_size` has no effect."""
         pieces = self._exchange.body.pieces() if self._content is None else iter([self._content])
         return iter(lambda: self._try(next, pieces, b""), b"")
@@ -985,7 +983,7 @@ class _Readable:
         if rest:
             yield rest.decode("utf-8", "replace")
 
-    def write_to_file(self, file: Any, chunk_size: int | None = None) -> None:
+    def write_to_file(self, file: Any, chunk_size: Any = None) -> None:
         """Write the body to a path, whole or not at all."""
         _write_whole(file, self.iter_bytes())
 
@@ -1056,11 +1054,10 @@ class Result(dict):  # type: ignore[type-arg]
 
     def to_dict(self, *, exclude_none: bool = False, **options: Any) -> Any:
         """Return plain dicts and lists. `include=`, `exclude=`: some names at the top."""
-        absent = (None,) if exclude_none else ()
-        hook = lambda pairs: {k: v for k, v in pairs if v not in absent}  # noqa: E731
         kept, left_out = options.get("include") or self, options.get("exclude") or ()
         kept = {k: v for k, v in self.items() if k in kept and k not in left_out}
-        return json.loads(json.dumps(kept), object_pairs_hook=hook)
+        return json.loads(json.dumps(kept), object_pairs_hook=lambda pairs: {
+            k: v for k, v in pairs if v is not None or not exclude_none})  # fmt: skip
 
     def to_json(self, indent: int | None = 2, **options: Any) -> str:
         return json.dumps(self.to_dict(**options), indent=indent, ensure_ascii=False)
@@ -1101,7 +1098,7 @@ def _choice_attribute(result: Result, name: str) -> Any:
 
 
 def _text_of(content: Any) -> str | None:
-    """Return the text of a str, a number, an object (as JSON), or a list of parts."""
+    """Return a str, the texts in a list of parts, or other values as JSON."""
     if isinstance(content, list):
         parts = [part if isinstance(part, dict) else {"text": part} for part in content]
         parts = [p for p in parts if p.get("type") in ("text", "output_text", "message", None)]
@@ -1172,7 +1169,7 @@ class Binary(_Readable, bytes):
 
 
 def _new_file(folder: Any, name: str) -> str:  # type: ignore[return]
-    """Make a file with a number that no other thread can take; return its path."""
+    """Make an empty file with a new number; return its path."""
     for number in itertools.count(1):
         path = os.path.join(folder, name % number)
         with contextlib.suppress(FileExistsError), open(path, "xb"):
@@ -1180,8 +1177,8 @@ def _new_file(folder: Any, name: str) -> str:  # type: ignore[return]
 
 
 def _write_whole(path: Any, pieces: Iterable[bytes]) -> int:
-    """Write a file that appears when it is whole, or into an empty one (a temporary file), which
-    an error empties again; return the size."""
+    """Write a file that appears when it is whole, or an empty one (a temporary file) in place,
+    which an error empties; return the size."""
     target = os.path.realpath(path)  # a link stays a link
     in_place = os.path.exists(path) and not os.path.getsize(path)
     part = os.path.join(os.path.dirname(target), ".%s.part" % os.urandom(8).hex())
@@ -1199,12 +1196,12 @@ def _write_whole(path: Any, pieces: Iterable[bytes]) -> int:
     return size
 
 
-def _at_most(limit: int, pieces: Iterable[bytes]) -> Iterator[bytes]:
+def _limited(pieces: Iterable[bytes]) -> Iterator[bytes]:
     size = 0
     for piece in pieces:
         size += len(piece)
-        if size > limit:
-            raise APIResponseError("the answer is larger than %d bytes: pass to=" % limit)
+        if size > MAX_BODY_BYTES:
+            raise APIResponseError("the answer is larger than %d bytes: pass to=" % MAX_BODY_BYTES)
         yield piece
 
 
@@ -1236,8 +1233,7 @@ def _parse_json(content: bytes | str, only_object: bool = False) -> Any:
             return value
     start = content[:500] if isinstance(content, str) else content[:500].decode("utf-8", "replace")
     what = "the answer is not a JSON object but " + (_error_text(start)[:100] or "empty")
-    advice = "Check base_url=, which often ends in /v1, and whether a stream was asked for."
-    raise APIResponseError(what, advice=advice)
+    raise APIResponseError(what, advice="Check base_url=, which often ends in /v1.")
 
 
 # ----------------------------------------------------------------------
@@ -1245,10 +1241,10 @@ def _parse_json(content: bytes | str, only_object: bool = False) -> Any:
 #
 # Deltas add up, a whole `message` replaces, names and constants are set once, and a function name
 # after finished arguments begins another tool call. Other events are read as choices of a chat.
-# Neither generator nor accumulator refers to the Stream, so dropping it ends the request.
+# Only the caller refers to the Stream, so dropping it ends the request.
 
 LINGER_S = 5.0  # how long the usage and the end of a whole stream are waited for
-_CUT = "the stream ended before its end (what came is in .partial)"
+_CUT = "the stream was cut (what came is in .partial)"
 _CONSTANTS = frozenset("role id type name format model object call_id status".split())
 
 
@@ -1292,7 +1288,7 @@ def _parts(content: Any) -> list[Any]:
 
 
 def _continued(piece: Any, items: list[Any]) -> Any:
-    """Return the item that a piece continues, or None if it begins a new one."""
+    """Return the item that a piece continues, or None."""
     if not isinstance(piece, dict) or "encrypted" in str(piece.get("type")):  # never in pieces
         return None
     items, call = _dicts(items), piece.get("function") or {}
@@ -1312,7 +1308,7 @@ def _differ(one: Any, other: Any, *names: str) -> bool:
     return any(len({one.get(n), other.get(n)} - {None, ""}) > 1 for n in names)
 
 
-# The events that end an answer, and the families that need one of them.
+# The last events of an answer, and the families that need one.
 _LAST_EVENTS = """response.completed response.failed response.incomplete transcript.text.done
     image_generation.completed image_edit.completed speech.audio.done""".split()
 _FAMILIES = tuple(name.rpartition(".")[0] + "." for name in _LAST_EVENTS)
@@ -1374,7 +1370,7 @@ def _chunks(exchange: Any, so_far: _Accumulator) -> Iterator[Result]:
 
 
 def _data_of(block: str, parser: _EventParser, exchange: Any) -> tuple[str, str]:
-    """Return the data and the type of an event, or raise its error."""
+    """Return an event's data and type, or raise its error."""
     block = block.lstrip("\n")
     if block[:1] == "{":  # an error of some servers
         block = "data: " + block
@@ -1394,7 +1390,8 @@ def _json_or_text(text: Any) -> Any:
 
 
 def _raise_error_in(data: Any, exchange: Any, any_kind: bool = True, needed: Any = ()) -> None:
-    """`any_kind`: of object, also a batch, which may have failed. `needed`: by each choice, one."""
+    """Raise the error in an answer. `any_kind`: in a batch too, which may have failed. `needed`:
+    names, one of which a choice must have."""
     data = data if isinstance(data, dict) else {}
     choices = _dicts(data.get("choices"))
     for holder in (data, *choices) if any_kind or data.get("object") in (None, "error") else ():
@@ -1503,7 +1500,7 @@ class _Accumulator:
 
 
 def _replace_message(message: dict[str, Any], whole: Any) -> str:
-    """Take over a whole message, but no shorter text; return the text that is new."""
+    """Take over a whole message, but no shorter text; return the new text."""
     so_far, text = (_text_of(m.get("content")) or "" for m in (message, whole))
     for name, value in _merged({}, whole).items():
         if value and (name != "content" or len(text) >= len(so_far)):
@@ -1535,7 +1532,7 @@ class Stream(_Closing):
         self.response = exchange.response._with_body(exchange)
         chunks = _chunks(exchange, self._so_far)
         # Until the first chunk the call may be tried again.
-        self._chunks: Iterator[Result] = itertools.chain([*itertools.islice(chunks, 1)], chunks)
+        self._chunks: Any = itertools.chain([*itertools.islice(chunks, 1)], chunks)
         self._so_far.first_at = self._so_far.last_at
 
     __iter__ = _Closing.__enter__
@@ -1547,7 +1544,7 @@ class Stream(_Closing):
             if self._closed:  # by another thread during the wait
                 raise StopIteration from None
             if isinstance(error, ValueError) and "already executing" in str(error):
-                raise ValidationError("another thread reads this stream: only one may") from None
+                raise ValidationError("another thread reads this stream") from None
             if isinstance(error, OpenAIError):
                 self._exchange.locate(error)
             self._exchange.end(None if isinstance(error, StopIteration) else error, stream=self)
@@ -1574,9 +1571,9 @@ class Stream(_Closing):
 #
 # A form (RFC 7578) of known length, read from disk as it is sent.
 
-# Types that some systems do not know.
+# Not known to all systems.
 _TYPES = {"webp": "image/webp", **{n: "audio/" + n for n in "flac m4a ogg opus wav webm".split()}}
-# As in HTML, so that no name can end its header.
+# As in HTML: no name can end its header.
 _QUOTES = str.maketrans({'"': "%22", "\r": "%0D", "\n": "%0A"})
 
 
@@ -1923,7 +1920,7 @@ class _Body:
             self._limits.begin_wait()
 
     def read_all(self) -> bytes:
-        return b"".join(_at_most(MAX_BODY_BYTES, self.pieces()))
+        return b"".join(_limited(self.pieces()))
 
     def _framed(self, blocks: Iterable[bytes], is_chunked: bool) -> Iterator[bytes]:
         """Undo chunks (RFC 9112, 7.1); those that came together are one piece."""
@@ -2018,7 +2015,7 @@ def _fetch(url: Any) -> bytes:
     more: Any = {"stream": True, "auth": lambda sent: sent}  # keeps netrc's password out
     with contextlib.suppress(OSError, ValueError), requests.get(url, timeout=60, **more) as answer:
         answer.raise_for_status()
-        return b"".join(_at_most(MAX_BODY_BYTES, answer.iter_content(BLOCK_BYTES)))
+        return b"".join(_limited(answer.iter_content(BLOCK_BYTES)))
     raise APIConnectionError("GET %s failed" % url.split("?")[0], advice="Ask for b64_json.")
 
 
