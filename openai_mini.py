@@ -105,16 +105,19 @@ class OpenAIError(Exception):
     is_rate_limit_error = property(lambda self: isinstance(self, RateLimitError))
     is_transient_error = property(lambda self: self._transient)
 
-    def _locate(self, where: str, attempts: int, secrets: Any, response: Any) -> None:
+    def _locate(self, exchange: Any) -> None:
         """Complete the message. Remove keys that a server echoed."""
-        self.response, partial = response, self.partial
-        for holder in filter(None, (self, response)):
+        call, self.response, partial = exchange.call, exchange.response, self.partial
+        secrets, proxy = call.secrets, re.split("//|@", exchange.limits.proxy)[-1].strip("/")
+        if proxy and proxy not in self._what:
+            self._what += ", through the proxy " + proxy
+        for holder in filter(None, (self, self.response)):
             vars(holder).update(_without(secrets, vars(holder)))
         # A key such as `ollama` may be a word of the model's.
         self.partial = _without([secret for secret in secrets if len(secret) > 11], partial)
-        times = ", after %d attempt%s" % (attempts, "s" * (attempts > 1))
-        parts = (where, self._what, times if isinstance(self, APIError) else "")
-        self.args = (_plain("%s: %s%s. " % parts + self._advice, 2000),)
+        times = ", after %d attempt%s" % (call.attempts, "s" * (call.attempts > 1))
+        parts = (call.method, call.path, self._what, times if isinstance(self, APIError) else "")
+        self.args = (_plain("%s %s: %s%s. " % parts + self._advice, 2000),)
         self.__context__ = None  # may contain a key
 
 
@@ -958,7 +961,7 @@ class _Readable:
         except OpenAIError as error:
             if self._exchange is not None:
                 self._exchange.end(error)
-                self._exchange.locate(error)
+                error._locate(self._exchange)
             raise
 
     def read(self) -> bytes:
@@ -1546,7 +1549,7 @@ class Stream(_Closing):
             if isinstance(error, ValueError) and "already executing" in str(error):
                 raise ValidationError("another thread reads this stream") from None
             if isinstance(error, OpenAIError):
-                self._exchange.locate(error)
+                error._locate(self._exchange)
             self._exchange.end(None if isinstance(error, StopIteration) else error, stream=self)
             raise
 
@@ -2248,12 +2251,6 @@ class _Exchange:
     def error_of(self, body: Any, location: str = "", partial: Any = None) -> APIError:
         return _answer_error(self.response, _without(self.call.secrets, body), location, partial)
 
-    def locate(self, error: OpenAIError) -> None:
-        call, proxy = self.call, re.split("//|@", self.limits.proxy)[-1].strip("/")
-        if proxy and proxy not in error._what:
-            error._what += ", through the proxy " + proxy
-        error._locate(call.method + " " + call.path, call.attempts, call.secrets, self.response)
-
     def end(self, error: Any, stream: Any = None) -> None:
         """Give all back. `error`: a GeneratorExit in a finalizer."""
         if self.limits.pid != os.getpid() or not self._ended.acquire(False):
@@ -2518,7 +2515,7 @@ class OpenAIMini(_Closing):
                 result = exchange.run()
                 return call.then(result) if call.then and not call.raw else result
             except OpenAIError as error:
-                exchange.locate(error)
+                error._locate(exchange)
                 wait_s = self._wait_before_retry(call, error)
                 if wait_s is None:
                     raise
