@@ -242,7 +242,8 @@ def _error_text(value: Any) -> str:
     return "" if value is None or value is True else _plain(str(value))
 
 
-def _answer_error(response: Any, body: Any, location: str, partial: Any) -> APIError:
+def _error_of(exchange: Any, body: Any, location: str = "", partial: Any = None) -> APIError:
+    response, body = exchange.response, _without(exchange.call.secrets, body)
     outer = [*_dicts(body), {}][0]  # Google sends a list
     inner = next(filter(None, map(outer.get, ("error", "errors", "detail"))), body)
     holder, text = inner if isinstance(inner, dict) else outer, _error_text(body)
@@ -1184,7 +1185,7 @@ def _write_whole(path: Any, pieces: Iterable[bytes]) -> int:
     which an error empties; return the size."""
     target = os.path.realpath(path)  # a link stays a link
     in_place = os.path.exists(path) and not os.path.getsize(path)
-    part = os.path.join(os.path.dirname(target), ".%s.part" % os.urandom(8).hex())
+    part = "%s.%s.part" % (target, os.urandom(4).hex())
     try:
         with open(path if in_place else part, "wb") as file:
             size = sum(map(file.write, pieces))
@@ -1382,7 +1383,7 @@ def _data_of(block: str, parser: _EventParser, exchange: Any) -> tuple[str, str]
     event = parser.event_of(block) or ServerSentEvent()
     data = event.data.strip()
     if data and event.event == "error":
-        raise exchange.error_of(_json_or_text(data))
+        raise _error_of(exchange, _json_or_text(data))
     return data, event.event
 
 
@@ -1400,10 +1401,10 @@ def _raise_error_in(data: Any, exchange: Any, any_kind: bool = True, needed: Any
     for holder in (data, *choices) if any_kind or data.get("object") in (None, "error") else ():
         error = holder.get("error") or getattr(holder.get("base_resp"), "status_code", 0)  # MiniMax
         if error and (not isinstance(error, dict) or any(error.values())):
-            raise exchange.error_of(holder, partial=data)
+            raise _error_of(exchange, holder, partial=data)
     messages = _dicts([choice.get(name) for choice in choices for name in needed])
     if data.get("object") == "error" or needed and not any(messages):
-        raise exchange.error_of(data, partial=data)
+        raise _error_of(exchange, data, partial=data)
 
 
 class _Accumulator:
@@ -1429,7 +1430,7 @@ class _Accumulator:
             raise StreamInterruptedError(_CUT)
         is_empty = self._exchange.call.needs_choice and not self.by_index
         if is_empty or self.suspect and not self.is_whole:
-            raise self._exchange.error_of(self.suspect or {})
+            raise _error_of(self._exchange, self.suspect or {})
 
     def add(self, chunk: Result, kind: str) -> Result:
         """Return the chunk, with `.content`."""
@@ -1472,7 +1473,7 @@ class _Accumulator:
     def _choices_of(self, event: Result, kind: str, get: Any = dict.get) -> list[Any]:
         """Return another event as choices of a chat."""
         if "error" in (get(event, "type"), get(event, "object")):
-            raise self._exchange.error_of(event)
+            raise _error_of(self._exchange, event)
         if self._exchange.call.needs_choice and not self.suspect and _error_text(event):
             self.suspect = event
         kind = get(event, "type") or kind
@@ -2224,7 +2225,7 @@ class _Exchange:
             call.target = target[2]
         with contextlib.suppress(APIError):
             self.response._content = self.body.read_all()
-        raise self.error_of(_json_or_text(self.response.text), location.split("?")[0])
+        raise _error_of(self, _json_or_text(self.response.text), location.split("?")[0])
 
     def _send(self) -> None:
         call = self.call
@@ -2247,9 +2248,6 @@ class _Exchange:
         self.call.emit("response", self, None, usage=self.call.usage, state="streaming")
         self.call.handed_over = True
         return stream
-
-    def error_of(self, body: Any, location: str = "", partial: Any = None) -> APIError:
-        return _answer_error(self.response, _without(self.call.secrets, body), location, partial)
 
     def end(self, error: Any, stream: Any = None) -> None:
         """Give all back. `error`: a GeneratorExit in a finalizer."""
