@@ -979,7 +979,6 @@ class _Readable:
         return iter(lambda: self._try(next, pieces, b""), b"")
 
     def iter_lines(self) -> Iterator[str]:
-        """Yield the lines, without their ends."""
         rest = b""
         for piece in self.iter_bytes():
             *lines, rest = (rest + piece).split(b"\n")
@@ -1417,7 +1416,6 @@ class _Accumulator:
 
     def __init__(self, exchange: Any) -> None:
         self._exchange, call = exchange, exchange.call
-        # The times of the call, the first chunk and the last bytes.
         self.began_at = self.first_at = self.last_at = call.began_at
         # vLLM ends each part of a transcription.
         self._n = sys.maxsize if "/audio/trans" in call.path else call.n
