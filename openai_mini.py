@@ -2364,7 +2364,6 @@ _SOURCES = {"api_key": "API_KEY", "admin_api_key": "ADMIN_KEY", "base_url": "BAS
             "model": "MODEL", "organization": "ORG_ID", "project": "PROJECT_ID"}  # fmt: skip
 # Groups: origin, path, query, fragment.
 _SERVER_URL = r"([\w+.-]+://(?:\[[\w:.%]+\]|[^/?#@\s:[\]]+)(?::\d{0,5})?)(/[^?#]*|)(\?[^#]*|)(#.*|)"
-_KEY_HEADERS = {"authorization", "api-key"}
 _FALLBACK_ERRORS = (CircuitOpenError, APIConnectionError, RateLimitError, InternalServerError,
                     StreamInterruptedError)  # fmt: skip
 _CACHED_PATHS = ("/chat/completions", "/completions", "/embeddings", "/moderations", "/responses")
@@ -2426,8 +2425,8 @@ class OpenAIMini(_Closing):
                "Accept-Encoding": "gzip, deflate", "OpenAI-Organization": self.organization,
                "OpenAI-Project": self.project}  # fmt: skip
         self._headers = _merged_headers(own, self.default_headers)
-        rest = self.fallback if isinstance(self.fallback, (list, tuple)) else [self.fallback]
-        self._fallbacks = [client for client in rest if client is not None]
+        rest = self.fallback or []
+        self._fallbacks = list(rest) if isinstance(rest, (list, tuple)) else [rest]
         if not all(hasattr(client, "_perform") for client in self._fallbacks):
             raise ValidationError("fallback= is not a client or a list of clients")
         if self.debug or (_environ("OPENAI_LOG") or "").lower() in ("debug", "info"):
@@ -2501,8 +2500,7 @@ class OpenAIMini(_Closing):
     def _perform(self, call: _Call) -> Any:
         call.begin(self)
         _prepare(self, call)
-        hit = self._cached_result(call)
-        if hit is not None:
+        if (hit := self._cached_result(call)) is not None:
             return hit
         while True:
             call.attempts += 1
@@ -2781,7 +2779,7 @@ def _prepare(client: OpenAIMini, call: _Call) -> None:
     if call.headers or extra:
         headers = _merged_headers(headers, call.headers, extra)
     call.sent_headers = headers
-    call.has_key = any(name.lower() in _KEY_HEADERS for name in headers)
+    call.has_key = any(name.lower() in ("authorization", "api-key") for name in headers)
 
 
 def _target(client: OpenAIMini, call: _Call) -> str:
@@ -3221,16 +3219,13 @@ class _Chat(_Resource):
         return self._client._post("/chat/completions", body, params, then=then)
 
 
-class _TopLevel:
-    """Makes a part of the API when a client is first asked for it."""
-
-    def __init__(self, name: str) -> None:
-        self._name = name
+class _TopLevel(str):
+    """The name of a part of the API, which is made when a client is first asked for it."""
 
     def __get__(self, client: Any, owner: Any = None) -> Any:
         if client is None:  # on the class: for help() and specs
-            return _Chat.__call__ if self._name == "chat" else self
-        return getattr(vars(client).setdefault("_root", _Resource(client, ())), self._name)
+            return _Chat.__call__ if self == "chat" else self
+        return getattr(vars(client).setdefault("_root", _Resource(client, ())), str(self))
 
 
 for _name in _TOP_LEVEL:
