@@ -3287,13 +3287,13 @@ _ECHO_ANSWERS: dict[str, Any] = {  # part of the path: the answer, or its functi
     "images": {"data": [{"b64_json":
     "iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAAAAAA6fptVAAAACklEQVR42mNgAAAAAgAB5Sfe/AAAAABJRU5ErkJggg=="
     }]},
+    "": lambda body: {"echo": body, "text": "echo"},
 }  # fmt: skip
 
 
 def _echo(call: Any, limits: _Limits) -> Any:
     body = json.loads(call.body) if isinstance(call.json, dict) and not call.is_form else {}
-    answer: Any = {"echo": body, "text": "echo"}  # to all other paths
-    answer = next((a for part, a in _ECHO_ANSWERS.items() if part in call.path), answer)
+    answer = next(answer for part, answer in _ECHO_ANSWERS.items() if part in call.path)
     answer = answer(body) if callable(answer) else answer
     kind = "text/event-stream" if body.get("stream") else "application/octet-stream"
     if isinstance(answer, dict):
