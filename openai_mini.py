@@ -2381,11 +2381,10 @@ class OpenAIMini(_Closing):
     >>> client.chat("Hello").content
     'Hello'
 
-    Times are seconds: `timeout` without data, one or (connect, read); `deadline` of a whole call;
-    up to `initial_retry_delay * backoff_factor ** n`, at most `max_retry_delay`, before retry n.
+    Times are seconds: `timeout` without data, one or (connect, read); `deadline` of a whole call.
     `api_key` may be a callable, `fallback` a client or several, `cache` a mapping. Each call takes
     `timeout=`, `deadline=`, `max_retries=`, `priority=`, `extra_headers=`, `extra_query=` and
-    `extra_body=`, and raises OpenAIErrors. The README has all options.
+    `extra_body=`, and raises OpenAIErrors. The README tells more.
     """
 
     chat: _Chat
@@ -2453,8 +2452,8 @@ class OpenAIMini(_Closing):
         self._query = {"api-version": self.api_version or None, **own, **(self.default_query or {})}
 
     def with_options(self, **options: Any) -> OpenAIMini:
-        """Return a copy with other arguments. It shares queue, statistics and, where the server is
-        the same, connections and breaker."""
+        """Return a copy with other arguments. It shares queue and statistics, and connections and
+        breaker of the same server."""
         client = type(self).__new__(type(self))
         OpenAIMini.__init__(client, **{**self.__getstate__(), **options})
         client._stats, is_same_server = self._stats, client.base_url == self.base_url
@@ -2579,8 +2578,8 @@ class OpenAIMini(_Closing):
         return self._post("/chat/completions", body, params)
 
     def embedding(self, input: Any, *, model: str | None = None, **params: Any) -> list[Any]:
-        """Return a list of float for each of `input`, a str or a list; if it fails, those so far
-        are the error's `.partial`."""
+        """Return a list of floats for each of `input`, a str or a list. An error has those so far
+        as `.partial`."""
         inputs = _as_list(input)
         if not isinstance(inputs, list) or inputs and isinstance(inputs[0], int):
             inputs = [inputs]  # one text, perhaps as tokens
@@ -2624,7 +2623,7 @@ class OpenAIMini(_Closing):
         return self._post("/audio/speech", body, params, "bytes", to=to, progress=progress)
 
     def transcribe_audio(self, file: Any, **params: Any) -> Any:
-        """Return the `.text` of audio: a path, bytes, a binary file, or (name, any of these)."""
+        """Return the `.text` of a path, bytes, a binary file, or (name, any of these)."""
         body = {"file": _File(file)}
         return self._post("/audio/transcriptions", body, params, "transcript", is_form=True)
 
@@ -2661,9 +2660,9 @@ class OpenAIMini(_Closing):
         return {**health, "circuit": self._breaker and self._breaker.state, "error": message}
 
     def run_tools(self, messages: Any, tools: Any, *, max_rounds: int = 10, **kw: Any) -> Result:
-        """Chat, and call the tools that the model asks for, until it is done. `tools`: functions
-        with hints and docstring, or (schema, function) pairs. The Result has `.messages`. More than
-        `max_rounds` requests would be a ToolLoopError."""
+        """Chat, and call the tools that the model asks for: functions with hints and docstring, or
+        (schema, function) pairs. The Result has `.messages`. More than `max_rounds` requests would
+        be a ToolLoopError."""
         messages, began_at = _messages(messages), time.monotonic()
         described = [_described_tool(tool) for tool in tools or ()]
         functions = {schema["function"]["name"]: function for schema, function in described}
@@ -2700,11 +2699,11 @@ class OpenAIMini(_Closing):
         return self._run(call)
 
     def submit(self, method: Any, /, *args: Any, priority: int = NORMAL, **kwargs: Any) -> Any:
-        """Call a method (by name) or any callable in a daemon thread: a Future."""
+        """Call a method (by name) or a callable in a daemon thread: a Future."""
         return self._queue.submit(self._job(method, priority, kwargs), *args, priority=priority)
 
     def map(self, method: Any, inputs: Any, *, priority: int = NORMAL, **kw: Any) -> Iterator[Any]:
-        """Iterate over the results for `inputs`, in order. `queue_size` at most are read ahead."""
+        """Iterate over the results in order. At most `queue_size` inputs are read ahead."""
         return iter(self._queue.map(self._job(method, priority, kw), inputs, priority=priority))
 
     def _job(self, method: Any, priority: int, kwargs: dict[str, Any]) -> Any:
@@ -2713,8 +2712,7 @@ class OpenAIMini(_Closing):
         return functools.partial(method, **kwargs)
 
     def stats(self) -> dict[str, Any]:
-        """Return counts (calls, errors by class, tokens, ...), latencies, and the state of queue,
-        circuit and rate limit."""
+        """Return counts, latencies, and the state of queue, circuit and rate limit."""
         queue, breaker = self._queue, self._breaker
         counts = {"running": queue.running, "waiting": queue.waiting}
         circuit = {"state": breaker and breaker.state, "opened": breaker.opened if breaker else 0}
@@ -2925,7 +2923,7 @@ def _vector(embedding: Any) -> list[Any]:
 # ----------------------------------------------------------------------
 # Tools and schemas
 #
-# JSON schemas of answers and tools. What a schema cannot express is refused before it is sent.
+# What a schema cannot express is refused before it is sent.
 
 
 def _by_schema(schema: Any) -> tuple[dict[str, Any], Any]:
@@ -2943,7 +2941,6 @@ def _by_schema(schema: Any) -> tuple[dict[str, Any], Any]:
 
 
 def _strict(part: dict[str, Any]) -> dict[str, Any]:
-    """Adapt a part of a schema to strict mode."""
     if all(isinstance(value, dict) for value in part.values()):
         return part  # properties or definitions, by name
     part.pop("default", None)
@@ -2955,8 +2952,8 @@ def _strict(part: dict[str, Any]) -> dict[str, Any]:
 
 
 def _with_parsed(read: Any, result: Any) -> Any:
-    """Set `.parsed` of each message or text, and of `result`: the first one. It is None beside the
-    call of a tool."""
+    """Set `.parsed` of each message or text, and the first one's of `result`; None beside a call of
+    a tool."""
     items, choices = _dicts(result.get("output")), _dicts(result.get("choices"))
     texts = [p for i in items for p in _dicts(i.get("content")) if p.get("type") == "output_text"]
     if result.finish_reason == "length":
@@ -2981,7 +2978,7 @@ def _json_in(text: str) -> str:
 
 
 def _described_tool(tool: Any) -> tuple[dict[str, Any], Any]:
-    """Return (tool object for the API, function to call)."""
+    """Return (tool object, function)."""
     try:
         schema, function = tool if isinstance(tool, tuple) else (None, tool)
         if inspect.iscoroutinefunction(function):
@@ -2996,7 +2993,7 @@ def _described_tool(tool: Any) -> tuple[dict[str, Any], Any]:
 
 
 def _read_parameters(function: Any) -> tuple[dict[str, Any], Any]:
-    """Return the schema of a function's parameters, and a function that calls it with JSON."""
+    """Return the schema of a function's parameters, and what calls it with JSON."""
     hints, parameters = typing.get_type_hints(function), inspect.signature(function).parameters
     named = {name: p for name, p in parameters.items() if "VAR_" not in p.kind.name}
     read = {name: _read_hint(hints.get(name, object)) for name in named}
@@ -3051,7 +3048,7 @@ def _checked(kind: Any, value: Any) -> Any:
 
 
 def _tool_message(functions: dict[str, Any], call: Any) -> dict[str, Any]:
-    """Call a tool; return the message with its result or its error."""
+    """Call a tool; return the message for the model."""
     function: Any = call.get("function") or {}
     arguments = function.get("arguments")
     try:
@@ -3071,16 +3068,15 @@ def _tool_message(functions: dict[str, Any], call: Any) -> dict[str, Any]:
 # ----------------------------------------------------------------------
 # Resources
 #
-# The official package's shape (openai 3.57.0) by rule: the attribute path is the URL path, the verb
-# the method. A segment in the plural has an id, named after its singular. Ids come by keyword, the
-# last one also by position; the rest is the query, or a POST's body.
+# The shape of openai 3.57.0 by rule: the attribute path is the URL path, the verb the method. After
+# a plural comes an id, named after the singular. Ids come by keyword, the last one also by
+# position; the rest is the query, or a POST's body.
 
 _TOP_LEVEL = """admin audio batches beta chat completions containers content_provenance_checks
     conversations decisions embeddings evals files fine_tuning images live models moderations
     realtime responses safety skills uploads vector_stores videos webhooks with_raw_response
     with_streaming_response""".split()
-# By verb or segment.verb: the method, and what follows the id (/) or the segment without it (:);
-# else POST/verb.
+# The method, and what follows the id (/) or the segment without it (:); else POST/verb.
 _VERBS = dict(pair.split("=") for pair in """create=POST list=GET retrieve=GET/ update=POST/
     delete=DELETE/ accept= archive= cancel= complete= fork= hangup= pause= refer= reject= remix=
     resume= rotate_secret= run= search= test= validate= activate=POST:activate parse=POST
@@ -3090,7 +3086,7 @@ _VERBS = dict(pair.split("=") for pair in """create=POST list=GET retrieve=GET/ 
     permissions.retrieve=GET list_rate_limits=GET update_rate_limit=POST/ live.create=POST:sessions
     create_character=POST:characters get_character=GET:characters/ edit=POST:edits
     create_variation=POST:variations extend=POST:extensions generate=POST:generations""".split())
-# Exceptions: patterns in the URL by the rule, and what replaces them.
+# Exceptions: patterns in such a URL, and what replaces them.
 _URLS = dict(pair.split("=", 1) for pair in r"""^/beta(/responses.*?)/?$=\1?beta=true
     ^/(beta|admin)/=/ ^/organization(/projects/.*/roles)=\1 usage/costs=costs
     ^/agents/{agent_id}/vaults=/vaults (external_storage)/=\1/{\1_id}/
@@ -3118,7 +3114,7 @@ def _template(path: tuple[str, ...]) -> tuple[str, str]:
 
 
 def _how_to_read(url: str, verb: str, params: dict[str, Any]) -> tuple[str, Any]:
-    """Return how to read the answer (as for _Call), and what makes the result."""
+    """Return `read` and `then` of a _Call."""
     schema = params.get("response_format") or params.get("text_format")
     if params.get("stream") or verb == "stream" or params.get("stream_format") == "sse":
         return "stream", None
@@ -3170,7 +3166,7 @@ def _with_numbers(result: Any) -> Any:
 
 
 def _as_list(value: Any) -> Any:
-    """Return a generator, set, column or the like as a list."""
+    """Return a generator, set, column, ... as a list."""
     if isinstance(value, (str, type, typing.Mapping)) or _is_file(value):
         return value
     return list(value) if hasattr(value, "__iter__") else value
@@ -3220,7 +3216,7 @@ class _Chat(_Resource):
 
 
 class _TopLevel(str):
-    """The name of a part of the API, which is made when a client is first asked for it."""
+    """The name of a part of the API, made when a client is first asked for it."""
 
     def __get__(self, client: Any, owner: Any = None) -> Any:
         if client is None:  # on the class: for help() and specs
@@ -3253,11 +3249,11 @@ if vars(sys.modules.get(__name__, sys)) is globals():  # not where exec() runs t
 # ----------------------------------------------------------------------
 # Offline transport
 #
-# base_url="echo:" answers in the process, through the same parsers as any answer.
+# base_url="echo:" answers in the process, through the usual parsers.
 
 
 def _echo_chat(body: dict[str, Any]) -> Any:
-    """Return the last user message, or 0 for each field of a schema, whole or as a stream."""
+    """Return the last user message, or 0 for each field of a schema."""
     users = [m.get("content") for m in _dicts(body.get("messages")) if m.get("role") == "user"]
     text, is_stream = _text_of(users[-1:]) or "", body.get("stream")
     form = (body.get("response_format") or {}).get("json_schema")
@@ -3377,7 +3373,6 @@ def _run_command(args: Any) -> int:
 
 
 def _arguments(command: str, takes: str, target: str, args: Any) -> tuple[list[Any], Any]:
-    """Return the arguments for the method of a command."""
     words, options = args.words, dict(args.param or ())
     if command == "request":
         body = {**(_json_object(words.pop()) if len(words) == 3 else {}), **options}
@@ -3403,7 +3398,7 @@ def _arguments(command: str, takes: str, target: str, args: Any) -> tuple[list[A
 
 
 def _image(value: str) -> dict[str, Any]:
-    """Return the part of a message for an image: a URL, or a file."""
+    """Return the part of a message for a URL or a file."""
     if not value.startswith(("http:", "https:", "data:")):
         image = _File(value)
         value = "data:%s;base64,%s" % (image.type, base64.b64encode(b"".join(image)).decode())
@@ -3438,7 +3433,7 @@ def _text(words: list[str]) -> str:
 
 
 def _print(items: Iterable[Any], end: str = "\n") -> None:
-    """Write text and bytes as they are, else JSON; to a terminal neither bytes nor controls."""
+    """Write text and bytes, else JSON; to a terminal neither bytes nor controls."""
     out, encoding = sys.stdout, sys.stdout.encoding or "utf-8"  # None of a StringIO
     for item in items:
         if isinstance(item, bytes) and not out.isatty():
