@@ -2406,7 +2406,7 @@ class OpenAIMini(_Closing):
                  debug: bool = False, on_event: Any = None) -> None:  # fmt: skip
         self._configure({name: value for name, value in locals().items() if name != "self"})
 
-    def _configure(self, options: dict[str, Any]) -> None:
+    def _configure(self, options: Any) -> None:
         self._options = tuple(options)
         for name, value in options.items():
             if name in _SOURCES:
@@ -2706,7 +2706,7 @@ class OpenAIMini(_Closing):
         """Iterate over the results in order. At most `queue_size` inputs are read ahead."""
         return iter(self._queue.map(self._job(method, priority, kw), inputs, priority=priority))
 
-    def _job(self, method: Any, priority: int, kwargs: dict[str, Any]) -> Any:
+    def _job(self, method: Any, priority: int, kwargs: Any) -> Any:
         if isinstance(method, str):  # its retries have the priority, too
             return functools.partial(getattr(self, method), priority=priority, **kwargs)
         return functools.partial(method, **kwargs)
@@ -2790,7 +2790,7 @@ def _target(client: OpenAIMini, call: _Call) -> str:
     return base + path + (encoded and ("&" if "?" in path else "?") + encoded)
 
 
-def _adapt_for_openai(client: OpenAIMini, call: _Call, body: dict[str, Any]) -> None:
+def _adapt_for_openai(client: OpenAIMini, call: _Call, body: Any) -> None:
     is_chat, is_openai = call.path == "/chat/completions", client._default_host
     if is_chat and (is_openai if client.validate is None else client.validate):
         _check_chat(body)
@@ -2809,7 +2809,7 @@ def _is_secret(header: str) -> bool:
 
 def _merged_headers(*layers: Any) -> dict[str, str]:
     """Merge headers; later ones win, None removes one."""
-    merged: dict[str, Any] = {}
+    merged: Any = {}
     for name, value in (pair for layer in layers for pair in (layer or {}).items()):
         if not re.fullmatch(r"[!-9;-~]+\n[\t -~\x80-\xff]*", "%s\n%s" % (name, value)):
             raise ValidationError("the header %r has a character that no header can hold" % name)
@@ -2869,7 +2869,7 @@ _RANGES = {"temperature": (0.0, 2), "top_p": (0.0, 1), "top_logprobs": (0, 20), 
            "max_completion_tokens": (1, 131072), "seed": (-1 << 63, 1 << 63)}  # fmt: skip
 
 
-def _check_chat(body: dict[str, Any]) -> None:
+def _check_chat(body: Any) -> None:
     params = {name: value for name, value in body.items() if value is not None}
     for name in _RANGES.keys() & params.keys():
         _check_number(name, params[name], *_RANGES[name])
@@ -2926,7 +2926,7 @@ def _vector(embedding: Any) -> list[Any]:
 # What a schema cannot express is refused before it is sent.
 
 
-def _by_schema(schema: Any) -> tuple[dict[str, Any], Any]:
+def _by_schema(schema: Any) -> tuple[Any, Any]:
     """Return the response_format of a schema or class, and what sets `.parsed`."""
     described, read = schema, _parse_json
     if hasattr(schema, "model_json_schema"):
@@ -2940,7 +2940,7 @@ def _by_schema(schema: Any) -> tuple[dict[str, Any], Any]:
     return {"type": "json_schema", "json_schema": form}, functools.partial(_with_parsed, read)
 
 
-def _strict(part: dict[str, Any]) -> dict[str, Any]:
+def _strict(part: Any) -> Any:
     if all(isinstance(value, dict) for value in part.values()):
         return part  # properties or definitions, by name
     part.pop("default", None)
@@ -2977,7 +2977,7 @@ def _json_in(text: str) -> str:
     return fenced[1] if fenced else rest
 
 
-def _described_tool(tool: Any) -> tuple[dict[str, Any], Any]:
+def _described_tool(tool: Any) -> tuple[Any, Any]:
     """Return (tool object, function)."""
     try:
         schema, function = tool if isinstance(tool, tuple) else (None, tool)
@@ -2992,7 +2992,7 @@ def _described_tool(tool: Any) -> tuple[dict[str, Any], Any]:
         raise ValidationError("no tool: %r: %r; pass (schema, function)" % (tool, error)) from None
 
 
-def _read_parameters(function: Any) -> tuple[dict[str, Any], Any]:
+def _read_parameters(function: Any) -> tuple[Any, Any]:
     """Return the schema of a function's parameters, and what calls it with JSON."""
     hints, parameters = typing.get_type_hints(function), inspect.signature(function).parameters
     named = {name: p for name, p in parameters.items() if "VAR_" not in p.kind.name}
@@ -3011,7 +3011,7 @@ def _read_parameters(function: Any) -> tuple[dict[str, Any], Any]:
 _JSON_TYPES = {str: "string", int: "integer", float: "number", bool: "boolean", type(None): "null"}
 
 
-def _read_hint(hint: Any) -> tuple[dict[str, Any], Any]:
+def _read_hint(hint: Any) -> tuple[Any, Any]:
     """Return the schema of a type hint, and what converts a JSON value to it."""
     kind, args = typing.get_origin(hint) or hint, typing.get_args(hint)
     if kind in (typing.Any, object):
@@ -3047,9 +3047,9 @@ def _checked(kind: Any, value: Any) -> Any:
     return made
 
 
-def _tool_message(functions: dict[str, Any], call: Any) -> dict[str, Any]:
+def _tool_message(functions: Any, call: Any) -> Any:
     """Call a tool; return the message for the model."""
-    function: Any = call.get("function") or {}
+    function = call.get("function") or {}
     arguments = function.get("arguments")
     try:
         while isinstance(arguments, str):  # JSON, perhaps encoded twice
@@ -3113,7 +3113,7 @@ def _template(path: tuple[str, ...]) -> tuple[str, str]:
     return method, url.rstrip("/")
 
 
-def _how_to_read(url: str, verb: str, params: dict[str, Any]) -> tuple[str, Any]:
+def _how_to_read(url: str, verb: str, params: Any) -> tuple[str, Any]:
     """Return `read` and `then` of a _Call."""
     schema = params.get("response_format") or params.get("text_format")
     if params.get("stream") or verb == "stream" or params.get("stream_format") == "sse":
@@ -3134,7 +3134,7 @@ def _how_to_read(url: str, verb: str, params: dict[str, Any]) -> tuple[str, Any]
     return "json", then
 
 
-def _resolve(resource: _Resource, args: Any, params: dict[str, Any]) -> _Call:
+def _resolve(resource: _Resource, args: Any, params: Any) -> _Call:
     path, (method, template), raw = resource._path, resource._route, resource._raw
     read, then = _how_to_read(template, path[-1], params)
     ids = re.findall(r"{(\w+)}", template)
@@ -3252,7 +3252,7 @@ if vars(sys.modules.get(__name__, sys)) is globals():  # not where exec() runs t
 # base_url="echo:" answers in the process, through the usual parsers.
 
 
-def _echo_chat(body: dict[str, Any]) -> Any:
+def _echo_chat(body: Any) -> Any:
     """Return the last user message, or 0 for each field of a schema."""
     users = [m.get("content") for m in _dicts(body.get("messages")) if m.get("role") == "user"]
     text, is_stream = _text_of(users[-1:]) or "", body.get("stream")
@@ -3268,14 +3268,14 @@ def _echo_chat(body: dict[str, Any]) -> Any:
     return "".join(lines).encode() if is_stream else answers[0]
 
 
-def _echo_embeddings(body: dict[str, Any]) -> Any:
+def _echo_embeddings(body: Any) -> Any:
     texts = body["input"] if isinstance(body.get("input"), list) else [body.get("input")]
     hashes = [zlib.crc32(json.dumps(text).encode()) for text in texts]
     vectors = [[(2 * (bits >> n & 1) - 1) / 32**0.5 for n in range(32)] for bits in hashes]
     return {"data": [{"index": i, "embedding": vector} for i, vector in enumerate(vectors)]}
 
 
-_ECHO_ANSWERS: dict[str, Any] = {  # part of the path: the answer, or its function
+_ECHO_ANSWERS: Any = {  # part of the path: the answer, or its function
     "completions": _echo_chat, "embeddings": _echo_embeddings, "speech": b"ID3 echo",
     "models": {"object": "list", "data": [{"id": "echo", "object": "model"}]},
     "moderations": {"results": [{"flagged": False, "categories": {"violence": False}}]},
@@ -3372,7 +3372,7 @@ def _run_command(args: Any) -> int:
     return int(command == "health" and not result["ok"])
 
 
-def _arguments(command: str, takes: str, target: str, args: Any) -> tuple[list[Any], Any]:
+def _arguments(command: str, takes: str, target: str, args: Any) -> tuple[Any, Any]:
     words, options = args.words, dict(args.param or ())
     if command == "request":
         body = {**(_json_object(words.pop()) if len(words) == 3 else {}), **options}
@@ -3397,7 +3397,7 @@ def _arguments(command: str, takes: str, target: str, args: Any) -> tuple[list[A
     return words, options
 
 
-def _image(value: str) -> dict[str, Any]:
+def _image(value: str) -> Any:
     """Return the part of a message for a URL or a file."""
     if not value.startswith(("http:", "https:", "data:")):
         image = _File(value)
@@ -3410,7 +3410,7 @@ def _key_value(pair: str) -> tuple[str, Any]:
     return name, _json_or_text(value)
 
 
-def _json_object(value: str) -> dict[str, Any]:
+def _json_object(value: str) -> Any:
     return {**json.loads(value if value[:1] == "{" else _read(value))}  # else a TypeError
 
 
