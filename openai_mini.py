@@ -65,7 +65,7 @@ _importing: list[int] = []  # threads that import: no call may be made in their 
 
 # isort: off
 if TYPE_CHECKING:  # never runs: read by type checkers, and packers such as PyInstaller
-    from typing import Any, Callable, Iterable, Iterator, Mapping, TypeVar
+    from typing import Any, Callable, Iterable, Iterator, TypeVar
     import argparse, base64, bisect, certifi, collections, contextlib, copy  # noqa: E401
     import concurrent.futures, difflib, encodings.idna, functools, hashlib, inspect  # noqa: E401
     import itertools, json, logging, mimetypes, os, random, re, requests, select  # noqa: E401
@@ -2391,19 +2391,18 @@ class OpenAIMini(_Closing):
     priority, _log = NORMAL, None  # type: int, Any
     base_url = property(lambda self: vars(self)["base_url"], doc="The server as it was given.")
 
-    def __init__(self, api_key: str | Callable[[], str] | None = None, *,
-                 base_url: str | None = None, admin_api_key: str | None = None,
-                 organization: str | None = None, project: str | None = None,
-                 api_version: str | None = None, model: str | None = None,
-                 timeout: Any = (10, 600), deadline: float | None = None, max_retries: int = 3,
-                 initial_retry_delay: float = 0.5, backoff_factor: float = 2.0,
-                 max_retry_delay: float = 60.0, use_request_queue: bool | RequestQueue = True,
-                 max_concurrent_requests: int = 10, queue_size: int = 100,
-                 requests_per_minute: int | None = None, circuit_breaker: Any = None,
-                 fallback: Any = None, default_headers: Mapping[str, str] | None = None,
-                 default_query: Mapping[str, Any] | None = None, verify: Any = None,
-                 session: Any = None, cache: Any = None, validate: bool | None = None,
-                 debug: bool = False, on_event: Any = None) -> None:  # fmt: skip
+    def __init__(self, api_key: Any = None, *, base_url: str | None = None,
+                 admin_api_key: str | None = None, organization: str | None = None,
+                 project: str | None = None, api_version: str | None = None,
+                 model: str | None = None, timeout: Any = (10, 600), deadline: float | None = None,
+                 max_retries: int = 3, initial_retry_delay: float = 0.5,
+                 backoff_factor: float = 2.0, max_retry_delay: float = 60.0,
+                 use_request_queue: bool | RequestQueue = True, max_concurrent_requests: int = 10,
+                 queue_size: int = 100, requests_per_minute: int | None = None,
+                 circuit_breaker: Any = None, fallback: Any = None, default_headers: Any = None,
+                 default_query: Any = None, verify: Any = None, session: Any = None,
+                 cache: Any = None, validate: bool | None = None, debug: bool = False,
+                 on_event: Any = None) -> None:  # fmt: skip
         self._configure({name: value for name, value in locals().items() if name != "self"})
 
     def _configure(self, options: Any) -> None:
@@ -2698,18 +2697,17 @@ class OpenAIMini(_Closing):
         call.content = data.encode() if isinstance(data, str) else data
         return self._run(call)
 
-    def submit(self, method: Any, /, *args: Any, priority: int = NORMAL, **kwargs: Any) -> Any:
+    def submit(self, method: Any, /, *args: Any, priority: int = NORMAL, **kw: Any) -> Any:
         """Call a method (by name) or a callable in a daemon thread: a Future."""
-        return self._queue.submit(self._job(method, priority, kwargs), *args, priority=priority)
+        return self._queue.submit(self._job(method, priority), *args, priority=priority, **kw)
 
     def map(self, method: Any, inputs: Any, *, priority: int = NORMAL, **kw: Any) -> Iterator[Any]:
         """Iterate over the results in order. At most `queue_size` inputs are read ahead."""
-        return iter(self._queue.map(self._job(method, priority, kw), inputs, priority=priority))
+        return iter(self._queue.map(self._job(method, priority), inputs, priority=priority, **kw))
 
-    def _job(self, method: Any, priority: int, kwargs: Any) -> Any:
-        if isinstance(method, str):  # its retries have the priority, too
-            return functools.partial(getattr(self, method), priority=priority, **kwargs)
-        return functools.partial(method, **kwargs)
+    def _job(self, method: Any, priority: int) -> Any:
+        is_name = isinstance(method, str)  # of ours: its retries have the priority, too
+        return functools.partial(getattr(self, method), priority=priority) if is_name else method
 
     def stats(self) -> dict[str, Any]:
         """Return counts, latencies, and the state of queue, circuit and rate limit."""
@@ -3282,8 +3280,7 @@ _ECHO_ANSWERS: Any = {  # part of the path: the answer, or its function
     "content": b"echo", "files": {"id": "file-echo", "object": "file"},
     "images": {"data": [{"b64_json":
     "iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAAAAAA6fptVAAAACklEQVR42mNgAAAAAgAB5Sfe/AAAAABJRU5ErkJggg=="
-    }]},
-    "": lambda body: {"echo": body, "text": "echo"},
+    }]}, "": lambda body: {"echo": body, "text": "echo"},
 }  # fmt: skip
 
 
