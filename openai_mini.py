@@ -3006,7 +3006,8 @@ def _read_parameters(function: Any) -> tuple[Any, Any]:
     return {"type": "object", "properties": properties, "required": required}, call
 
 
-_JSON_TYPES = {str: "string", int: "integer", float: "number", bool: "boolean", type(None): "null"}
+_JSON_TYPES = {str: "string", int: "integer", float: "number", bool: "boolean", dict: "object",
+               type(None): "null"}  # fmt: skip
 
 
 def _read_hint(hint: Any) -> tuple[Any, Any]:
@@ -3021,13 +3022,10 @@ def _read_hint(hint: Any) -> tuple[Any, Any]:
         members = {getattr(m, "value", m): m for m in args or kind}
         kinds = {"type": "string"} if all(isinstance(value, str) for value in members) else {}
         return {**kinds, "enum": [*members]}, members.__getitem__
-    if kind not in (list, dict):
-        return {"type": _JSON_TYPES[kind]}, functools.partial(_checked, kind)
-    item, make = _read_hint(args[-1] if args else object)
     if kind is list:
+        item, make = _read_hint(args[0] if args else object)
         return {"type": "array", "items": item}, lambda value: [*map(make, _checked(list, value))]
-    schema = {"type": "object", "additionalProperties": item}
-    return schema, lambda value: {k: make(v) for k, v in _checked(dict, value).items()}
+    return {"type": _JSON_TYPES[hint]}, functools.partial(_checked, hint)
 
 
 def _first_that_fits(read: list[Any], value: Any) -> Any:
