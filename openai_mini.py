@@ -2817,6 +2817,8 @@ def _merged_headers(*layers: Any) -> dict[str, str]:
 
 def _pairs_in(value: Any, name: str = "") -> list[tuple[str, Any]]:
     """Return query or form fields: a[]=1, a[]=2, b[c]=true."""
+    if value is None or value is NOT_GIVEN:
+        return []
     if _is_file(value) and not isinstance(value, list):
         return [(name, value if isinstance(value, _File) else _File(value))]
     if hasattr(value, "items"):
@@ -2826,8 +2828,7 @@ def _pairs_in(value: Any, name: str = "") -> list[tuple[str, Any]]:
     else:
         is_number = isinstance(value, (int, float))  # also true and false
         return [(name, _json_bytes(value, name).decode() if is_number else str(value))]
-    given = [(key, item) for key, item in inner if item is not None and item is not NOT_GIVEN]
-    return [pair for key, item in given for pair in _pairs_in(item, key)]
+    return [pair for key, item in inner for pair in _pairs_in(item, key)]
 
 
 def _path_id(name: str, value: Any) -> str:
@@ -2970,9 +2971,8 @@ def _with_parsed(read: Any, result: Any) -> Any:
 
 def _json_in(text: str) -> str:
     """Return the JSON in a text, also behind thoughts or fenced."""
-    rest = re.sub(r"(?s)^(?!\s*[{[]).*</think>", "", text)
-    fenced = re.match(r"(?s)(?!\s*[{[]).*?```\w*\s*([{[].*[}\]])\s*```", rest)
-    return fenced[1] if fenced else rest
+    found = re.match(r"(?s)(?!\s*[{[])(?:.*</think>)?(?:.*?```\w*)?\s*([{[].*[}\]])", text)
+    return found[1] if found else text
 
 
 def _described_tool(tool: Any) -> tuple[Any, Any]:
