@@ -2415,7 +2415,7 @@ class OpenAIMini(_Closing):
             vars(self)[name] = value
         is_context = hasattr(self.verify, "wrap_socket") and self.session is None
         if not (is_context or isinstance(self.verify, (bool, str, os.PathLike, type(None)))):
-            raise ValidationError("verify= is not a bool, path or, without session=, SSLContext")
+            raise ValidationError("verify= is no bool, path or, without session=, SSLContext")
         self._set_server()
         if not self.api_key and self._default_host:
             raise AuthenticationError("no API key: give api_key=, OPENAI_API_KEY or base_url=")
@@ -2443,7 +2443,7 @@ class OpenAIMini(_Closing):
         url = re.fullmatch(_SERVER_URL, "http://echo" if base_url == "echo:" else base_url)
         is_http = url and re.match("(?i)https?:", url[0])
         if not url or self.session is None and not is_http:  # a session may mount other schemes
-            raise ValidationError("base_url= (or its variable) is no http:// URL or has a password")
+            raise ValidationError("base_url= (or its variable) is no URL, or has a password")
         self._origin = url[1].lower() if is_http else url[1]
         self._base = self._origin + url[2].rstrip("/")
         self._default_host = self._origin == DEFAULT_HOST
@@ -2477,7 +2477,7 @@ class OpenAIMini(_Closing):
 
     def _run(self, call: _Call) -> Any:
         if _thread.get_ident() in _importing:
-            raise OpenAIError("a signal's handler made a call during an import")
+            raise OpenAIError("a signal's handler made a call amid an import")
         call.owner, clients = self, [self, *self._fallbacks]
         self._stats.add(calls={"requests": 1})
         try:
@@ -2541,7 +2541,7 @@ class OpenAIMini(_Closing):
         is_bearer = callable(key) or not self.api_version
         key = (key() if callable(key) else key) or ""
         if not isinstance(key, str) or re.search("[^ -~]", key.strip()):
-            raise ValidationError("api_key= (or its variable) is not a text that a header can hold")
+            raise ValidationError("api_key= (or its variable) is no text for a header")
         if key and not call.has_key:
             name, start = ("Authorization", "Bearer ") if is_bearer else ("api-key", "")
             call.sent_headers[name] = start + re.sub("(?i)^bearer +", "", key.strip())
@@ -2810,15 +2810,13 @@ def _merged_headers(*layers: Any) -> dict[str, str]:
     merged: Any = {}
     for name, value in (pair for layer in layers for pair in (layer or {}).items()):
         if not re.fullmatch(r"[!-9;-~]+\n[\t -~\x80-\xff]*", "%s\n%s" % (name, value)):
-            raise ValidationError("the header %r has a character that no header can hold" % name)
+            raise ValidationError("the header %r has a wrong character" % name)
         merged[name.lower()] = (name, value)
     return {name: str(value) for name, value in merged.values() if value not in (None, NOT_GIVEN)}
 
 
 def _pairs_in(value: Any, name: str = "") -> list[tuple[str, Any]]:
     """Return query or form fields: a[]=1, a[]=2, b[c]=true."""
-    if value is None or value is NOT_GIVEN:
-        return []
     if _is_file(value) and not isinstance(value, list):
         return [(name, value if isinstance(value, _File) else _File(value))]
     if hasattr(value, "items"):
@@ -2828,7 +2826,8 @@ def _pairs_in(value: Any, name: str = "") -> list[tuple[str, Any]]:
     else:
         is_number = isinstance(value, (int, float))  # also true and false
         return [(name, _json_bytes(value, name).decode() if is_number else str(value))]
-    return [pair for key, item in inner for pair in _pairs_in(item, key)]
+    given = [(key, item) for key, item in inner if item is not None and item is not NOT_GIVEN]
+    return [pair for key, item in given for pair in _pairs_in(item, key)]
 
 
 def _path_id(name: str, value: Any) -> str:
@@ -2915,7 +2914,7 @@ def _vector(embedding: Any) -> list[Any]:
     # base64 of little-endian 32-bit floats
     order, content = 1 if sys.byteorder == "little" else -1, _from_base64(embedding)
     if len(content) % 4:
-        raise APIResponseError("an embedding in the answer is not a whole number of floats")
+        raise APIResponseError("an embedding in the answer is cut")
     return memoryview(content[::order]).cast("f").tolist()[::order]
 
 
@@ -2932,7 +2931,7 @@ def _by_schema(schema: Any) -> tuple[Any, Any]:
         described, read = schema.model_json_schema(), schema.model_validate_json
         described = json.loads(json.dumps(described), object_hook=_strict)
     if not isinstance(described, dict):
-        raise ValidationError("schema=%.80r: a dict or a class with a schema is needed" % (schema,))
+        raise ValidationError("schema=%.80r is no dict, or class with a schema" % (schema,))
     name = getattr(schema, "__name__", None) or described.get("title") or "answer"
     form = {"name": re.sub("[^a-zA-Z0-9_-]", "_", name)[:64], "schema": described,
             "strict": described.get("additionalProperties") is False}  # fmt: skip
@@ -3032,7 +3031,7 @@ def _first_that_fits(read: list[Any], value: Any) -> Any:
     for _, make in read:
         with contextlib.suppress(LookupError, TypeError, ValueError):
             return make(value)
-    raise TypeError("%.80r has none of the types of its hint" % (value,))
+    raise TypeError("%.80r does not fit its hint" % (value,))
 
 
 def _checked(kind: Any, value: Any) -> Any:
@@ -3135,7 +3134,7 @@ def _resolve(resource: _Resource, args: Any, params: Any) -> _Call:
     read, then = _how_to_read(template, path[-1], params)
     ids = re.findall(r"{(\w+)}", template)
     if len(args) > len(ids[-1:]) or params.keys() & {*ids} != {*ids[: len(ids) - len(args)]}:
-        raise TypeError("%s(): ids by keyword, the last also by position: %s" % (path[-1], ids))
+        raise TypeError("%s() needs %s: by keyword, the last also by position" % (path[-1], ids))
     params.update(zip(ids[-1:], args))
     url = template.format(**{name: _path_id(name, params.pop(name)) for name in ids})
     call = _Call(method, url, read, params, raw=raw, admin=path[0] == "admin", then=then)
@@ -3205,7 +3204,7 @@ class _Chat(_Resource):
         `.tool_calls`, `.finish_reason`, `.usage`. `schema`: a JSON schema, or a class with
         `model_json_schema` and `model_validate_json`, for `.parsed`. The rest is sent as it is."""
         if params.get("stream"):
-            raise ValidationError("chat() gives whole answers: for stream=True use stream_chat()")
+            raise ValidationError("for stream=True use stream_chat()")
         form, then = (NOT_GIVEN, None) if schema is None else _by_schema(schema)
         body = {"messages": _messages(messages), "model": model, "response_format": form}
         return self._client._post("/chat/completions", body, params, then=then)
@@ -3422,7 +3421,7 @@ def _text(words: list[str]) -> str:
         return text
     with contextlib.suppress(OSError):  # Windows: read to the end
         if text and "-" not in words and not select.select([sys.stdin.buffer], [], [], 2)[0]:
-            print("openai-mini: no input in 2 s, none is read; - waits for it", file=sys.stderr)
+            print("openai-mini: no input in 2 s: ignored; - waits for it", file=sys.stderr)
             return text
     return "\n\n".join(filter(None, [text, _read("-")]))
 
