@@ -2383,8 +2383,7 @@ class OpenAIMini(_Closing):
 
     Times are seconds: `timeout` without data, one or (connect, read); `deadline` of a whole call.
     `api_key` may be a callable, `fallback` a client or several, `cache` a mapping. Each call takes
-    `timeout=`, `deadline=`, `max_retries=`, `priority=`, `extra_headers=`, `extra_query=` and
-    `extra_body=`, and raises OpenAIErrors. The README tells more.
+    `timeout`, `deadline`, `max_retries`, `priority`, `extra_headers`, `extra_query`, `extra_body`.
     """
 
     chat: _Chat
@@ -2560,7 +2559,7 @@ class OpenAIMini(_Closing):
         key, dummy = call.cache_key, _Exchange(self, call)
         dummy.response = Response(200, {"content-type": "application/json"}, call.path)
         entry = self.cache.get(key) or b""
-        # A shelve may mix up answers of threads.
+        # A shelve may mix up threads' answers.
         return _parse(dummy, bytes(entry[64:])) if entry[:64] == key.encode() else None
 
     def _post(self, path: str, body: Any, params: Any, read: str = "object", **more: Any) -> Any:
@@ -2649,7 +2648,7 @@ class OpenAIMini(_Closing):
         return self._run(_Call("GET", "/models", "json", params, query=params, then=_model_ids))
 
     def health(self, **params: Any) -> dict[str, Any]:
-        """Return `ok`, `latency_s`, `models` (a count), `circuit`, `error`. Raises nothing."""
+        """Return `ok`, `latency_s`, `models` (a count), `circuit`, `error`."""
         models, message, began_at = None, None, time.monotonic()
         try:
             models = len(self.list_models(**{"max_retries": 0, **params}))
@@ -2681,8 +2680,8 @@ class OpenAIMini(_Closing):
     def request(self, method: str, path: str, *, json: Any = None, data: Any = None,
                 files: Any = None, params: Any = None, stream: bool = False,
                 **options: Any) -> Any:  # fmt: skip
-        """Send any request below base_url. The Content-Type decides: a Result, Stream, bytes or
-        text. `data`: a form's fields, bytes or a str. `files`: a dict."""
+        """Send any request: by the answer's Content-Type a Result, Stream, bytes or text. `data`: a
+        form's fields, bytes or a str. `files`: a dict."""
         path = path[len(self._base) :] if path.startswith(self._base + "/") else path
         if re.match(r"([\w+.-]+:)?//", path):
             raise ValidationError("%r is not below base_url=%r" % (path, self._base))
@@ -2837,7 +2836,7 @@ def _path_id(name: str, value: Any) -> str:
 
 
 def _json_bytes(value: Any, path: str = "") -> bytes:
-    """Return JSON, or raise an error that names a place: 'messages[0].content'."""
+    """Return JSON; an error names a place: 'messages[0].content'."""
     try:
         return json.dumps(value, allow_nan=False, separators=(",", ":")).encode()
     except (TypeError, ValueError, RecursionError) as error:
@@ -2886,7 +2885,7 @@ def _model_ids(answer: Any) -> list[str]:
     raise APIResponseError("the answer is not a list of models: %.100r" % (answer,))
 
 
-# What servers say of a batch that is too large, not of one text.
+# What servers say of too large a batch.
 _TOO_MUCH = (r"(?i)^413(?!.*tokens)|(?<!physical )batch.size|too many (?!tokens\W*$)|array too long"
              r"|at most|per (request|pred|submitted)|<=|or less|less than or|supports up to|超过"
              r"|exceeds limit")  # fmt: skip
@@ -2925,7 +2924,7 @@ def _vector(embedding: Any) -> list[Any]:
 
 
 def _by_schema(schema: Any) -> tuple[Any, Any]:
-    """Return the response_format of a schema or class, and what sets `.parsed`."""
+    """Return the response_format, and what sets `.parsed`."""
     described, read = schema, _parse_json
     if hasattr(schema, "model_json_schema"):
         described, read = schema.model_json_schema(), schema.model_validate_json
@@ -2990,7 +2989,7 @@ def _described_tool(tool: Any) -> tuple[Any, Any]:
 
 
 def _read_parameters(function: Any) -> tuple[Any, Any]:
-    """Return the schema of a function's parameters, and what calls it with JSON."""
+    """Return the schema of a function, and what calls it with JSON."""
     hints, parameters = typing.get_type_hints(function), inspect.signature(function).parameters
     named = {name: p for name, p in parameters.items() if "VAR_" not in p.kind.name}
     read = {name: _read_hint(hints.get(name, object)) for name in named}
@@ -3010,7 +3009,7 @@ _JSON_TYPES = {str: "string", int: "integer", float: "number", bool: "boolean", 
 
 
 def _read_hint(hint: Any) -> tuple[Any, Any]:
-    """Return the schema of a type hint, and what converts a JSON value to it."""
+    """Return the schema of a hint, and what makes its value of JSON."""
     kind, args = typing.get_origin(hint) or hint, typing.get_args(hint)
     if kind in (typing.Any, object):
         return {}, lambda value: value
@@ -3035,7 +3034,7 @@ def _first_that_fits(read: list[Any], value: Any) -> Any:
 
 
 def _checked(kind: Any, value: Any) -> Any:
-    """Return a value of type `kind`. 1 and 1.0 have both types; true is not a number."""
+    """Return a value of type `kind`. 1 and 1.0 have both; true is no number."""
     made = kind(value) if {kind, type(value)} == {int, float} else value
     if type(made) is not kind or made != value:
         raise TypeError("%.80r is not of type %s" % (value, kind.__name__))
@@ -3173,7 +3172,7 @@ def _unknown_name(where: str, name: str, names: Iterable[str]) -> AttributeError
 
 
 class _Resource:
-    """A part of the API (`client.files`), or a verb. Attributes are kept, so that patches stay."""
+    """A part of the API, or a verb. Attributes are kept, so that patches stay."""
 
     _route: Any = None  # method and URL, after the first call
 
@@ -3201,8 +3200,8 @@ class _Chat(_Resource):
     def __call__(self, messages: Any, *, model: str | None = None, schema: Any = None,
                  **params: Any) -> Result:  # fmt: skip
         """Return the answer to `messages` (a list, or a str: one user message): `.content`,
-        `.tool_calls`, `.finish_reason`, `.usage`. `schema`: a JSON schema, or a class with
-        `model_json_schema` and `model_validate_json`, for `.parsed`. The rest is sent as it is."""
+        `.tool_calls`, `.finish_reason`, `.usage`. `schema`: a JSON schema, or a class such as
+        pydantic's, for `.parsed`. The rest is sent as it is."""
         if params.get("stream"):
             raise ValidationError("for stream=True use stream_chat()")
         form, then = (NOT_GIVEN, None) if schema is None else _by_schema(schema)
@@ -3297,7 +3296,7 @@ def _echo(call: Any, limits: _Limits) -> Any:
 # ----------------------------------------------------------------------
 # Command line
 #
-# A table of commands: method, arguments, and the attribute to show or the file to write.
+# By command: method, arguments, and the attribute to show or the file to write.
 
 _COMMANDS = dict(row.split("=") for row in """chat=chat:TEXT:content embed=embedding:TEXT:
     image=generate_image:TEXT:save speak=text_to_speech:TEXT:speech.mp3 models=list_models::
@@ -3326,7 +3325,7 @@ def _parser() -> Any:
 
 
 def main(argv: list[str] | None = None) -> int:
-    """Run a command; return 0, 1 (no whole answer), 2 (wrong usage) or 130 (Ctrl-C)."""
+    """Return 0, 1 (no whole answer), 2 (wrong usage) or 130 (Ctrl-C)."""
     try:
         argv = sys.argv[1:] if argv is None else argv
         end = (*argv, "--").index("--")  # all that follows are words
@@ -3409,7 +3408,7 @@ def _json_object(value: str) -> Any:
 
 
 def _read(name: str) -> str:
-    """Return a text in UTF-8, UTF-16 or UTF-32. `-` is standard input."""
+    """Return a text in UTF-8, -16 or -32. `-` is standard input."""
     with sys.stdin.buffer if name == "-" else open(name, "rb") as file:
         content = file.read()
     return content.decode(json.detect_encoding(content))
@@ -3427,7 +3426,6 @@ def _text(words: list[str]) -> str:
 
 
 def _print(items: Iterable[Any], end: str = "\n") -> None:
-    """Write text and bytes, else JSON; to a terminal neither bytes nor controls."""
     out, encoding = sys.stdout, sys.stdout.encoding or "utf-8"  # None of a StringIO
     for item in items:
         if isinstance(item, bytes) and not out.isatty():
