@@ -2605,7 +2605,7 @@ class OpenAIMini(_Closing):
         return self._post("/moderations", {"input": input}, params)
 
     def generate_image(self, prompt: str, **params: Any) -> Any:
-        """Make images: `.data[0].b64_json` or `.url`; `.save(folder)`. `stream=True`: a Stream."""
+        """Make images: `.data[0].b64_json` or `.url`, `.save(folder)`; a Stream if stream=True."""
         return self._post("/images/generations", {"prompt": prompt}, params)
 
     def edit_image(self, image: Any, prompt: str, *, mask: Any = None, **params: Any) -> Any:
@@ -2626,7 +2626,7 @@ class OpenAIMini(_Closing):
         return self._post("/audio/transcriptions", body, params, "transcript", is_form=True)
 
     def translate_audio(self, file: Any, **params: Any) -> Any:
-        """Return the text in English. Of OpenAI's models only whisper-1 does that."""
+        """Return the text in English: of OpenAI's models only whisper-1 can."""
         body = {"file": _File(file), "model": "whisper-1"}
         return self._post("/audio/translations", body, params, "transcript", is_form=True)
 
@@ -2716,7 +2716,7 @@ class OpenAIMini(_Closing):
         return {**self._stats.snapshot(), "queue": counts, "circuit": circuit}
 
     def __getattr__(self, name: str) -> Any:
-        if name in ("get", "post", "put", "patch", "delete"):  # as in the official package
+        if name in ("get", "post", "put", "patch", "delete"):
             return lambda path, *, body=None, cast_to=None, stream_cls=None, **more: self.request(
                 name, path, json=body, **more)  # fmt: skip
         raise _unknown_name("OpenAIMini", name, dir(self))
@@ -2805,7 +2805,7 @@ def _is_secret(header: str) -> bool:
 
 
 def _merged_headers(*layers: Any) -> dict[str, str]:
-    """Merge headers; later ones win, None removes one."""
+    """Later ones win, None removes one."""
     merged: Any = {}
     for name, value in (pair for layer in layers for pair in (layer or {}).items()):
         if not re.fullmatch(r"[!-9;-~]+\n[\t -~\x80-\xff]*", "%s\n%s" % (name, value)):
@@ -2984,7 +2984,7 @@ def _described_tool(tool: Any) -> tuple[Any, Any]:
             schema, function = (schema, function) if schema else _read_parameters(function)
             schema = {"type": "function", "function": {**described, "parameters": schema}}
         return schema, function
-    except Exception as error:  # it cannot be a tool
+    except Exception as error:
         raise ValidationError("no tool: %r: %r; pass (schema, function)" % (tool, error)) from None
 
 
@@ -3013,7 +3013,7 @@ def _read_hint(hint: Any) -> tuple[Any, Any]:
     kind, args = typing.get_origin(hint) or hint, typing.get_args(hint)
     if kind in (typing.Any, object):
         return {}, lambda value: value
-    if kind is typing.Union or type(hint).__name__ == "UnionType":  # UnionType: X | Y
+    if kind is typing.Union or type(hint).__name__ == "UnionType":  # X | Y
         read = [_read_hint(arg) for arg in args]
         return {"anyOf": [s for s, _ in read]}, lambda value: _first_that_fits(read, value)
     if kind is typing.Literal or hasattr(kind, "__members__"):  # __members__: an Enum
@@ -3052,7 +3052,7 @@ def _tool_message(functions: Any, call: Any) -> Any:
         if any(hasattr(raw, name) for name in ("__await__", "__anext__", "__next__")):
             raise TypeError("it returned %r, not a result" % (raw,))
         content = raw if isinstance(raw, str) else json.dumps(raw, default=str, ensure_ascii=False)
-    except Exception as error:  # for the model
+    except Exception as error:
         content = "Error: %s: %s" % (type(error).__name__, _plain(str(error)))
         if isinstance(arguments, str):  # not JSON: servers refuse such a message
             function["arguments"] = "{}"
@@ -3195,7 +3195,7 @@ class _Resource:
 
 
 class _Chat(_Resource):
-    """`client.chat`: call it, or use `client.chat.completions`."""
+    """Call it, or use `client.chat.completions`."""
 
     def __call__(self, messages: Any, *, model: str | None = None, schema: Any = None,
                  **params: Any) -> Result:  # fmt: skip
@@ -3210,7 +3210,7 @@ class _Chat(_Resource):
 
 
 class _TopLevel(str):
-    """The name of a part of the API, made when a client is first asked for it."""
+    """A part of the API, made when a client is first asked for it."""
 
     def __get__(self, client: Any, owner: Any = None) -> Any:
         if client is None:  # on the class: for help() and specs
@@ -3223,7 +3223,7 @@ for _name in _TOP_LEVEL:
 
 
 class _Module(type(sys)):  # type: ignore[misc]
-    """This module. A name that it does not have can be neither read nor set."""
+    """A name that the module does not have can be neither read nor set."""
 
     def __getattr__(self, name: str) -> Any:
         raise _unknown_name("the module (make a client: openai_mini.OpenAI())", name, __all__)
@@ -3247,7 +3247,6 @@ if vars(sys.modules.get(__name__, sys)) is globals():  # not where exec() runs t
 
 
 def _echo_chat(body: Any) -> Any:
-    """Return the last user message, or 0 for each field of a schema."""
     users = [m.get("content") for m in _dicts(body.get("messages")) if m.get("role") == "user"]
     text, is_stream = _text_of(users[-1:]) or "", body.get("stream")
     form = (body.get("response_format") or {}).get("json_schema")
@@ -3312,12 +3311,12 @@ def _parser() -> Any:
     add("-m", "--model", **more, metavar="ID", type=lambda value: ("model", value))
     add("-p", "--param", **more, metavar="KEY=VALUE", type=_key_value, help="any field")
     add("--schema", **more, metavar="FILE", type=lambda value: ("schema", _json_object(value)))
-    add("-s", "--system", help="instructions")
+    add("-s", "--system", metavar="TEXT")
     add("-a", "--attach", action="append", type=_image, metavar="IMAGE", help="a file or URL")
     add("-o", "--output", help="a file, or a folder for images")
     add("--json", action="store_true", help="the whole answer as JSON")
-    add("--no-stream", action="store_true", help="only the whole answer")
-    add("--base-url", metavar="URL", help="another server")
+    add("--no-stream", action="store_true")
+    add("--base-url", metavar="URL")
     add("--offline", dest="base_url", action="store_const", const="echo:")
     add("--verbose", action="store_true", help="a line per attempt")
     add("--version", action="version", version="openai-mini " + __version__)
