@@ -1838,7 +1838,7 @@ class _Session:
     def send(self, call: Any, limits: _Limits) -> Any:
         session, url = self.session, call.origin + call.target
         # Not netrc's or the session's:
-        auth = (lambda sent: sent) if {*map(str.lower, call.sent_headers)} & _KEY_HEADERS else None
+        auth = (lambda sent: sent) if {*map(str.lower, call.sent_headers)} & {"authorization", "api-key"} else None
         request = requests.Request(call.method, url, call.sent_headers, None, call.body, auth=auth)
         prepared = session.prepare_request(request)
         call.added_headers, limits.reusable = prepared.headers, True
@@ -2425,7 +2425,7 @@ class OpenAIMini(_Closing):
         rest = self.fallback or []
         self._fallbacks = list(rest) if isinstance(rest, (list, tuple)) else [rest]
         if not all(hasattr(client, "_perform") for client in self._fallbacks):
-            raise ValidationError("fallback= is not a client or a list of clients")
+            raise ValidationError("fallback= is no client or list of clients")
         if self.debug or (_environ("OPENAI_LOG") or "").lower() in ("debug", "info"):
             self._log = logging.getLogger("openai_mini")
             self._log.setLevel("INFO")
@@ -2469,7 +2469,7 @@ class OpenAIMini(_Closing):
         """Close the connections that are not in use."""
         self._pools.close()
 
-    def __getstate__(self) -> dict[str, Any]:
+    def __getstate__(self) -> Any:
         return {name: getattr(self, name) for name in self._options}
 
     __setstate__ = _configure
@@ -2507,8 +2507,7 @@ class OpenAIMini(_Closing):
                 return call.then(result) if call.then and not call.raw else result
             except OpenAIError as error:
                 error._locate(exchange)
-                wait_s = self._wait_before_retry(call, error)
-                if wait_s is None:
+                if (wait_s := self._wait_before_retry(call, error)) is None:
                     raise
                 call.owner._stats.add(calls={"retries": 1})
                 call.emit("retry", None, error, wait_s=wait_s)
@@ -2516,7 +2515,7 @@ class OpenAIMini(_Closing):
                 if self._breaker and self._breaker.retry_after:
                     raise  # it says more than CircuitOpenError
 
-    _sleep = staticmethod(lambda seconds: time.sleep(seconds))  # gevent may replace it later
+    _sleep = staticmethod(lambda s: time.sleep(s))  # gevent may replace it later
 
     def _wait_before_retry(self, call: _Call, error: OpenAIError) -> float | None:
         """Return the seconds until the next attempt, or None."""
@@ -2527,8 +2526,7 @@ class OpenAIMini(_Closing):
         call.read_timeouts += error._may_be_done and call.method == "POST"
         if not error._transient or call.attempts > call.max_retries or call.read_timeouts > 1:
             return None
-        wait_s = error.retry_after
-        if wait_s is None:  # full jitter
+        if (wait_s := error.retry_after) is None:  # full jitter
             backoff = self.initial_retry_delay * self.backoff_factor ** min(call.attempts - 1, 64)
             wait_s = random.uniform(0, min(backoff, self.max_retry_delay))  # noqa: S311  # nosec
         too_long = wait_s > self.max_retry_delay or time.monotonic() + wait_s >= call.ends_at
@@ -2582,7 +2580,7 @@ class OpenAIMini(_Closing):
         if not isinstance(inputs, list) or inputs and isinstance(inputs[0], int):
             inputs = [inputs]  # one text, perhaps as tokens
         if any(text is None for text in inputs):
-            raise ValidationError("input[%d] is None: a text is needed" % inputs.index(None))
+            raise ValidationError("input[%d] is None" % inputs.index(None))
         _json_bytes({"input": inputs})  # all is checked before anything is billed
         params.update(model=model, _began_at=time.monotonic())
         vectors, max_inputs = [], MAX_EMBEDDING_INPUTS  # type: list[list[float]], int
@@ -2814,7 +2812,7 @@ def _merged_headers(*layers: Any) -> dict[str, str]:
     return {name: str(value) for name, value in merged.values() if value not in (None, NOT_GIVEN)}
 
 
-def _pairs_in(value: Any, name: str = "") -> list[tuple[str, Any]]:
+def _pairs_in(value: Any, name: str = "") -> list[Any]:
     """Return query or form fields: a[]=1, a[]=2, b[c]=true."""
     if _is_file(value) and not isinstance(value, list):
         return [(name, value if isinstance(value, _File) else _File(value))]
@@ -2873,7 +2871,7 @@ def _check_chat(body: Any) -> None:
     stop, logprobs, top = map(params.get, ("stop", "logprobs", "top_logprobs"))
     stops = stop if isinstance(stop, list) else [stop]
     if stop is not None and (len(stops) > 4 or not all(s and isinstance(s, str) for s in stops)):
-        raise ValidationError("stop= is %r: at most 4 texts, none of them empty" % (stop,))
+        raise ValidationError("stop= is %r: at most 4 texts, none empty" % (stop,))
     if not isinstance(logprobs, (bool, type(None))) or top is not None and not logprobs:
         raise ValidationError("logprobs= is %r, top_logprobs= %r: needs True" % (logprobs, top))
 
@@ -2949,8 +2947,7 @@ def _strict(part: Any) -> Any:
 
 
 def _with_parsed(read: Any, result: Any) -> Any:
-    """Set `.parsed` of each message or text, and the first one's of `result`; None beside a call of
-    a tool."""
+    """Set `.parsed` of each message or text, the first one's also of `result`."""
     items, choices = _dicts(result.get("output")), _dicts(result.get("choices"))
     texts = [p for i in items for p in _dicts(i.get("content")) if p.get("type") == "output_text"]
     if result.finish_reason == "length":
@@ -2968,7 +2965,7 @@ def _with_parsed(read: Any, result: Any) -> Any:
 
 
 def _json_in(text: str) -> str:
-    """Return the JSON in a text, also behind thoughts or fenced."""
+    """Return the JSON behind thoughts or in a fence."""
     found = re.match(r"(?s)(?!\s*[{[])(?:.*</think>)?(?:.*?```\w*)?\s*([{[].*[}\]])", text)
     return found[1] if found else text
 
@@ -3226,7 +3223,7 @@ class _Module(type(sys)):  # type: ignore[misc]
     """A name that the module does not have can be neither read nor set."""
 
     def __getattr__(self, name: str) -> Any:
-        raise _unknown_name("the module (make a client: openai_mini.OpenAI())", name, __all__)
+        raise _unknown_name("the module (make a client: OpenAI())", name, __all__)
 
     def __setattr__(self, name: str, value: Any) -> None:
         getattr(self, name)  # openai.api_key = "..." would have no effect
@@ -3390,14 +3387,13 @@ def _arguments(command: str, takes: str, target: str, args: Any) -> tuple[Any, A
 
 
 def _image(value: str) -> Any:
-    """Return the part of a message for a URL or a file."""
     if not value.startswith(("http:", "https:", "data:")):
         image = _File(value)
         value = "data:%s;base64,%s" % (image.type, base64.b64encode(b"".join(image)).decode())
     return {"type": "image_url", "image_url": {"url": value}}
 
 
-def _key_value(pair: str) -> tuple[str, Any]:
+def _key_value(pair: str) -> Any:
     name, value = pair.split("=", 1)
     return name, _json_or_text(value)
 
