@@ -2442,7 +2442,7 @@ class OpenAIMini(_Closing):
         url = re.fullmatch(_SERVER_URL, "http://echo" if base_url == "echo:" else base_url)
         is_http = url and re.match("(?i)https?:", url[0])
         if not url or self.session is None and not is_http:  # a session may mount other schemes
-            raise ValidationError("base_url= (or its variable) is no URL, or has a password")
+            raise ValidationError("base_url= (or its variable) is no URL or has a password")
         self._origin = url[1].lower() if is_http else url[1]
         self._base = self._origin + url[2].rstrip("/")
         self._default_host = self._origin == DEFAULT_HOST
@@ -3157,7 +3157,7 @@ def _with_numbers(result: Any) -> Any:
 
 
 def _as_list(value: Any) -> Any:
-    """Return a generator, set, column, ... as a list."""
+    """Return a generator, column, ... as a list."""
     if isinstance(value, (str, type, typing.Mapping)) or _is_file(value):
         return value
     return list(value) if hasattr(value, "__iter__") else value
@@ -3207,7 +3207,7 @@ class _Chat(_Resource):
 
 
 class _TopLevel(str):
-    """A part of the API, made when a client is first asked for it."""
+    """A part of the API, made when first asked for."""
 
     def __get__(self, client: Any, owner: Any = None) -> Any:
         if client is None:  # on the class: for help() and specs
