@@ -81,7 +81,7 @@ else:
         _Late(_name)
 
 
-# ----------------------------------------------------------------------
+# ------------------------------
 # Errors
 
 
@@ -312,7 +312,7 @@ def _guarded(name: str, function: Any, *args: Any) -> Any:
         logging.getLogger("openai_mini").exception("%s raised", name)
 
 
-# ----------------------------------------------------------------------
+# ------------------------------
 # Lock
 #
 # One kind of lock for the breaker, the queue and the statistics, and one hook for forked children.
@@ -371,7 +371,7 @@ def _renew_all() -> None:
         obj._renew()
 
 
-# ----------------------------------------------------------------------
+# ------------------------------
 # Server-sent events
 #
 # Bytes in, events out, by the rules of
@@ -460,7 +460,7 @@ class _EventParser:
         return event if data else None
 
 
-# ----------------------------------------------------------------------
+# ------------------------------
 # Circuit breaker
 #
 # closed     enough failures in the window   -> open
@@ -643,7 +643,7 @@ def _outcome(error: BaseException | None) -> bool | None:
     return isinstance(error, APIStatusError) and (error.status_code or 0) < 500
 
 
-# ----------------------------------------------------------------------
+# ------------------------------
 # Request queue
 #
 # A slot is the right to have one attempt under way. Callers and jobs stand in two lines, by
@@ -930,7 +930,7 @@ class _Map:
     __del__ = close
 
 
-# ----------------------------------------------------------------------
+# ------------------------------
 # Results
 
 BLOCK_BYTES = 256 << 10  # read or sent at a time: smaller blocks cost CPU
@@ -1239,7 +1239,7 @@ def _parse_json(content: bytes | str, only_object: bool = False) -> Any:
     raise APIResponseError(what, advice="Check base_url=, which often ends in /v1.")
 
 
-# ----------------------------------------------------------------------
+# ------------------------------
 # Streams
 #
 # Deltas add up, a whole `message` replaces, names and constants are set once, and a function name
@@ -1568,7 +1568,7 @@ class Stream(_Closing):
     __del__ = close
 
 
-# ----------------------------------------------------------------------
+# ------------------------------
 # Uploads
 #
 # A form (RFC 7578) of known length, read from disk as it is sent.
@@ -1672,7 +1672,7 @@ class _Form:
                     part.file.seek(part.start)
 
 
-# ----------------------------------------------------------------------
+# ------------------------------
 # Wire
 #
 # Sends a request, reads a body, turns a failure into an error.
@@ -1837,8 +1837,8 @@ class _Session:
 
     def send(self, call: Any, limits: _Limits) -> Any:
         session, url = self.session, call.origin + call.target
-        # Not netrc's or the session's:
-        auth = (lambda sent: sent) if {*map(str.lower, call.sent_headers)} & {"authorization", "api-key"} else None
+        has_key = {"authorization", "api-key"} & {*map(str.lower, call.sent_headers)}
+        auth = (lambda sent: sent) if has_key else None  # not netrc's or the session's
         request = requests.Request(call.method, url, call.sent_headers, None, call.body, auth=auth)
         prepared = session.prepare_request(request)
         call.added_headers, limits.reusable = prepared.headers, True
@@ -2021,7 +2021,7 @@ def _fetch(url: Any) -> bytes:
     raise APIConnectionError("GET %s failed" % url.split("?")[0], advice="Ask for b64_json.")
 
 
-# ----------------------------------------------------------------------
+# ------------------------------
 # Calls
 #
 # _Call -> OpenAIMini._run -> _perform -> _Exchange (an attempt) -> transport -> _Body ->
@@ -2354,7 +2354,7 @@ def _download(exchange: _Exchange) -> Any:
     return count
 
 
-# ----------------------------------------------------------------------
+# ------------------------------
 # Client
 #
 # A call begins and ends in _run; _perform makes its attempts; _prepare builds the request.
@@ -2915,7 +2915,7 @@ def _vector(embedding: Any) -> list[Any]:
     return memoryview(content[::order]).cast("f").tolist()[::order]
 
 
-# ----------------------------------------------------------------------
+# ------------------------------
 # Tools and schemas
 #
 # What a schema cannot express is refused before it is sent.
@@ -3056,7 +3056,7 @@ def _tool_message(functions: Any, call: Any) -> Any:
     return {"role": "tool", "tool_call_id": call["id"], "content": content}
 
 
-# ----------------------------------------------------------------------
+# ------------------------------
 # Resources
 #
 # The shape of openai 3.57.0 by rule: the attribute path is the URL path, the verb the method. After
@@ -3237,7 +3237,7 @@ if vars(sys.modules.get(__name__, sys)) is globals():  # not where exec() runs t
     sys.modules[__name__].__class__ = _Module
 
 
-# ----------------------------------------------------------------------
+# ------------------------------
 # Offline transport
 #
 # base_url="echo:" answers in the process, through the usual parsers.
@@ -3289,7 +3289,7 @@ def _echo(call: Any, limits: _Limits) -> Any:
     return raw
 
 
-# ----------------------------------------------------------------------
+# ------------------------------
 # Command line
 #
 # By command: method, arguments, and the attribute to show or the file to write.
