@@ -2055,8 +2055,10 @@ class _Call:
         self.id, self.began_at = os.urandom(8).hex(), time.monotonic()
         self.needs_choice = path == "/chat/completions" and method == "POST"
         self.__dict__.update(more)
-        if self.to and not hasattr(self.to, "write"):  # no folder? before it is billed
+        if self.to and isinstance(self.to, (str, os.PathLike)):  # checked before it is billed
             os.stat(os.path.dirname(os.path.realpath(self.to)))
+        elif hasattr(self.to, "encoding") or not (self.to is None or hasattr(self.to, "write")):
+            raise ValidationError("to=%.80r: a path or a binary file is needed" % (self.to,))
 
     def begin(self, client: OpenAIMini) -> None:
         """Take the options of a client."""
