@@ -1977,7 +1977,7 @@ def _wire_error(error: Any, limits: _Limits) -> Exception:
         cause.__traceback__ = None  # its frames refer to the request
         if isinstance(cause, OSError) and type(cause).__module__[:8] != "requests":
             os_error = cause
-        cause = cause.__cause__ or cause.__context__
+        cause = cause.__cause__ or not cause.__suppress_context__ and cause.__context__ or None
     # Without a proxy's password:
     text = _plain(re.sub(r"//\S*@", "//", getattr(root, "strerror", None) or str(root)), 200)
     is_hopeless = re.search("(?i)cert|failed: 40|LineTooLong|HTTPException |_VERSION", names + text)
@@ -1990,7 +1990,7 @@ def _wire_error(error: Any, limits: _Limits) -> Exception:
         limit = "%.3g s" % (limits.connect if is_connecting else limits.read)
         what = "no answer from %s within %s" % (limits.host, "deadline=" if is_over else limit)
         cls = APITimeoutError
-    advice = "Check base_url= (http or https, host, port), timeout=, proxy, verify=."
+    advice = "Check base_url= (http or https, host, port), timeout=, proxy, certificate (verify=)."
     problem = cls(what, advice=advice, _transient=not is_hopeless)
     problem._may_be_done, problem.__cause__ = is_late and not is_connecting, os_error
     return problem
@@ -2494,9 +2494,9 @@ class OpenAIMini(_Closing):
                 call.emit("retry", None, error, wait_s=wait_s)
                 self._sleep(wait_s)
                 if self._breaker and self._breaker.retry_after:
-                    raise  # it says more than CircuitOpenError
+                    raise
 
-    _sleep = staticmethod(lambda s: time.sleep(s))  # gevent may replace it later
+    _sleep = staticmethod(lambda s: time.sleep(s))
 
     def _wait_before_retry(self, call: _Call, error: OpenAIError) -> float | None:
         is_key = error.status_code == 401 and callable(self.api_key) and call.max_retries
