@@ -241,7 +241,7 @@ def _error_of(exchange: Any, body: Any, location: str = "", partial: Any = None)
         words = "\n".join(c for c in codes if not re.fullmatch("[0-9]*|None|error", c)) or text
         rows = [row for row, expr in _ERROR_WORDS.items() if re.search("(?im)" + expr, words)]
         status = [*numbers, *rows, 200][0]
-    retry = status in (408, 409, 429) or not 200 <= status < 500
+    retry = status in (408, 409, 429) or status >= 500
     cls, advice = _STATUSES.get(min(status, 500), (APIStatusError, "Check the arguments."))
     if "insufficient_quota" in codes:
         retry, advice = False, "The quota is used up: see the account's billing."
@@ -1542,7 +1542,7 @@ class Stream(_Closing):
         duration_s, ttft_s = (at - so_far.began_at for at in (so_far.last_at, so_far.first_at))
         return {"duration_s": duration_s, "ttft_s": ttft_s, "chunks": so_far.count,
                 "avg_chunk_interval_s": (duration_s - ttft_s) / max(so_far.count - 1, 1),
-                "tokens_per_s": tokens / duration_s if tokens else None}
+                "tokens_per_s": tokens / duration_s if tokens * duration_s else None}
 
     def close(self) -> None:
         """End the request; a reader in another thread wakes up."""
@@ -1599,17 +1599,18 @@ class _File:
         own = own if "." in own else "%s.%s" % (own or "file", extension)
         self.name = str(name or given_name or own).translate(_QUOTES)
         suffix = self.name.rpartition(".")[2].lower() if "." in self.name else extension
-        known = (_TYPES.get(n) or mimetypes.guess_type("x." + n)[0] for n in (suffix, extension))
-        kind = kind or next(filter(None, known), "application/octet-stream")
-        self.type = kind.translate(_QUOTES)
+        more = (_TYPES.get(n) or mimetypes.guess_type("x." + n)[0] for n in (suffix, extension))
+        self.type = next(filter(None, (kind, *more, "application/octet-stream"))).translate(_QUOTES)
         self.file.seek(0, 2)
         self.size = self.file.tell() - self.start
+        if self.size < min(self.start, 1):
+            raise ValidationError("%r stands at its end: seek(0) first" % self.name)
         self.file.seek(self.start)
 
     def __iter__(self) -> Iterator[Any]:
         self.file.seek(self.start)
         left = self.size
-        while left > 0:
+        while left:
             if not (block := self.file.read(min(left, BLOCK_BYTES))):
                 raise OSError(5, "The file became shorter while it was sent", self.name)
             left -= len(block)
@@ -1727,7 +1728,7 @@ class _Pools:
             except BaseException as error:
                 conn.close()
                 has_ended = isinstance(error, (ConnectionError, urllib3.connection.BaseSSLError))
-                if is_new or not has_ended or time.monotonic() > dead_until:
+                if is_new or limits.last > 0 or not has_ended or time.monotonic() > dead_until:
                     raise
 
 
@@ -1753,7 +1754,7 @@ def _new_pool(origin: str, verify: Any, size: int) -> Any:
 
 def _send_request(pool: Any, conn: Any, call: Any, limits: _Limits) -> Any:
     is_tunnel, limits.reusable = pool.proxy and not pool.prefix, True
-    conn.response_class = limits.response_class  # a dripping head
+    conn.response_class = limits.response_class
     if conn.sock is None:
         limits.begin_wait(limits.connect)
         conn.timeout, limits.connecting = limits.remaining(), True
@@ -1771,7 +1772,7 @@ def _send_request(pool: Any, conn: Any, call: Any, limits: _Limits) -> Any:
     answer = super(urllib3.connection.HTTPConnection, conn).getresponse()
     limits.has_head = limits.last != 0
     if not limits.has_head:  # http.client accepts a cut one
-        raise ConnectionResetError("the answer ended in its head")
+        raise OSError("the answer ended in its head")
     more: Any = {"status": answer.status, "request_method": call.method, "preload_content": False}
     return urllib3.HTTPResponse(answer, answer.headers.items(), pool=pool, connection=conn, **more)
 
@@ -1836,8 +1837,7 @@ class _Session:
         except OSError as error:
             if kwargs["verify"] is not True:
                 _ssl_context(kwargs["verify"])
-            answer = getattr(error, "response", None)
-            if answer is None:
+            if (answer := getattr(error, "response", None)) is None:
                 raise
         if answer.raw is None or getattr(answer, "_content", False) is not False:
             answer.raw = io.BytesIO(answer.content)
@@ -2234,7 +2234,7 @@ class _Exchange:
         if self.body is not None:
             call.received += self.body.received
             (self.body.close if error else self.body.release)()
-        if self.permit is not None:  # others' errors are not the service's
+        if self.permit is not None:
             call.breaker._report(self.permit, _outcome(error) if is_ours or not error else None)
         if isinstance(error, RateLimitError) and error.retry_after:
             client._queue.pause(min(error.retry_after, client.max_retry_delay))
