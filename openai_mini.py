@@ -211,7 +211,7 @@ _STATUSES = {
 _ERROR_WORDS = {
     401: "authentication_error|invalid_api_key", 403: "permission_(error|denied)", 404: "not_found",
     429: "rate.?limit|too many req|insufficient_quota|^(requests|tokens)$",
-    400: "invalid_(request|prompt)|context_length|content_filter", 529: "overload|too busy",
+    400: "invalid_(request|prompt)|context_length|content_filter", 529: "overload|busy|capac",
     500: "server|internal|unavailable"}
 _WORDS = "loc message msg error_msg detail errors error base_resp status_msg metadata raw".split()
 
@@ -2927,25 +2927,25 @@ def _strict(part: Any) -> Any:
 
 def _with_parsed(read: Any, result: Any) -> Any:
     """Set `.parsed` of each message or text, the first one's also of `result`."""
-    items, choices = _dicts(result.get("output")), _dicts(result.get("choices"))
-    items = [i for i in items if i.get("phase") in (None, "final_answer")]
+    items = [i for i in _dicts(result.get("output")) if i.get("phase") in (None, "final_answer")]
     texts = [p for i in items for p in _dicts(i.get("content")) if p.get("type") == "output_text"]
     if result.finish_reason == "length":
         raise APIResponseError("the answer was cut off: raise max_tokens=", partial=result)
-    for holder in reversed(_dicts([choice.get("message") for choice in choices]) + texts):
-        text = None if result.tool_calls else _text_of(holder.get("content", holder.get("text")))
+    for part in reversed(_dicts([c.get("message") for c in _dicts(result.get("choices"))]) + texts):
+        text = None if result.tool_calls else _text_of(part.get("content", part.get("text")))
         try:
             value = read(_json_in(text)) if text else None
         except (APIResponseError, ValueError) as error:
             what = "the answer does not fit the schema (%s)" % _plain(str(error), 200)
             raise APIResponseError(what, partial=result) from None
-        for one in (holder, result):  # attributes, not keys of the JSON
+        for one in (part, result):  # attributes, not keys of the JSON
             vars(one).update(parsed=value, output_parsed=value)
     return result
 
 
 def _json_in(text: str) -> str:
-    found = re.match(r"(?s)(?!\s*[{[])(?:.*</think>)?(?:.*?```\w*)?\s*([{[].*[}\]])", text)
+    text = re.sub(r"(?s)^(?!\s*[{[]).*</think>", "", text)
+    found = re.match(r"(?s)(?!\s*[{[]).*?```\w*\s*([{[].*[}\]])\s*(```|$)", text)
     return found[1] if found else text
 
 
@@ -2995,7 +2995,7 @@ def _read_hint(hint: Any) -> tuple[Any, Any]:
     if kind is list:
         item, make = _read_hint(args[0] if args else object)
         return {"type": "array", "items": item}, lambda value: [*map(make, _checked(list, value))]
-    return {"type": _JSON_TYPES[hint]}, functools.partial(_checked, hint)
+    return {"type": _JSON_TYPES[kind]}, functools.partial(_checked, kind)
 
 
 def _first_that_fits(read: list[Any], value: Any) -> Any:
