@@ -1743,10 +1743,9 @@ def _new_pool(origin: str, verify: Any, size: int) -> Any:
     if proxy:
         manager = requests.adapters.HTTPAdapter().proxy_manager_for(proxy, **options)
     pool: Any = manager.connection_from_url(origin)
-    kind = pool.ConnectionCls
-    pool.ConnectionCls = type("Connection", (kind,), {"__del__": kind.close})
+    pool.ConnectionCls = type("Conn", (pool.ConnectionCls,), {"__del__": pool.ConnectionCls.close})
     pool.idle = collections.deque(maxlen=size)
-    # For urllib3's response. monotonic() may stop while the machine sleeps.
+    # monotonic() may stop while the machine sleeps.
     pool._put_conn = lambda conn, idle=pool.idle: idle.append((conn, time.time()))
     pool.prefix, pool.proxy_url = origin if pool.proxy and origin[:5] == "http:" else "", proxy
     return pool
@@ -1831,6 +1830,7 @@ class _Session:
         kwargs = session.merge_environment_settings(url, {}, True, call.verify, None)
         kwargs["verify"] = kwargs["verify"] or kwargs["verify"] is not False
         limits.proxy = _proxy_for(call.origin, kwargs["proxies"])
+        kwargs["proxies"][call.origin.split(":")[0]] = limits.proxy
         kwargs["timeout"] = (min(limits.connect, limits.remaining()), limits.remaining())
         try:
             answer = session.send(prepared, allow_redirects=False, **kwargs)
@@ -1997,7 +1997,7 @@ def _wire_error(error: Any, limits: _Limits) -> Exception:
 
 
 def _fetch(url: Any) -> bytes:
-    more: Any = {"stream": True, "auth": lambda sent: sent}  # keeps netrc's password out
+    more: Any = {"stream": True, "auth": lambda sent: sent}  # no netrc
     with contextlib.suppress(OSError, ValueError), requests.get(url, timeout=60, **more) as answer:
         answer.raise_for_status()
         return b"".join(_limited(answer.iter_content(BLOCK_BYTES)))
@@ -2179,7 +2179,7 @@ class _Exchange:
         """Take a slot, ask the breaker, send; redirects stay within the origin."""
         client, call, breaker = self.client, self.call, self.call.breaker
         if breaker and breaker.retry_after:
-            raise breaker._open_error()  # before a wait for a slot
+            raise breaker._open_error()
         if client.use_request_queue and needs_slot:
             timeout = min(self.limits.read, call.ends_at - time.monotonic())
             self.slot = client._queue.slot(call.priority, timeout).acquire()
