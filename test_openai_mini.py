@@ -2566,9 +2566,11 @@ def test_after_the_finish_reason_no_silence_makes_it_half(server, client, monkey
     stream = client.stream_chat("hi", timeout=(5, 60))
     assert client.submit(stream_text, stream).result(20) == "a" and stream.finish_reason == "stop"
     server.wait_closed(1)
-    body = [said(), *chunks("b"), b"data: oops\n\n", b"data: DONE\n\n"]
-    server.script(sse=body, done=False, pause=0.3)
-    assert stream_text(client.stream_chat("hi")) == "b"
+    for how in ({"finish_reason": "stop"}, {"finish_reason": None}):
+        first, junk = {"choices": [{"delta": {"role": "assistant"}, **how}]}, b"data: DONE\n\n"
+        body = [first, *chunks("b"), b"data: oops\n\n"]
+        server.script(sse=[*body, junk], done=False, pause=0.3)
+        assert stream_text(client.stream_chat("hi")) == "b"
 
 
 @FRAMED
@@ -2927,14 +2929,23 @@ def test_a_dead_pooled_connection_is_replaced_but_not_in_the_answer(server, sess
         server.wait_for(lambda: not server.open_connections)
         assert ending(client) == "hello" and server.connections <= 2
     server.script(ok, Answer(raw=b""), ok, Answer(raw=b"", reset=0), ok)
+    server.script(faults_raw(b"cont", reset=99))
     with faults_client(server, max_retries=0) as client:
         assert ending(client) == ending(client) == "hello"
         assert client.upload_file(b"{}\n" * 100_000).object == "chat.completion"
         assert [request.connection for request in server.requests[2:]] == [3, 3, 4, 4, 5]
-        assert client.stats()["retries"] == 0 and server.count == 7
+        assert isinstance(ending(client), BROKEN)
+        assert client.stats()["retries"] == 0 and server.count == 8
         monkeypatch.setattr(openai_mini, "DEAD_S", -1)
         server.script(ok, Answer(raw=b""))
         assert ending(client) == "hello" and isinstance(ending(client), BROKEN)
+
+
+def test_headers_that_drip_do_not_renew_the_time(server):
+    server.default = Answer(raw=[b"HTTP/1.1 200 OK\r\n"] + [b"x-m", b": y\r\n"] * 90, pause=0.02)
+    for options in ({"timeout": (5, 0.2)}, {"deadline": 0.2}):
+        assert isinstance(ending(faults_client(server, max_retries=0, **options)), LATE)
+    assert server.wait_requests(2) and server.wait_closed(2) and server.count == 2
 
 
 def test_a_body_may_be_slow_but_not_beyond_the_deadline(server, session):
@@ -3114,6 +3125,22 @@ def test_an_error_inside_a_stream_is_raised_with_what_had_come(server, once, cas
     assert W in str(error) and server.count == 1 and error.partial.role == "assistant"
     assert [error.partial.content or ""] == ([piece.content for piece in got] or [""])
     assert len(got) == (not first)
+
+
+@cases("reason", ["network_error", "Abort", "insufficient_system_resource", "f: MALFORMED_CALL"])
+def test_a_finish_reason_of_a_break_is_an_error_with_what_had_come(server, once, reason):
+    broken = {"finish_reason": "stop", "native_" * (reason == "Abort") + "finish_reason": reason}
+    last = {"choices": [{"delta": {}, **broken}]}
+    whole = Answer(json={"choices": [{"message": MSG, **broken}]})
+    again = once.with_options(max_retries=1)
+    server.script(whole, HELLO, Answer(sse=[last]), Answer(sse=chunks("a")))
+    assert again.chat("hi").content == "hello" and stream_text(again.stream_chat("hi")) == "a"
+    server.script(whole, Answer(sse=[text("half of it"), last]))
+    stream = lambda: list(again.stream_chat("hi"))  # noqa: E731
+    for ask, words in ((lambda: once.chat("hi"), MSG["content"]), (stream, "half of it")):
+        error = client_error(ask, InternalServerError)
+        assert reason in str(error) and error.partial.content == words
+    assert server.count == 6
 
 
 def test_words_without_choices_are_an_error_unless_the_answer_goes_on_to_its_end(once):
@@ -3900,11 +3927,16 @@ def test_a_class_has_a_name_that_the_api_takes_and_properties_of_any_name(server
     assert asked["schema"] == {**schema, **closed} and asked["strict"] is True
 
 
-def test_words_beside_a_call_are_not_parsed(server, client):
+def test_words_beside_a_call_or_of_a_commentary_are_not_parsed(server, client):
     call = {"id": "c", "type": "function", "function": {"name": "forecast", "arguments": "{}"}}
     server.script(chat_saying("Let me see.", tool_calls=[call]))
     answer = client.chat("x", schema=Person)
     assert answer.parsed is None and answer.tool_calls and answer.content == "Let me see."
+    texts = [("commentary", '{"name": "draft"}'), ("final_answer", '{"name": "Ada"}')]
+    output = [{"phase": phase, "content": [{"type": "output_text", "text": text}]}
+              for phase, text in texts]
+    server.script(json={"output": output})
+    assert client.responses.parse(text_format=Person).output_parsed.name == "Ada"
 
 
 @cases("frame, is_read", [
@@ -4649,10 +4681,13 @@ def test_each_method_reads_what_its_path_answers(server, client):
     kinds = ["response.created", "response.output_text.delta", "response.completed"]
     events = [(kind, {"type": kind, "delta": "x", "response": {}}) for kind in kinds]
     server.default = Answer(sse=events, done=False)
-    stream = client.responses.retrieve("r", stream=True, starting_after=3)
-    assert [event.type for event in stream] == kinds
-    assert server.last.headers["accept"] == "text/event-stream"
-    assert server.last.query == {"stream": "true", "starting_after": "3"}
+    for stream in (
+        client.responses.retrieve("r", stream=True, starting_after=3),
+        client.beta.agents.sessions.events.stream("s"),
+    ):
+        assert [event.type for event in stream] == kinds
+        assert server.last.headers["accept"] == "text/event-stream"
+    assert server.requests[-2].query == {"stream": "true", "starting_after": "3"}
 
 
 def test_embeddings_are_numbers_unless_base64_was_asked_for(server, client):
@@ -4765,8 +4800,7 @@ def test_an_azure_client_asks_where_azure_wants_to_be_asked(
     for call, at, more in (
         (client.chat.completions.create, "deployments/{}/chat/completions", {}),
         (client.audio.transcriptions.create, "deployments/{}/audio/transcriptions", file),
-        *(() if named else ((client.responses.create, "responses", {}),
-                            (client.files.create, "files", file))),
+        (client.responses.create, "responses", {}), (client.files.create, "files", file),
     ):
         call(model="m", **more)
         request = server.last
